@@ -1,0 +1,142 @@
+//! Netlink attributes: writing them, and reading them in the two ways that the two sides need.
+//! A client skips what it doesn't know, so that a newer broker may say more; a broker refuses it
+//! (`NL_VALIDATE_STRICT` in the kernel), so that a request never means less than its sender thought.
+
+use super::message::{align, pad};
+use super::uapi::{NLA_F_NESTED, NLA_HDRLEN, NLA_TYPE_MASK, NLMSG_ALIGNTO};
+use super::{Malformed, u16_at};
+
+/// The body of a message while it is written.
+#[derive(Debug)]
+pub struct Attributes<'a> {
+    bytes: &'a mut Vec<u8>,
+}
+
+impl<'a> Attributes<'a> {
+    pub(crate) fn new(bytes: &'a mut Vec<u8>) -> Self {
+        Attributes { bytes }
+    }
+
+    /// Bytes as they are, without an attribute header.
+    pub fn raw(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// An attribute of any bytes, at most 65 531.
+    pub fn bytes(&mut self, kind: u16, value: &[u8]) {
+        let start = self.bytes.len();
+        let len = (NLA_HDRLEN + value.len()) as u16;
+        self.bytes.extend_from_slice(&len.to_ne_bytes());
+        self.bytes.extend_from_slice(&kind.to_ne_bytes());
+        self.bytes.extend_from_slice(value);
+        pad(self.bytes, start, NLMSG_ALIGNTO);
+    }
+
+    /// An attribute of four bytes.
+    pub fn u32(&mut self, kind: u16, value: u32) {
+        self.bytes(kind, &value.to_ne_bytes());
+    }
+
+    /// An attribute of eight bytes. They are not padded to 8: readers take them unaligned.
+    pub fn u64(&mut self, kind: u16, value: u64) {
+        self.bytes(kind, &value.to_ne_bytes());
+    }
+
+    /// An attribute that holds attributes.
+    pub fn nest(&mut self, kind: u16, inner: impl FnOnce(&mut Attributes<'_>)) {
+        let start = self.bytes.len();
+        self.bytes(kind | NLA_F_NESTED, &[]);
+        inner(self);
+        let len = (self.bytes.len() - start) as u16;
+        self.bytes[start..start + 2].copy_from_slice(&len.to_ne_bytes());
+    }
+}
+
+/// An attribute as it was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Attribute<'a> {
+    /// `nla_type` without its flag bits.
+    pub kind: u16,
+    /// What follows the header.
+    pub value: &'a [u8],
+}
+
+impl<'a> Attribute<'a> {
+    /// The value as a number of four bytes.
+    pub fn u32(&self) -> Result<u32, Malformed> {
+        self.value.try_into().map(u32::from_ne_bytes).map_err(|_| Malformed("an attribute should have 4 bytes"))
+    }
+
+    /// The value as a number of eight bytes.
+    pub fn u64(&self) -> Result<u64, Malformed> {
+        self.value.try_into().map(u64::from_ne_bytes).map_err(|_| Malformed("an attribute should have 8 bytes"))
+    }
+
+    /// The value as attributes.
+    pub fn nested(&self) -> AttributeIter<'a> {
+        AttributeIter { rest: self.value }
+    }
+}
+
+/// Walks the attributes of a message's body; ends after the first error.
+#[derive(Debug, Clone)]
+pub struct AttributeIter<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> AttributeIter<'a> {
+    /// A walk from the body's start.
+    pub fn new(body: &'a [u8]) -> Self {
+        AttributeIter { rest: body }
+    }
+}
+
+impl<'a> Iterator for AttributeIter<'a> {
+    type Item = Result<Attribute<'a>, Malformed>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let rest = std::mem::take(&mut self.rest);
+        let attribute = (|| {
+            let len = usize::from(u16_at(rest, 0)?);
+            let kind = u16_at(rest, 2)? & NLA_TYPE_MASK;
+            let value = rest.get(NLA_HDRLEN..len)?;
+            self.rest = rest.get(align(len, NLMSG_ALIGNTO)..).unwrap_or_default();
+            Some(Attribute { kind, value })
+        })();
+        Some(attribute.ok_or(Malformed("an attribute's length is beyond its message")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(values in prop::collection::vec((0u16..NLA_TYPE_MASK,
+                                   prop::collection::vec(any::<u8>(), 0..20)), 0..8)) {
+            let mut bytes = Vec::new();
+            Attributes::new(&mut bytes).nest(9, |nest| {
+                for (kind, value) in &values {
+                    nest.bytes(*kind, value);
+                }
+            });
+            let outer: Vec<_> = AttributeIter::new(&bytes).collect::<Result<_, _>>().unwrap();
+            prop_assert_eq!((outer.len(), outer[0].kind), (1, 9));
+            let inner: Vec<_> = outer[0].nested().collect::<Result<_, _>>().unwrap();
+            prop_assert_eq!(inner.len(), values.len());
+            for (attribute, (kind, value)) in inner.iter().zip(&values) {
+                prop_assert_eq!((attribute.kind, attribute.value), (*kind, &value[..]));
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_walked_to_an_end(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            prop_assert!(AttributeIter::new(&bytes).count() <= bytes.len() / 4 + 1);
+        }
+    }
+}

@@ -1,0 +1,323 @@
+//! `PUBLISH` and `EVENT`: the 40-byte event header, the topic, the payload.
+
+use super::message::{Header, Message, align, push_message};
+use super::uapi::{
+    NLBUS_CONTENT_BINCODE, NLBUS_CONTENT_JSON, NLBUS_CONTENT_MAX, NLBUS_CONTENT_OPAQUE, NLBUS_CONTENT_TEXT,
+    NLBUS_EVENT_F_PUBLISH, NLBUS_MSG_PUBLISH, NLBUS_PAYLOAD_MAX, NLBUS_TOPIC_ALIGNTO, NLM_F_ACK, NLM_F_REQUEST,
+};
+use super::{Attributes, Malformed, Refusal, u16_at, u32_at, u64_at};
+use crate::topic::{self, TopicError};
+use nix::errno::Errno;
+
+/// Bytes of `struct nlbus_event_hdr`.
+pub const EVENT_HDRLEN: usize = 40;
+
+/// What a payload is, as its publisher says. The broker doesn't look inside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Content {
+    /// Any bytes.
+    #[default]
+    Opaque,
+    /// UTF-8 text.
+    Text,
+    /// A value in bincode 2.0.1, little-endian, fixed-width integers.
+    Bincode,
+    /// A JSON text.
+    Json,
+}
+
+impl Content {
+    /// The value of the `content` field.
+    pub fn to_wire(self) -> u16 {
+        match self {
+            Content::Opaque => NLBUS_CONTENT_OPAQUE,
+            Content::Text => NLBUS_CONTENT_TEXT,
+            Content::Bincode => NLBUS_CONTENT_BINCODE,
+            Content::Json => NLBUS_CONTENT_JSON,
+        }
+    }
+
+    /// The content of a `content` field; one that this version doesn't know is opaque to it.
+    pub fn from_wire(value: u16) -> Content {
+        match value {
+            NLBUS_CONTENT_TEXT => Content::Text,
+            NLBUS_CONTENT_BINCODE => Content::Bincode,
+            NLBUS_CONTENT_JSON => Content::Json,
+            _ => Content::Opaque,
+        }
+    }
+}
+
+/// `struct nlbus_event_hdr` without `topic_len` and `reserved`, which the bytes tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct EventHeader {
+    /// Position in the topic, consecutive from 1.
+    pub seq: u64,
+    /// `CLOCK_BOOTTIME` in nanoseconds when sequenced.
+    pub time_ns: u64,
+    /// The broker's id of the topic, from 1.
+    pub topic_id: u32,
+    /// Sender's netlink port id; 0 for kernel code and the broker.
+    pub portid: u32,
+    /// Sender's process id.
+    pub pid: u32,
+    /// Sender's user id.
+    pub uid: u32,
+    /// `NLBUS_EVENT_F_*`
+    pub flags: u16,
+    /// `NLBUS_CONTENT_*`
+    pub content: u16,
+}
+
+impl EventHeader {
+    fn write(&self, topic: &str, body: &mut Attributes<'_>) {
+        let mut bytes = [0; EVENT_HDRLEN];
+        bytes[0..8].copy_from_slice(&self.seq.to_ne_bytes());
+        bytes[8..16].copy_from_slice(&self.time_ns.to_ne_bytes());
+        bytes[16..20].copy_from_slice(&self.topic_id.to_ne_bytes());
+        bytes[20..24].copy_from_slice(&self.portid.to_ne_bytes());
+        bytes[24..28].copy_from_slice(&self.pid.to_ne_bytes());
+        bytes[28..32].copy_from_slice(&self.uid.to_ne_bytes());
+        bytes[32..34].copy_from_slice(&(topic.len() as u16).to_ne_bytes());
+        bytes[34..36].copy_from_slice(&self.flags.to_ne_bytes());
+        bytes[36..38].copy_from_slice(&self.content.to_ne_bytes());
+        body.raw(&bytes);
+    }
+
+    fn read(body: &[u8]) -> Option<(EventHeader, usize)> {
+        let header = EventHeader {
+            seq: u64_at(body, 0)?,
+            time_ns: u64_at(body, 8)?,
+            topic_id: u32_at(body, 16)?,
+            portid: u32_at(body, 20)?,
+            pid: u32_at(body, 24)?,
+            uid: u32_at(body, 28)?,
+            flags: u16_at(body, 34)?,
+            content: u16_at(body, 36)?,
+        };
+        u16_at(body, 38)?;
+        Some((header, usize::from(u16_at(body, 32)?)))
+    }
+}
+
+/// Appends an event to a datagram. `message` is the netlink header; `topic` has 1 to 255 bytes.
+pub fn push_event(datagram: &mut Vec<u8>, message: Header, event: &EventHeader, topic: &str, payload: &[u8]) {
+    push_message(datagram, message, |body| {
+        event.write(topic, body);
+        let mut padded = [0; align(topic::TOPIC_MAX, NLBUS_TOPIC_ALIGNTO)];
+        padded[..topic.len()].copy_from_slice(topic.as_bytes());
+        body.raw(&padded[..align(topic.len(), NLBUS_TOPIC_ALIGNTO)]);
+        body.raw(payload);
+    });
+}
+
+/// Appends a publish to a datagram. The caller has checked the topic and the payload's length.
+pub fn push_publish(
+    datagram: &mut Vec<u8>,
+    seq: u32,
+    ack: bool,
+    flags: u16,
+    content: Content,
+    topic: &str,
+    payload: &[u8],
+) {
+    let message =
+        Header { kind: NLBUS_MSG_PUBLISH, flags: NLM_F_REQUEST | if ack { NLM_F_ACK } else { 0 }, seq, portid: 0 };
+    let event = EventHeader { flags, content: content.to_wire(), ..EventHeader::default() };
+    push_event(datagram, message, &event, topic, payload);
+}
+
+/// An event in a datagram from the broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EventView<'a> {
+    /// Its header.
+    pub header: EventHeader,
+    /// Its topic's name.
+    pub topic: &'a str,
+    /// Its payload.
+    pub payload: &'a [u8],
+}
+
+impl<'a> EventView<'a> {
+    /// Reads the body of an `EVENT`.
+    pub fn parse(body: &'a [u8]) -> Result<Self, Malformed> {
+        let (header, topic_len) = EventHeader::read(body).ok_or(Malformed("an event's header is cut"))?;
+        let topic = body.get(EVENT_HDRLEN..EVENT_HDRLEN + topic_len).ok_or(Malformed("an event's topic is cut"))?;
+        let topic = topic::check_name(topic).map_err(|_| Malformed("an event's topic isn't a topic name"))?;
+        let start = EVENT_HDRLEN + align(topic_len, NLBUS_TOPIC_ALIGNTO);
+        let payload = body.get(start..).ok_or(Malformed("an event's topic isn't padded"))?;
+        Ok(EventView { header, topic, payload })
+    }
+}
+
+/// A publish that a broker has checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PublishView<'a> {
+    /// The topic's name, not a reserved one.
+    pub topic: &'a str,
+    /// The publisher's flags, of `NLBUS_EVENT_F_PUBLISH` only.
+    pub flags: u16,
+    /// A known content.
+    pub content: u16,
+    /// Not above `NLBUS_PAYLOAD_MAX` bytes.
+    pub payload: &'a [u8],
+}
+
+impl<'a> PublishView<'a> {
+    /// Checks a `PUBLISH` in the order of docs/PROTOCOL.md.
+    pub fn check(message: &Message<'a>) -> Result<Self, Refusal> {
+        if message.header.flags & NLM_F_ACK != 0 && !message.last {
+            return Err(Refusal::new(Errno::EINVAL, "only the last message of a datagram may ask for an ack"));
+        }
+        let body = message.body;
+        let Some((header, topic_len)) = EventHeader::read(body) else {
+            return Err(Refusal::new(
+                Errno::EBADMSG,
+                format!("the event header has {EVENT_HDRLEN} bytes, the message's body has {}", body.len()),
+            ));
+        };
+        let unset = EventHeader { flags: header.flags, content: header.content, ..EventHeader::default() };
+        if header != unset || body[38..EVENT_HDRLEN] != [0, 0] {
+            return Err(Refusal::new(Errno::EINVAL, "a field of the event header that the broker fills isn't zero"));
+        }
+        if header.flags & !NLBUS_EVENT_F_PUBLISH != 0 {
+            return Err(Refusal::new(Errno::EINVAL, format!("unknown or reserved event flags {:#x}", header.flags)));
+        }
+        if header.content > NLBUS_CONTENT_MAX {
+            return Err(Refusal::new(Errno::EINVAL, format!("unknown content {}", header.content)));
+        }
+        if topic_len == 0 || topic_len > topic::TOPIC_MAX {
+            return Err(refuse_name(if topic_len == 0 { TopicError::Empty } else { TopicError::TooLong(topic_len) }));
+        }
+        let start = EVENT_HDRLEN + align(topic_len, NLBUS_TOPIC_ALIGNTO);
+        let (Some(name), Some(payload)) = (body.get(EVENT_HDRLEN..EVENT_HDRLEN + topic_len), body.get(start..)) else {
+            return Err(Refusal::new(Errno::EBADMSG, "the topic with its padding runs beyond the message"));
+        };
+        let topic = check_publishable(name)?;
+        if payload.len() > NLBUS_PAYLOAD_MAX {
+            return Err(Refusal::new(
+                Errno::EMSGSIZE,
+                format!(
+                    "topic '{topic}': the payload has {} bytes, at most {NLBUS_PAYLOAD_MAX} are allowed",
+                    payload.len()
+                ),
+            ));
+        }
+        Ok(PublishView { topic, flags: header.flags, content: header.content, payload })
+    }
+}
+
+/// Checks the name of a topic that a client wants to publish to or to create.
+pub(crate) fn check_publishable(name: &[u8]) -> Result<&str, Refusal> {
+    let topic = topic::check_name(name).map_err(refuse_name)?;
+    if topic::is_reserved(topic) {
+        return Err(Refusal::new(
+            Errno::EACCES,
+            format!("topic '{topic}': $SYS is the broker's and kernel is kernel code's to publish"),
+        ));
+    }
+    Ok(topic)
+}
+
+/// The refusal of a name that isn't one.
+pub(crate) fn refuse_name(error: TopicError) -> Refusal {
+    let errno = match error {
+        TopicError::TooLong(_) => Errno::ENAMETOOLONG,
+        TopicError::NotUtf8 => Errno::EILSEQ,
+        _ => Errno::EINVAL,
+    };
+    Refusal::new(errno, format!("bad topic name: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::Messages;
+    use proptest::prelude::*;
+
+    fn publish(topic: &str, payload: &[u8]) -> Vec<u8> {
+        let mut datagram = Vec::new();
+        push_publish(&mut datagram, 7, true, 0, Content::Text, topic, payload);
+        datagram
+    }
+
+    fn check(datagram: &[u8]) -> Result<PublishView<'_>, Refusal> {
+        PublishView::check(&Messages::new(datagram).next().unwrap().unwrap())
+    }
+
+    /// The bytes of one publish, so that a change of layout can't go unseen on both sides at once.
+    #[test]
+    fn a_publish_has_these_bytes() {
+        let mut want = vec![0; 64];
+        want[0..4].copy_from_slice(&66u32.to_ne_bytes());
+        want[4..6].copy_from_slice(&0x10u16.to_ne_bytes());
+        want[6..8].copy_from_slice(&5u16.to_ne_bytes());
+        want[8..12].copy_from_slice(&7u32.to_ne_bytes());
+        want[48..50].copy_from_slice(&3u16.to_ne_bytes());
+        want[52..54].copy_from_slice(&1u16.to_ne_bytes());
+        want[56..59].copy_from_slice(b"a/b");
+        want.extend_from_slice(b"hi\0\0");
+        assert_eq!(publish("a/b", b"hi"), want);
+    }
+
+    /// Each row: what is written over a good publish, where, and the errno that must answer.
+    #[test]
+    fn bad_publishes_are_refused_by_name() {
+        let rows: &[(usize, &[u8], Errno)] = &[
+            (16, &[1], Errno::EINVAL),
+            (54, &[1], Errno::EINVAL),
+            (50, &[1], Errno::EINVAL),
+            (52, &[4], Errno::EINVAL),
+            (48, &[0, 0], Errno::EINVAL),
+            (48, &[0, 1], Errno::ENAMETOOLONG),
+            (48, &[255, 0], Errno::EBADMSG),
+            (56, b"\xff", Errno::EILSEQ),
+            (56, b"\0", Errno::EINVAL),
+            (56, b"+", Errno::EINVAL),
+            (56, b"$SYS", Errno::EACCES),
+        ];
+        for (at, bytes, errno) in rows {
+            let mut datagram = publish("abcd", b"payload");
+            datagram[*at..at + bytes.len()].copy_from_slice(bytes);
+            assert_eq!(check(&datagram).map_err(|refusal| refusal.errno), Err(*errno), "{bytes:?} at {at}");
+        }
+        assert_eq!(check(&publish("a", &[0; NLBUS_PAYLOAD_MAX + 1])).unwrap_err().errno, Errno::EMSGSIZE);
+        assert_eq!(check(&publish("a", &[0; NLBUS_PAYLOAD_MAX])).unwrap().payload.len(), NLBUS_PAYLOAD_MAX);
+        let mut two = publish("a", b"");
+        two.extend(publish("a", b""));
+        assert_eq!(check(&two).unwrap_err().errno, Errno::EINVAL, "an ack in the middle");
+    }
+
+    proptest! {
+        #[test]
+        fn a_publish_survives(topic in "[a-zé/]{1,40}", payload in prop::collection::vec(any::<u8>(), 0..100)) {
+            let datagram = publish(&topic, &payload);
+            prop_assert_eq!(datagram.len() % 4, 0);
+            prop_assume!(!topic::is_reserved(&topic));
+            let view = check(&datagram).unwrap();
+            prop_assert_eq!((view.topic, view.payload, view.content), (&topic[..], &payload[..], 1));
+        }
+
+        #[test]
+        fn an_event_survives(numbers: (u64, u64, u32, u32, u32, u32, u16, u16), topic in "[a-zé/]{1,40}",
+                             payload in prop::collection::vec(any::<u8>(), 0..100)) {
+            let (seq, time_ns, topic_id, portid, pid, uid, flags, content) = numbers;
+            let header = EventHeader { seq, time_ns, topic_id, portid, pid, uid, flags, content };
+            let mut datagram = Vec::new();
+            push_event(&mut datagram, Header::default(), &header, &topic, &payload);
+            let message = Messages::new(&datagram).next().unwrap().unwrap();
+            prop_assert_eq!(EventView::parse(message.body), Ok(EventView { header, topic: &topic, payload: &payload }));
+        }
+
+        #[test]
+        fn any_body_is_read_or_refused(body in prop::collection::vec(any::<u8>(), 0..120), topic_len in 0u16..300, last: bool) {
+            let mut body = body;
+            if body.len() >= 34 {
+                body[32..34].copy_from_slice(&topic_len.to_ne_bytes());
+            }
+            let _ = EventView::parse(&body);
+            let _ = PublishView::check(&Message { header: Header::default(), body: &body, offset: 0, last });
+        }
+    }
+}

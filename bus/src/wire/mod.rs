@@ -1,0 +1,61 @@
+//! The frames of the protocol, as `docs/PROTOCOL.md` and `kmod/include/uapi/linux/nlbus.h` have them:
+//! bytes to values and back. Safe, without I/O and, on the path of an event, without allocation.
+//!
+//! Reading has two tempers. What a broker sent is read leniently ([`Malformed`] when it can't be
+//! read; the client drops such a frame and counts it). What a client sent is checked strictly, and the
+//! answer to a bad frame is a [`Refusal`] with the errno of the protocol's table.
+
+mod attr;
+mod error;
+mod event;
+mod genl;
+mod info;
+mod message;
+mod replay;
+mod request;
+mod sys_events;
+mod topic;
+pub mod uapi;
+mod will;
+
+pub use attr::{Attribute, AttributeIter, Attributes};
+pub use error::{Answer, Refusal, push_ack, push_refusal};
+pub use event::{Content, EVENT_HDRLEN, EventHeader, EventView, PublishView, push_event, push_publish};
+pub use genl::{family_id, family_request, info_reply as genl_info_reply, info_request as genl_info_request};
+pub use info::{BrokerKind, Counters, Info, Limits, check_info_request, push_info, push_info_request};
+pub(crate) use message::align;
+pub use message::{FrameError, Header, Message, Messages, push_message};
+pub use replay::{ReplayEnd, ReplayRequest};
+pub use request::{RefusedDatagram, Request, check_datagram};
+pub use sys_events::{Heartbeat, TopicsAnnouncement};
+pub use topic::{TopicKey, TopicPageEnd, TopicRecord, TopicRequest};
+pub use will::WillRequest;
+
+use std::fmt;
+
+/// Bytes from a broker that can't be read: what is wrong with them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Malformed(pub &'static str);
+
+impl fmt::Display for Malformed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl std::error::Error for Malformed {}
+
+/// Two bytes at an offset, host-endian.
+fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+    bytes.get(at..at + 2)?.try_into().ok().map(u16::from_ne_bytes)
+}
+
+/// Four bytes at an offset, host-endian.
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    bytes.get(at..at + 4)?.try_into().ok().map(u32::from_ne_bytes)
+}
+
+/// Eight bytes at an offset, host-endian.
+fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+    bytes.get(at..at + 8)?.try_into().ok().map(u64::from_ne_bytes)
+}

@@ -1,0 +1,159 @@
+//! A datagram from a client, checked whole: what both brokers do before they accept anything of it.
+
+use super::message::{FrameError, Header, Message, Messages};
+use super::uapi::*;
+use super::{PublishView, Refusal, ReplayRequest, TopicRequest, WillRequest, check_info_request};
+use nix::errno::Errno;
+
+/// What a message asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Request<'a> {
+    /// Publish an event.
+    Publish(PublishView<'a>),
+    /// Say who you are.
+    Info,
+    /// Look up, create, list topics.
+    Topic(TopicRequest<'a>),
+    /// Send events out of history.
+    Replay(ReplayRequest),
+    /// Set or clear the last will.
+    Will(WillRequest<'a>),
+}
+
+/// A datagram that is refused: what its `NLMSG_ERROR` echoes, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusedDatagram {
+    /// Header of the first bad message; zeros when it has none.
+    pub header: Header,
+    /// Its `nlmsg_len`.
+    pub len: u32,
+    /// Why.
+    pub refusal: Refusal,
+}
+
+/// Checks a datagram from front to back, as docs/PROTOCOL.md has it.
+///
+/// # Errors
+/// The first thing that is wrong. Then nothing of the datagram may be accepted.
+pub fn check_datagram(datagram: &[u8]) -> Result<Vec<(Message<'_>, Request<'_>)>, RefusedDatagram> {
+    if datagram.len() > NLBUS_DATAGRAM_MAX {
+        let refusal = Refusal::new(
+            Errno::EMSGSIZE,
+            format!("the datagram has {} bytes, at most {NLBUS_DATAGRAM_MAX} are allowed", datagram.len()),
+        );
+        let len = super::u32_at(datagram, 0).unwrap_or_default();
+        return Err(RefusedDatagram { header: Header::parse(datagram).unwrap_or_default(), len, refusal });
+    }
+    let mut requests = Vec::new();
+    for message in Messages::new(datagram) {
+        let message = message.map_err(refuse_frame)?;
+        let refuse = |refusal| RefusedDatagram {
+            header: message.header,
+            len: (NLMSG_HDRLEN + message.body.len()) as u32,
+            refusal,
+        };
+        requests.push((message, check_message(&message).map_err(refuse)?));
+    }
+    if requests.is_empty() {
+        return Err(refuse_frame(FrameError::Truncated { offset: 0 }));
+    }
+    Ok(requests)
+}
+
+fn refuse_frame(error: FrameError) -> RefusedDatagram {
+    match error {
+        FrameError::Truncated { offset } => RefusedDatagram {
+            header: Header::default(),
+            len: 0,
+            refusal: Refusal::new(Errno::EBADMSG, format!("the message at byte {offset} is cut within its header")),
+        },
+        FrameError::Length { header, offset, claimed } => RefusedDatagram {
+            header,
+            len: claimed,
+            refusal: Refusal::new(
+                Errno::EBADMSG,
+                format!("the message at byte {offset} claims {claimed} bytes: below 16 or beyond the datagram"),
+            ),
+        },
+    }
+}
+
+fn check_message<'a>(message: &Message<'a>) -> Result<Request<'a>, Refusal> {
+    let Header { kind, flags, .. } = message.header;
+    let known = match kind {
+        NLBUS_MSG_PUBLISH | NLBUS_MSG_INFO | NLBUS_MSG_REPLAY | NLBUS_MSG_WILL => NLM_F_REQUEST | NLM_F_ACK,
+        NLBUS_MSG_TOPIC => NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL,
+        _ => return Err(Refusal::new(Errno::EOPNOTSUPP, format!("no client sends messages of type {kind:#x}"))),
+    };
+    if flags & NLM_F_REQUEST == 0 {
+        return Err(Refusal::new(Errno::EINVAL, "NLM_F_REQUEST is missing"));
+    }
+    if flags & !known != 0 {
+        return Err(Refusal::new(Errno::EINVAL, format!("unknown message flags {:#x}", flags & !known)));
+    }
+    Ok(match kind {
+        NLBUS_MSG_PUBLISH => Request::Publish(PublishView::check(message)?),
+        NLBUS_MSG_TOPIC => Request::Topic(TopicRequest::check(flags, message.body)?),
+        NLBUS_MSG_REPLAY => Request::Replay(ReplayRequest::check(message.body)?),
+        NLBUS_MSG_WILL => Request::Will(WillRequest::check(message.body)?),
+        _ => {
+            check_info_request(message.body)?;
+            Request::Info
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{push_info_request, push_message};
+    use proptest::prelude::*;
+
+    fn one(kind: u16, flags: u16) -> Vec<u8> {
+        let mut datagram = Vec::new();
+        push_message(&mut datagram, Header { kind, flags, seq: 9, portid: 0 }, |_| {});
+        datagram
+    }
+
+    #[test]
+    fn framing_errors_are_named() {
+        for (datagram, errno, seq) in [
+            (vec![], Errno::EBADMSG, 0),
+            (vec![1; 15], Errno::EBADMSG, 0),
+            (one(0x12, 1)[..12].to_vec(), Errno::EBADMSG, 0),
+            (one(0x11, 1), Errno::EOPNOTSUPP, 9),
+            (one(1, 1), Errno::EOPNOTSUPP, 9),
+            (one(0x16, 1), Errno::EOPNOTSUPP, 9),
+            (one(0x12, 0), Errno::EINVAL, 9),
+            (one(0x12, 0x401), Errno::EINVAL, 9),
+            (vec![0; NLBUS_DATAGRAM_MAX + 4], Errno::EMSGSIZE, 0),
+        ] {
+            let refused = check_datagram(&datagram).unwrap_err();
+            assert_eq!((refused.refusal.errno, refused.header.seq), (errno, seq), "{refused:?}");
+        }
+    }
+
+    #[test]
+    fn a_bad_message_anywhere_refuses_the_datagram() {
+        let mut datagram = Vec::new();
+        push_info_request(&mut datagram, 1);
+        datagram.extend(one(0x99, 1));
+        push_info_request(&mut datagram, 2);
+        assert_eq!(check_datagram(&datagram).unwrap_err().header.seq, 9);
+        assert_eq!(check_datagram(&datagram[..16]).unwrap().len(), 1);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_checked(mut bytes in prop::collection::vec(any::<u8>(), 0..200), kind in 0x10u16..0x17, len in 0u32..220) {
+            let _ = check_datagram(&bytes);
+            if bytes.len() >= 16 {
+                bytes[0..4].copy_from_slice(&len.to_ne_bytes());
+                bytes[4..6].copy_from_slice(&kind.to_ne_bytes());
+                bytes[6..8].copy_from_slice(&1u16.to_ne_bytes());
+                let _ = check_datagram(&bytes);
+            }
+        }
+    }
+}
