@@ -1,5 +1,6 @@
 //! A multicast publish/subscribe event bus for Linux, carried by netlink.
 
+mod sys;
 mod topic;
 pub mod wire;
 
