@@ -89,3 +89,8 @@ pub use subscription::{
 };
 pub use topic::{Filter, TopicError, is_reserved};
 pub use wire::{BrokerKind, Content, Counters, Info, Limits, Refusal, TopicRecord};
+
+/// Compiles the README's example.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
