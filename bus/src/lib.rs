@@ -60,12 +60,14 @@
 
 mod batch;
 mod broker;
+mod broker;
 mod bus;
 mod client;
 mod codec;
 mod connection;
 mod delivery;
 mod flow;
+mod history;
 mod history;
 mod link;
 mod publisher;
