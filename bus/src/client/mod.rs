@@ -13,8 +13,6 @@ mod registry;
 mod repair;
 mod requests;
 
-#[cfg(test)]
-pub(crate) use opening::Opened;
 pub use opening::Start;
 pub(crate) use opening::{Opening, Refused};
 pub(crate) use registry::SubId;
@@ -256,7 +254,7 @@ impl Client {
                     let _ = reply.send(Err(Unanswered::TimedOut));
                 }
                 Expired::Again(purpose, tried) => self.request(purpose, tried, now),
-                Expired::GivenUp(purpose) => self.given_up(purpose, now),
+                Expired::GivenUp(purpose) => self.given_up(purpose),
             }
         }
         if !self.disconnected && self.heard.is_some_and(|heard| heard + SILENCE <= now) {
@@ -305,8 +303,7 @@ impl Client {
         }
         for id in ids {
             if let Some(subscriber) = self.registry.subscribers.get_mut(&id) {
-                // One that is just being opened, and was given nothing yet, is the new broker's alone.
-                if subscriber.opener.is_none() || subscriber.begun {
+                if subscriber.opener.is_none() {
                     subscriber.push(Delivery::Restarted(Restarted::new(epoch)));
                     subscriber.from_the_beginning = true;
                     self.registry.touched.push(id);
