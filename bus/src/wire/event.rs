@@ -4,6 +4,7 @@ use super::message::{Header, Message, align, push_message};
 use super::uapi::{
     NLBUS_CONTENT_BINCODE, NLBUS_CONTENT_JSON, NLBUS_CONTENT_MAX, NLBUS_CONTENT_OPAQUE, NLBUS_CONTENT_TEXT,
     NLBUS_EVENT_F_PUBLISH, NLBUS_MSG_PUBLISH, NLBUS_PAYLOAD_MAX, NLBUS_TOPIC_ALIGNTO, NLM_F_ACK, NLM_F_REQUEST,
+    NLMSG_HDRLEN,
 };
 use super::{Attributes, Malformed, Refusal, u16_at, u32_at, u64_at};
 use crate::topic::{self, TopicError};
@@ -110,6 +111,22 @@ pub fn push_event(datagram: &mut Vec<u8>, message: Header, event: &EventHeader, 
         body.raw(&padded[..align(topic.len(), NLBUS_TOPIC_ALIGNTO)]);
         body.raw(payload);
     });
+}
+
+/// Bytes of the body that [`push_event`] writes behind the netlink header.
+pub(crate) fn event_len(topic: &str, payload: &[u8]) -> usize {
+    EVENT_HDRLEN + align(topic.len(), NLBUS_TOPIC_ALIGNTO) + payload.len()
+}
+
+/// Appends an event to a datagram whose body is encoded already, as [`push_event`] wrote it behind the netlink header,
+/// and sets `flags` (`NLBUS_EVENT_F_*`) in addition.
+pub fn push_event_body(datagram: &mut Vec<u8>, message: Header, body: &[u8], flags: u16) {
+    let start = datagram.len() + NLMSG_HDRLEN;
+    push_message(datagram, message, |attributes| attributes.raw(body));
+    if let Some(bytes) = datagram[start..].get_mut(34..36) {
+        let flags = flags | u16::from_ne_bytes([bytes[0], bytes[1]]);
+        bytes.copy_from_slice(&flags.to_ne_bytes());
+    }
 }
 
 /// Appends a publish to a datagram. The caller has checked the topic and the payload's length.
@@ -234,6 +251,7 @@ pub(crate) fn refuse_name(error: TopicError) -> Refusal {
 mod tests {
     use super::*;
     use crate::wire::Messages;
+    use crate::wire::uapi::NLBUS_EVENT_F_REPLAYED;
     use proptest::prelude::*;
 
     fn publish(topic: &str, payload: &[u8]) -> Vec<u8> {
@@ -308,6 +326,15 @@ mod tests {
             push_event(&mut datagram, Header::default(), &header, &topic, &payload);
             let message = Messages::new(&datagram).next().unwrap().unwrap();
             prop_assert_eq!(EventView::parse(message.body), Ok(EventView { header, topic: &topic, payload: &payload }));
+            // Out of a record of the encoded body it is the same, but for the flag.
+            let mut again = Vec::new();
+            push_event_body(&mut again, Header::default(), message.body, 0);
+            prop_assert_eq!(&again, &datagram);
+            again.clear();
+            push_event_body(&mut again, Header::default(), message.body, NLBUS_EVENT_F_REPLAYED);
+            let replayed = EventHeader { flags: flags | NLBUS_EVENT_F_REPLAYED, ..header };
+            let message = Messages::new(&again).next().unwrap().unwrap();
+            prop_assert_eq!(EventView::parse(message.body).unwrap().header, replayed);
         }
 
         #[test]

@@ -1,6 +1,6 @@
 //! Netlink messages: `struct nlmsghdr` and the walk over a datagram of them.
 
-use super::uapi::{NLMSG_ALIGNTO, NLMSG_HDRLEN};
+use super::uapi::{NLM_F_MULTI, NLMSG_ALIGNTO, NLMSG_HDRLEN};
 use super::{Attributes, u16_at, u32_at};
 
 /// `struct nlmsghdr` without its length, which the bytes tell.
@@ -116,6 +116,14 @@ pub fn push_message(datagram: &mut Vec<u8>, header: Header, body: impl FnOnce(&m
     pad(datagram, start, NLMSG_ALIGNTO);
 }
 
+/// Clears `NLM_F_MULTI` in the message that starts at `offset`: the last one of a packed datagram.
+pub fn end_multi(datagram: &mut [u8], offset: usize) {
+    if let Some(bytes) = datagram.get_mut(offset + 6..offset + 8) {
+        let flags = u16::from_ne_bytes([bytes[0], bytes[1]]) & !NLM_F_MULTI;
+        bytes.copy_from_slice(&flags.to_ne_bytes());
+    }
+}
+
 /// `n` rounded up to a multiple of `to`, a power of two.
 pub(crate) const fn align(n: usize, to: usize) -> usize {
     (n + to - 1) & !(to - 1)
@@ -146,6 +154,17 @@ mod tests {
         assert_eq!(messages.len(), 1);
         assert_eq!(messages[0].unwrap().body, b"abcde");
         assert!(messages[0].unwrap().last);
+    }
+
+    #[test]
+    fn the_end_of_a_pack_is_marked_by_a_flag_that_is_missing() {
+        let mut datagram = Vec::new();
+        for _ in 0..2 {
+            push_message(&mut datagram, Header { flags: 3, ..Header::default() }, |body| body.raw(b"abcde"));
+        }
+        end_multi(&mut datagram, 24);
+        let flags: Vec<_> = walk(&datagram).iter().map(|message| message.unwrap().header.flags).collect();
+        assert_eq!(flags, [3, 1]);
     }
 
     #[test]

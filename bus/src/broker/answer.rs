@@ -1,0 +1,133 @@
+//! Answers to requests: `INFO`, `TOPIC` and `REPLAY`. The requests have been checked.
+
+use super::core::{Action, Core, Endpoint, Sender};
+use crate::wire::uapi::{
+    NETLINK_USERSOCK, NLBUS_DATAGRAM_MAX, NLBUS_EVENT_F_REPLAYED, NLBUS_MSG_EVENT, NLBUS_TOPIC_MAX, NLBUS_USER_GROUPS,
+    NLBUS_VERSION, NLM_F_MULTI, NLMSG_ALIGNTO, NLMSG_HDRLEN,
+};
+use crate::wire::{
+    self, BrokerKind, Counters, Header, Info, ReplayEnd, ReplayRequest, Request, TopicKey, TopicPageEnd, TopicRequest,
+};
+use nix::errno::Errno;
+
+/// More than a `TOPIC` message that names a topic, and the closing one, take together.
+const TOPIC_LEN_MAX: usize = 256 + NLBUS_TOPIC_MAX;
+
+impl Core {
+    pub(super) fn answer(
+        &mut self,
+        message: Header,
+        request: &Request<'_>,
+        sender: Sender,
+        out: &mut impl FnMut(Action<'_>),
+    ) {
+        let to = Header { portid: sender.port, ..message };
+        let mut datagram = std::mem::take(&mut self.scratch);
+        datagram.clear();
+        match request {
+            Request::Info => wire::push_info(&mut datagram, to, &self.info()),
+            Request::Topic(TopicRequest::Create { name, .. }) => {
+                let id = self.find_or_create(name, sender);
+                self.topics.record(id).push(&mut datagram, to, false);
+            }
+            Request::Topic(TopicRequest::Get(key)) => {
+                let id = match key {
+                    TopicKey::Name(name) => self.topics.find(name),
+                    TopicKey::Id(id) => self.topics.by_id(*id),
+                };
+                if let Some(id) = id {
+                    self.topics.record(id).push(&mut datagram, to, false);
+                }
+            }
+            Request::Topic(TopicRequest::List { cursor, since }) => self.list(&mut datagram, to, *cursor, *since),
+            Request::Replay(replay) => self.replay(&mut datagram, to, replay),
+            // The first is not a request and the second is refused.
+            Request::Publish(_) | Request::Will(_) => {}
+        }
+        if !datagram.is_empty() {
+            out(Action::Unicast { port: sender.port, from: sender.to, datagram: &datagram });
+        }
+        self.scratch = datagram;
+    }
+
+    /// What the broker says of itself.
+    pub(super) fn info(&self) -> Info {
+        Info {
+            version: NLBUS_VERSION,
+            broker: BrokerKind::User,
+            epoch: self.epoch,
+            protocol: NETLINK_USERSOCK,
+            publish_port: self.config.port,
+            request_port: self.config.port + 1,
+            groups: NLBUS_USER_GROUPS,
+            uptime_ns: self.now.boot_ns - self.start_ns,
+            clock_offset_ns: self.now.clock_offset_ns,
+            heartbeat_ms: u32::try_from(self.config.heartbeat.as_millis()).unwrap_or(u32::MAX),
+            limits: self.config.limits(),
+            counters: Counters {
+                evicted: self.topics.history().evicted(),
+                topics: u64::from(self.topics.len()),
+                history: self.topics.history().bytes(),
+                ..self.counts
+            },
+        }
+    }
+
+    fn list(&self, datagram: &mut Vec<u8>, to: Header, cursor: u32, since: Option<u64>) {
+        let mut last = None;
+        let mut more = None;
+        for id in self.topics.list(cursor, since) {
+            if datagram.len() + TOPIC_LEN_MAX > NLBUS_DATAGRAM_MAX {
+                more = last;
+                break;
+            }
+            self.topics.record(id).push(datagram, to, true);
+            last = Some(id.get());
+        }
+        TopicPageEnd::new(self.topics.len(), self.topics.change(), more).push(datagram, to);
+    }
+
+    /// Whether a replay can be answered; if not, with which errno and why.
+    pub(super) fn check_replay(&self, replay: &ReplayRequest) -> Result<(), (Errno, String)> {
+        if replay.epoch != self.epoch {
+            return Err((Errno::ESTALE, format!("epoch {:#x} is not this bus's", replay.epoch)));
+        }
+        let Some(id) = self.topics.by_id(replay.topic_id) else {
+            return Err((Errno::ENOENT, format!("there is no topic with id {}", replay.topic_id)));
+        };
+        let next = self.topics.head(id) + 1;
+        if replay.from > next {
+            return Err((Errno::ERANGE, format!("from {} is beyond the next event, {next}", replay.from)));
+        }
+        Ok(())
+    }
+
+    fn replay(&mut self, datagram: &mut Vec<u8>, to: Header, replay: &ReplayRequest) {
+        let Some(id) = self.topics.by_id(replay.topic_id) else { return };
+        let kept = self.topics.kept(id);
+        let mut next = replay.from.max(kept.start);
+        let limit = replay.limit.map_or(usize::MAX, |limit| limit as usize);
+        let header = Header { kind: NLBUS_MSG_EVENT, flags: NLM_F_MULTI, ..to };
+        for (seq, body) in self.topics.events(id, next).take(limit) {
+            let len = wire::align(NLMSG_HDRLEN + body.len(), NLMSG_ALIGNTO);
+            if datagram.len() + len + ReplayEnd::LEN > NLBUS_DATAGRAM_MAX {
+                break;
+            }
+            wire::push_event_body(datagram, header, body, NLBUS_EVENT_F_REPLAYED);
+            next = seq + 1;
+            self.counts.replayed += 1;
+        }
+        let end = ReplayEnd { topic_id: id.get(), first: kept.start, next, head: kept.end - 1 };
+        end.push(datagram, to);
+    }
+}
+
+impl Endpoint {
+    /// Its port id on a bus with this publish port.
+    pub(super) fn port(self, publish_port: u32) -> u32 {
+        match self {
+            Endpoint::Publish => publish_port,
+            Endpoint::Request => publish_port + 1,
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! What a bus is told when it begins.
+
+use crate::wire::Limits;
+use crate::wire::uapi::{NLBUS_DATAGRAM_MAX, NLBUS_PAYLOAD_MAX, NLBUS_USER_PORT};
+use std::time::Duration;
+
+/// `SKB_WITH_OVERHEAD(16384)` on 64-bit machines: the most that a receiver is charged 16 KiB for.
+pub(super) const PACK_DEFAULT: usize = 16384 - 320;
+
+/// Settings of the pure core: numbers alone, no sockets, no clocks.
+#[derive(Debug, Clone)]
+pub(super) struct Config {
+    /// Port id that takes publishes and sends events; the next one takes requests.
+    pub(super) port: u32,
+    /// Between heartbeats; zero for none.
+    pub(super) heartbeat: Duration,
+    /// Bytes of all histories.
+    pub(super) history: u64,
+    /// Bytes of one topic's history.
+    pub(super) topic_history: u64,
+    /// Topics on the bus, the broker's own included.
+    pub(super) topics_max: u32,
+    /// Bytes of a datagram that packs several events.
+    pub(super) pack: usize,
+    /// Bytes that may wait to be sequenced: the receive buffer that the kernel granted.
+    pub(super) queue: u64,
+    /// Who sends the broker's own events and owns its topics.
+    pub(super) pid: u32,
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            port: NLBUS_USER_PORT,
+            heartbeat: Duration::from_secs(1),
+            history: 64 << 20,
+            topic_history: 4 << 20,
+            topics_max: 16384,
+            pack: PACK_DEFAULT,
+            queue: 0,
+            pid: 0,
+            uid: 0,
+            gid: 0,
+        }
+    }
+}
+
+impl Config {
+    pub(super) fn limits(&self) -> Limits {
+        Limits {
+            topics: self.topics_max,
+            payload: NLBUS_PAYLOAD_MAX as u32,
+            datagram: NLBUS_DATAGRAM_MAX as u32,
+            pack: self.pack as u32,
+            queue: self.queue,
+            history: self.history,
+            topic_history: self.topic_history,
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! The user broker.
+
+mod answer;
+mod config;
+mod core;
+mod pack;
+mod topics;

@@ -1,0 +1,216 @@
+//! What the broker answers, and to what: each request is remembered with its purpose, and the answer to
+//! it does what the purpose says.
+
+use super::opening::Refused;
+use super::registry::SubId;
+use super::requests::REQUEST_BIT;
+use super::{Client, Output, Reply, Unanswered};
+use crate::topic::Filter;
+use crate::wire::uapi::*;
+use crate::wire::{
+    Answer, Info, Malformed, Message, Messages, Refusal, ReplayEnd, ReplayRequest, TopicKey, TopicPageEnd, TopicRecord,
+    TopicRequest, push_info_request,
+};
+use bytes::Bytes;
+use crossbeam_channel::Sender;
+use nix::errno::Errno;
+use std::time::Instant;
+
+/// Which of the two looks a new subscription takes: before and after joining the groups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// To know the groups.
+    Find,
+    /// To know the heads.
+    Baseline,
+}
+
+/// A page of a topic's history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ReplayPage {
+    pub(super) topic_id: u32,
+    pub(super) from: u64,
+    pub(super) limit: u32,
+}
+
+/// Why a request was made.
+#[derive(Debug, Clone)]
+pub(super) enum Purpose {
+    /// An exact subscription looks its topic up.
+    Look { sub: SubId, name: Filter, phase: Phase },
+    /// A wildcard subscription lists the topics.
+    List { sub: SubId, cursor: u32, phase: Phase },
+    /// Topics newer than the watermark.
+    ListNew { cursor: u32 },
+    /// Heads that have risen.
+    Check { cursor: u32, since: u64 },
+    /// Events out of history.
+    Replay(ReplayPage),
+    /// Whether the broker is there, and which.
+    Probe,
+    /// A handle's own request.
+    Ask(Sender<Reply>),
+}
+
+impl Purpose {
+    /// Writes the request. A handle has written its own.
+    pub(super) fn write(&self, epoch: u64, seq: u32, datagram: &mut Vec<u8>) {
+        let list = |cursor, since| TopicRequest::List { cursor, since };
+        match self {
+            Purpose::Look { name, .. } => TopicRequest::Get(TopicKey::Name(name.as_str())).push(datagram, seq),
+            Purpose::List { cursor, .. } | Purpose::ListNew { cursor } => list(*cursor, None).push(datagram, seq),
+            Purpose::Check { cursor, since } => list(*cursor, Some(*since)).push(datagram, seq),
+            Purpose::Replay(ReplayPage { topic_id, from, limit }) => {
+                let request = ReplayRequest { epoch, topic_id: *topic_id, from: *from, limit: Some(*limit) };
+                request.push(datagram, seq);
+            }
+            Purpose::Probe => push_info_request(datagram, seq),
+            Purpose::Ask(_) => {}
+        }
+    }
+}
+
+impl Client {
+    /// A datagram that came from the broker to the request socket.
+    pub(crate) fn replies(&mut self, datagram: &Bytes, now: Instant) {
+        self.hear(now);
+        let mut page = Vec::new();
+        for message in Messages::new(datagram) {
+            let Ok(message) = message else {
+                self.counters.foreign += 1;
+                break;
+            };
+            page.push(message);
+            if message.header.flags & NLM_F_MULTI == 0 || message.header.kind == NLMSG_ERROR {
+                if self.reply(&page, datagram, now).is_err() {
+                    self.counters.foreign += 1;
+                }
+                page.clear();
+            }
+        }
+        if !page.is_empty() {
+            // Cut: the request runs into its deadline and is made again.
+            self.counters.cut += 1;
+        }
+        self.list_new(now);
+        self.finish(now);
+    }
+
+    /// One answer: its messages, of which the last one tells what it answers.
+    fn reply(&mut self, page: &[Message<'_>], datagram: &Bytes, now: Instant) -> Result<(), Malformed> {
+        let Some((last, before)) = page.split_last() else { return Ok(()) };
+        let answer = (last.header.kind == NLMSG_ERROR).then(|| Answer::parse(last)).transpose()?;
+        let seq = answer.as_ref().map_or(last.header.seq, |answer| answer.to.seq);
+        if seq & REQUEST_BIT == 0 {
+            // A publish's verdict, or the INFO that a flush waits for.
+            let result = answer.map_or(Ok(None), |answer| answer.result);
+            self.outputs.push_back(Output::Answer(seq, result));
+            return Ok(());
+        }
+        // One that was given up or answered twice (asked again, both arrived) has no purpose any more.
+        let Some(purpose) = self.requests.take(seq) else { return Ok(()) };
+        match (answer.map(|answer| answer.result), purpose) {
+            (Some(Err(refusal)), Purpose::Ask(reply)) => {
+                let _ = reply.send(Err(Unanswered::Refused(refusal)));
+            }
+            (_, Purpose::Ask(reply)) => {
+                let _ = reply.send(Ok(datagram.clone()));
+            }
+            (Some(Err(refusal)), purpose) => self.refused(purpose, refusal, now),
+            (_, purpose) => {
+                if let Err(malformed) = self.replied(purpose.clone(), before, last, datagram, now) {
+                    self.given_up(purpose);
+                    return Err(malformed);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The reply to a request of the client's own.
+    fn replied(
+        &mut self,
+        purpose: Purpose,
+        before: &[Message<'_>],
+        last: &Message<'_>,
+        datagram: &Bytes,
+        now: Instant,
+    ) -> Result<(), Malformed> {
+        match (purpose, last.header.kind) {
+            (Purpose::Look { sub, phase, .. }, NLBUS_MSG_TOPIC) => {
+                self.looked_up(sub, phase, Some(&TopicRecord::read(last.body)?), now);
+            }
+            (Purpose::List { sub, cursor, phase }, NLBUS_MSG_TOPIC) => {
+                self.listed(sub, phase, cursor, &records(before)?, TopicPageEnd::read(last.body)?, now);
+            }
+            (Purpose::ListNew { .. }, NLBUS_MSG_TOPIC) => {
+                self.listed_new(&records(before)?, TopicPageEnd::read(last.body)?, now);
+            }
+            (Purpose::Check { since, .. }, NLBUS_MSG_TOPIC) => {
+                self.checked(since, &records(before)?, TopicPageEnd::read(last.body)?, now);
+            }
+            (Purpose::Replay(page), NLBUS_MSG_REPLAY) => {
+                self.replayed(page, before, ReplayEnd::read(last.body)?, datagram);
+            }
+            (Purpose::Probe, NLBUS_MSG_INFO) => {
+                if Info::read(last.body)?.epoch != self.epoch {
+                    self.disconnect();
+                }
+            }
+            _ => return Err(Malformed("an answer of another type than its request")),
+        }
+        Ok(())
+    }
+
+    /// A page of topics whose heads have risen.
+    fn checked(&mut self, since: u64, records: &[TopicRecord], end: TopicPageEnd, now: Instant) {
+        for record in records {
+            self.registry.head_is(record.id, record.head);
+        }
+        // The count of the first page: what changed while the pages were read is asked for the next time.
+        let seen = *self.checking.get_or_insert(end.change);
+        if let Some(cursor) = end.cursor {
+            return self.request(Purpose::Check { cursor, since }, 0, now);
+        }
+        self.change = seen;
+        self.checking = None;
+        if self.check.take() == Some(true) {
+            self.check_heads(now);
+        }
+    }
+
+    /// The broker refused a request of the client's own.
+    fn refused(&mut self, purpose: Purpose, refusal: Refusal, now: Instant) {
+        if refusal.errno == Errno::ESHUTDOWN || refusal.errno == Errno::ESTALE {
+            // It closes, or is another one already.
+            return self.disconnect();
+        }
+        match purpose {
+            Purpose::Look { sub, phase, .. } if refusal.errno == Errno::ENOENT => self.looked_up(sub, phase, None, now),
+            Purpose::Look { sub, .. } | Purpose::List { sub, .. } => {
+                self.refuse_opening(sub, Refused::Broker(refusal));
+            }
+            Purpose::Replay(page) => self.topic_gone(page.topic_id),
+            purpose => self.given_up(purpose),
+        }
+    }
+
+    /// No answer came, however often the request was made.
+    pub(super) fn given_up(&mut self, purpose: Purpose) {
+        match purpose {
+            Purpose::Look { sub, .. } | Purpose::List { sub, .. } => self.refuse_opening(sub, Refused::TimedOut),
+            Purpose::ListNew { .. } => self.listing = false,
+            Purpose::Check { .. } => (self.check, self.checking) = (None, None),
+            Purpose::Replay(page) => self.registry.replay_is_over(page.topic_id),
+            // Silence from a broker that still has its port: it may be stopped, and answers when it goes on.
+            Purpose::Probe => {}
+            Purpose::Ask(reply) => {
+                let _ = reply.send(Err(Unanswered::TimedOut));
+            }
+        }
+    }
+}
+
+fn records(page: &[Message<'_>]) -> Result<Vec<TopicRecord>, Malformed> {
+    page.iter().map(|message| TopicRecord::read(message.body)).collect()
+}

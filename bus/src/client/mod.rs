@@ -1,0 +1,383 @@
+//! The client: a state machine without I/O. Frames, commands and time go in; deliveries go into the
+//! subscriptions' channels, and [`Output`]s, which a driver carries out, come out.
+//!
+//! Every subscription holds a cursor for each topic it follows, and is there either live (the next event
+//! from the group is delivered) or behind (events from the group only raise the topic's known head, and
+//! the cursor advances by replays). All that can go wrong ends in the second state: a gap, a full
+//! channel, a topic that was there before its subscriber. So there is one way to catch up, and one place
+//! that says what is lost: where history begins after the cursor.
+
+mod answers;
+mod opening;
+mod registry;
+mod repair;
+mod requests;
+
+pub use opening::Start;
+pub(crate) use opening::{Opening, Refused};
+pub(crate) use registry::SubId;
+pub(crate) use requests::REQUEST_BIT;
+
+use crate::batch::Batch;
+use crate::delivery::{Delivery, Event, Restarted};
+use crate::wire::uapi::*;
+use crate::wire::{EventView, Heartbeat, Messages, Refusal, TopicsAnnouncement};
+use answers::Purpose;
+use bytes::Bytes;
+use crossbeam_channel::Sender;
+use registry::{Registry, Subscriber};
+use requests::{Expired, Requests};
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// No word from the broker for this long, and the client asks whether it is there.
+const SILENCE: Duration = Duration::from_secs(3);
+
+/// What the driver does for the client, in this order.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Output {
+    /// Send this datagram to the broker's request port.
+    Send(Bytes),
+    /// Join a multicast group with the event socket.
+    Join(u32),
+    /// Leave one.
+    Leave(u32),
+    /// The broker answered a publish, or the barrier of a flush, that was sent with this number.
+    Answer(u32, Result<Option<u64>, Refusal>),
+    /// The broker is gone or another one: find it and say [`Client::restarted`] or [`Client::resumed`].
+    Reconnect,
+}
+
+/// The answer to a request that a handle made: the reply's datagram.
+pub(crate) type Reply = Result<Bytes, Unanswered>;
+
+/// Why a request of a handle has no reply.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Unanswered {
+    /// The broker refused it.
+    Refused(Refusal),
+    /// No answer came.
+    TimedOut,
+    /// The broker went away meanwhile.
+    Gone,
+}
+
+/// What the client has counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct ClientCounters {
+    /// Frames dropped because they weren't from the broker, or couldn't be read.
+    pub foreign: u64,
+    /// Datagrams that arrived cut.
+    pub cut: u64,
+    /// Events that the kernel dropped because the event socket's buffer was full, as far as seen.
+    pub overruns: u64,
+    /// Events read out of history.
+    pub repaired: u64,
+    /// Events reported as lost.
+    pub lost: u64,
+}
+
+/// The state machine. One for each connection to a bus.
+#[derive(Debug)]
+pub(crate) struct Client {
+    epoch: u64,
+    requests: Requests<Purpose>,
+    registry: Registry,
+    outputs: VecDeque<Output>,
+    counters: ClientCounters,
+    /// Newest topic id of which subscriptions have been told.
+    watermark: u32,
+    /// A newer one that was announced.
+    announced: u32,
+    /// A listing of new topics is under way.
+    listing: bool,
+    /// The bus's change count when heads were last checked.
+    change: u64,
+    /// A check of heads is under way; another one was asked for meanwhile.
+    check: Option<bool>,
+    /// The bus's change count at the first page of that check.
+    checking: Option<u64>,
+    /// The last drop count of the event socket.
+    drops: u32,
+    /// When the broker last said anything, if it is watched.
+    heard: Option<Instant>,
+    /// Waiting for the driver to find the broker.
+    disconnected: bool,
+}
+
+impl Client {
+    pub(crate) fn new(epoch: u64) -> Client {
+        Client {
+            epoch,
+            requests: Requests::new(),
+            registry: Registry::default(),
+            outputs: VecDeque::new(),
+            counters: ClientCounters::default(),
+            watermark: 0,
+            announced: 0,
+            listing: false,
+            change: 0,
+            check: None,
+            checking: None,
+            drops: 0,
+            heard: None,
+            disconnected: false,
+        }
+    }
+
+    pub(crate) fn counters(&self) -> ClientCounters {
+        self.counters
+    }
+
+    pub(crate) fn next_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// Counts a frame that the driver dropped because it isn't the broker's.
+    pub(crate) fn count_foreign(&mut self) {
+        self.counters.foreign += 1;
+    }
+
+    /// Counts a datagram that was cut on its way (`MSG_TRUNC`).
+    pub(crate) fn event_datagram_cut(&mut self, now: Instant) {
+        self.counters.cut += 1;
+        self.check_heads(now);
+    }
+
+    /// A datagram that came from the broker to a group.
+    pub(crate) fn events(&mut self, datagram: &Bytes, now: Instant) {
+        self.hear(now);
+        let mut cut = false;
+        for message in Messages::new(datagram) {
+            let Ok(message) = message else {
+                self.counters.foreign += 1;
+                break;
+            };
+            cut = message.header.flags & NLM_F_MULTI != 0;
+            let (true, Ok(view)) = (message.header.kind == NLBUS_MSG_EVENT, EventView::parse(message.body)) else {
+                self.counters.foreign += 1;
+                continue;
+            };
+            if message.header.seq != self.epoch as u32 {
+                self.counters.foreign += 1;
+                self.probe(now);
+                continue;
+            }
+            if view.header.topic_id <= 3 {
+                self.sys_event(&view);
+            }
+            self.registry.live_event(&view, || Event::new(datagram, &view));
+        }
+        if cut {
+            self.event_datagram_cut(now);
+        }
+        self.list_new(now);
+        self.finish(now);
+    }
+
+    /// The broker's own events say what the client otherwise wouldn't know.
+    fn sys_event(&mut self, view: &EventView<'_>) {
+        match view.topic {
+            NLBUS_SYS_HEARTBEAT => {
+                if let Ok(beat) = Heartbeat::read(view.payload) {
+                    self.announced = self.announced.max(beat.last_id);
+                }
+            }
+            NLBUS_SYS_TOPICS => {
+                if let Ok(topics) = TopicsAnnouncement::read(view.payload) {
+                    self.announced = self.announced.max(topics.last_id);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The event socket has been read until it was empty; `drops` is its drop count (`SO_MEMINFO`).
+    pub(crate) fn drained(&mut self, drops: u32, now: Instant) {
+        if drops != self.drops {
+            self.counters.overruns += u64::from(drops.wrapping_sub(self.drops));
+            self.drops = drops;
+            self.check_heads(now);
+            self.finish(now);
+        }
+    }
+
+    /// A consumer made room in its channel.
+    pub(crate) fn room(&mut self, now: Instant) {
+        self.finish(now);
+    }
+
+    /// A new subscription.
+    pub(crate) fn open(&mut self, opening: Opening, now: Instant) {
+        if self.registry.subscribers.is_empty() {
+            self.heard = Some(now);
+            self.registry.hold_group(NLBUS_GROUP_SYS, &mut self.outputs);
+        }
+        let id = self.registry.insert(Subscriber::new(opening));
+        self.resolve(id, now);
+        self.finish(now);
+    }
+
+    /// The end of a subscription.
+    pub(crate) fn close(&mut self, id: SubId) {
+        self.registry.remove(id, &mut self.outputs);
+        if self.registry.subscribers.is_empty() {
+            self.heard = None;
+            self.registry.release_group(NLBUS_GROUP_SYS, &mut self.outputs);
+        }
+    }
+
+    /// A request that a handle makes; `write` gets the number to send it with.
+    pub(crate) fn ask(&mut self, write: impl FnOnce(u32) -> Vec<u8>, reply: Sender<Reply>, now: Instant) {
+        if self.disconnected {
+            // The handle may have gone; then nobody waits.
+            let _ = reply.send(Err(Unanswered::Gone));
+            return;
+        }
+        let (seq, _) = self.requests.add(Purpose::Ask(reply), 0, now);
+        self.outputs.push_back(Output::Send(write(seq).into()));
+    }
+
+    /// When [`Client::tick`] wants to be called at the latest.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let silence = self.heard.filter(|_| !self.disconnected).map(|heard| heard + SILENCE);
+        [self.requests.deadline(), silence].into_iter().flatten().min()
+    }
+
+    /// Time has passed.
+    pub(crate) fn tick(&mut self, now: Instant) {
+        while let Some(expired) = self.requests.expire(now) {
+            match expired {
+                // A handle's request may not be one that can be repeated.
+                Expired::Again(Purpose::Ask(reply), _) | Expired::GivenUp(Purpose::Ask(reply)) => {
+                    let _ = reply.send(Err(Unanswered::TimedOut));
+                }
+                Expired::Again(purpose, tried) => self.request(purpose, tried, now),
+                Expired::GivenUp(purpose) => self.given_up(purpose),
+            }
+        }
+        if !self.disconnected && self.heard.is_some_and(|heard| heard + SILENCE <= now) {
+            self.heard = Some(now);
+            self.probe(now);
+        }
+        self.finish(now);
+    }
+
+    /// The driver could not send: the broker's port is closed.
+    pub(crate) fn disconnect(&mut self) {
+        if self.disconnected {
+            return;
+        }
+        self.disconnected = true;
+        self.forget_requests();
+        self.outputs.clear();
+        self.outputs.push_back(Output::Reconnect);
+    }
+
+    /// The driver found the broker that was there before: what went by meanwhile is caught up with.
+    pub(crate) fn resumed(&mut self, now: Instant) {
+        self.disconnected = false;
+        for id in self.registry.unresolved() {
+            self.resolve(id, now);
+        }
+        self.check_heads(now);
+        self.announced = self.announced.max(self.watermark.saturating_add(1));
+        self.list_new(now);
+        self.finish(now);
+    }
+
+    /// The driver found another broker and has a fresh event socket. Every subscription is told, and then
+    /// reads the new broker's topics from their beginning: all of it is newer than the subscription.
+    pub(crate) fn restarted(&mut self, epoch: u64, now: Instant) {
+        self.forget_requests();
+        self.outputs.clear();
+        self.epoch = epoch;
+        (self.disconnected, self.drops, self.change) = (false, 0, 0);
+        (self.watermark, self.announced) = (0, 0);
+        self.registry.forget_topics();
+        let ids: Vec<SubId> = self.registry.subscribers.keys().copied().collect();
+        if !ids.is_empty() {
+            self.heard = Some(now);
+            self.registry.hold_group(NLBUS_GROUP_SYS, &mut self.outputs);
+        }
+        for id in ids {
+            if let Some(subscriber) = self.registry.subscribers.get_mut(&id) {
+                if subscriber.opener.is_none() {
+                    subscriber.push(Delivery::Restarted(Restarted::new(epoch)));
+                    subscriber.from_the_beginning = true;
+                    self.registry.touched.push(id);
+                }
+                subscriber.resolved = false;
+            }
+            self.resolve(id, now);
+        }
+        self.finish(now);
+    }
+
+    fn forget_requests(&mut self) {
+        for purpose in self.requests.drain() {
+            if let Purpose::Ask(reply) = purpose {
+                let _ = reply.send(Err(Unanswered::Gone));
+            }
+        }
+        (self.listing, self.check, self.checking) = (false, None, None);
+        self.registry.forget_replays();
+    }
+
+    fn hear(&mut self, now: Instant) {
+        if let Some(heard) = &mut self.heard {
+            *heard = now;
+        }
+    }
+
+    /// Asks whether the broker is there, and which it is.
+    fn probe(&mut self, now: Instant) {
+        self.request(Purpose::Probe, 0, now);
+    }
+
+    /// Asks for the topics that are newer than the known ones, if any were announced.
+    fn list_new(&mut self, now: Instant) {
+        if self.announced > self.watermark && !self.listing && !self.disconnected {
+            self.listing = true;
+            self.request(Purpose::ListNew { cursor: self.watermark }, 0, now);
+        }
+    }
+
+    /// Asks for the heads that have risen since the last time: events may have been dropped at the tail, where
+    /// no later event shows the gap.
+    fn check_heads(&mut self, now: Instant) {
+        match &mut self.check {
+            Some(again) => *again = true,
+            None if self.disconnected => {}
+            None => {
+                self.check = Some(false);
+                self.request(Purpose::Check { cursor: 0, since: self.change }, 0, now);
+            }
+        }
+    }
+
+    /// Registers a request for a purpose and has it sent.
+    fn request(&mut self, purpose: Purpose, tried: u32, now: Instant) {
+        if self.disconnected {
+            return;
+        }
+        let mut datagram = Vec::new();
+        let (seq, purpose) = self.requests.add(purpose, tried, now);
+        purpose.write(self.epoch, seq, &mut datagram);
+        self.outputs.push_back(Output::Send(datagram.into()));
+    }
+
+    /// At the end of each input: sends the batches that were filled, and asks for what is missing.
+    fn finish(&mut self, now: Instant) {
+        self.registry.flush();
+        if !self.disconnected {
+            for replay in self.registry.plan_replays() {
+                self.request(Purpose::Replay(replay), 0, now);
+            }
+        }
+    }
+}
+
+/// What a subscription's channel carries.
+pub(crate) type Channel = Sender<Batch>;

@@ -1,0 +1,218 @@
+//! How a subscription comes about: find what it matches, join the groups, and only then read the heads.
+//! The heads are the baseline: what is newer reaches the socket or leaves a gap. (docs/PROTOCOL.md,
+//! "Subscribing without a hole".)
+
+use super::answers::{Phase, Purpose};
+use super::registry::{SubId, Subscriber};
+use super::{Channel, Client};
+use crate::flow::Flow;
+use crate::topic::Filter;
+use crate::wire::uapi::NLBUS_GROUP_SYS;
+use crate::wire::{Refusal, TopicPageEnd, TopicRecord};
+use crossbeam_channel::Sender;
+use nix::errno::Errno;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Where a subscription begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Start {
+    /// With events published after [`crate::Subscriber::open`] returned, and the first one of each topic created later.
+    #[default]
+    Live,
+    /// With the last `n` events that each topic keeps; 0 is `Live`.
+    Last(u64),
+    /// With this sequence number of the one topic that the filter names. What history no longer keeps is
+    /// reported as lost; beyond the newest event + 1 is an error.
+    From(u64),
+    /// With everything that each topic keeps.
+    All,
+}
+
+/// What a handle asks for when it subscribes.
+#[derive(Debug)]
+pub(crate) struct Opening {
+    pub(crate) filter: Filter,
+    pub(crate) start: Start,
+    pub(crate) flow: Arc<Flow>,
+    pub(crate) channel: Channel,
+    pub(crate) opener: Opener,
+}
+
+/// Where a handle waits for its subscription.
+pub(crate) type Opener = Sender<Result<Opened, Refused>>;
+
+/// The subscription can miss nothing any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Opened {
+    pub(crate) id: SubId,
+}
+
+/// The subscription can't be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// The broker refused a look-up.
+    Broker(Refusal),
+    /// The kernel refused to let the event socket join a group.
+    Join(Errno),
+    /// `Start::From` lies beyond the topic's newest event + 1.
+    Beyond { head: u64 },
+    /// The broker didn't answer.
+    TimedOut,
+}
+
+impl Client {
+    /// Begins, or begins again, to find what a subscription matches.
+    pub(super) fn resolve(&mut self, id: SubId, now: Instant) {
+        let Some(subscriber) = self.registry.subscribers.get(&id) else { return };
+        self.request(find(id, &subscriber.filter, Phase::Find), 0, now);
+    }
+
+    /// The answer to a look-up for an exact subscription: the topic, or that there is none.
+    pub(super) fn looked_up(&mut self, id: SubId, phase: Phase, record: Option<&TopicRecord>, now: Instant) {
+        let Some(subscriber) = self.registry.subscribers.get_mut(&id) else { return };
+        let Some(record) = record else {
+            // Whatever bears this name later is newer than the subscription.
+            subscriber.watermark = Some(0);
+            return self.finish_opening(id);
+        };
+        let baseline = find(id, &subscriber.filter, Phase::Baseline);
+        if phase == Phase::Find {
+            subscriber.watermark = Some(record.id);
+        }
+        self.registry.track(record, &mut self.outputs);
+        match phase {
+            Phase::Find => self.request(baseline, 0, now),
+            Phase::Baseline => {
+                if let Err(refused) = self.follow_from_start(id, record) {
+                    return self.refuse_opening(id, refused);
+                }
+                self.finish_opening(id);
+            }
+        }
+    }
+
+    /// A page of the list for a wildcard subscription.
+    pub(super) fn listed(
+        &mut self,
+        id: SubId,
+        phase: Phase,
+        cursor: u32,
+        records: &[TopicRecord],
+        end: TopicPageEnd,
+        now: Instant,
+    ) {
+        let sole = self.registry.subscribers.len() == 1;
+        let Some(subscriber) = self.registry.subscribers.get_mut(&id) else { return };
+        if phase == Phase::Find && cursor == 0 {
+            subscriber.watermark = Some(if subscriber.from_the_beginning { 0 } else { end.last_id });
+            if sole {
+                self.watermark = self.watermark.max(end.last_id);
+            }
+        }
+        let filter = subscriber.filter.clone();
+        for record in records.iter().filter(|record| filter.matches(&record.name)) {
+            self.registry.track(record, &mut self.outputs);
+            if phase == Phase::Baseline {
+                // Start::From is refused for wildcards before it comes here.
+                let _ = self.follow_from_start(id, record);
+            }
+        }
+        match (end.cursor, phase) {
+            (Some(cursor), phase) => self.request(Purpose::List { sub: id, cursor, phase }, 0, now),
+            (None, Phase::Find) => self.request(Purpose::List { sub: id, cursor: 0, phase: Phase::Baseline }, 0, now),
+            (None, Phase::Baseline) => self.finish_opening(id),
+        }
+    }
+
+    /// A page of topics newer than the client's watermark: each goes to the subscriptions that it is new for.
+    pub(super) fn listed_new(&mut self, records: &[TopicRecord], end: TopicPageEnd, now: Instant) {
+        for record in records {
+            let new_for = |subscriber: &Subscriber| {
+                subscriber.watermark.is_some_and(|watermark| record.id > watermark)
+                    && subscriber.filter.matches(&record.name)
+            };
+            let subs: Vec<SubId> =
+                self.registry.subscribers.iter().filter(|(_, sub)| new_for(sub)).map(|(id, _)| *id).collect();
+            for sub in subs {
+                self.registry.track(record, &mut self.outputs);
+                self.registry.follow(sub, record.id, 0);
+            }
+        }
+        match end.cursor {
+            Some(cursor) => {
+                self.watermark = self.watermark.max(cursor);
+                self.request(Purpose::ListNew { cursor }, 0, now);
+            }
+            None => {
+                self.watermark = self.watermark.max(end.last_id);
+                // What was announced beyond what the broker has was not its word, or a restart's leftover.
+                self.announced = self.announced.min(self.watermark);
+                self.listing = false;
+            }
+        }
+    }
+
+    fn follow_from_start(&mut self, id: SubId, record: &TopicRecord) -> Result<(), Refused> {
+        let Some(subscriber) = self.registry.subscribers.get(&id) else { return Ok(()) };
+        let newer = subscriber.from_the_beginning || subscriber.watermark.is_some_and(|mark| record.id > mark);
+        let kept = record.first.saturating_sub(1);
+        let after = match subscriber.start {
+            _ if newer => 0,
+            Start::Live => record.head,
+            Start::All => kept,
+            Start::Last(n) => record.head.saturating_sub(n).max(kept),
+            Start::From(seq) if seq > record.head.saturating_add(1) => {
+                return Err(Refused::Beyond { head: record.head });
+            }
+            Start::From(seq) => seq.saturating_sub(1),
+        };
+        self.registry.follow(id, record.id, after);
+        Ok(())
+    }
+
+    fn finish_opening(&mut self, id: SubId) {
+        if let Some(subscriber) = self.registry.subscribers.get_mut(&id) {
+            subscriber.resolved = true;
+            if let Some(opener) = subscriber.opener.take() {
+                // A handle that no longer waits drops its channel; its batches then go nowhere.
+                let _ = opener.send(Ok(Opened { id }));
+            }
+        }
+    }
+
+    /// Tells a handle that its subscription can't be. One that was told otherwise before lives on.
+    pub(super) fn refuse_opening(&mut self, id: SubId, refused: Refused) {
+        let Some(subscriber) = self.registry.subscribers.get_mut(&id) else { return };
+        subscriber.resolved = true;
+        if let Some(opener) = subscriber.opener.take() {
+            let _ = opener.send(Err(refused));
+            self.close(id);
+        }
+    }
+
+    /// The driver could not join a group.
+    pub(crate) fn join_failed(&mut self, group: u32, errno: Errno) {
+        let waiting = self.registry.subscribers.iter().filter(|(_, subscriber)| {
+            // A wildcard covers what it may read; an exact subscription has nothing else.
+            !subscriber.resolved && (group == NLBUS_GROUP_SYS || !subscriber.filter.is_wildcard())
+        });
+        let waiting: Vec<SubId> = waiting.map(|(id, _)| *id).collect();
+        for id in self.registry.topics_of_group(group) {
+            self.registry.forget_topic(id, &mut self.outputs);
+        }
+        self.outputs.retain(|output| *output != super::Output::Leave(group));
+        for id in waiting {
+            self.refuse_opening(id, Refused::Join(errno));
+        }
+    }
+}
+
+fn find(sub: SubId, filter: &Filter, phase: Phase) -> Purpose {
+    if filter.is_wildcard() {
+        Purpose::List { sub, cursor: 0, phase }
+    } else {
+        Purpose::Look { sub, name: filter.clone(), phase }
+    }
+}

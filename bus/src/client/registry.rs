@@ -1,0 +1,262 @@
+//! Who follows what: subscriptions, topics, groups. Events find their subscriptions here.
+
+use super::opening::{Opener, Opening, Start};
+use super::{Channel, Output};
+use crate::batch::Batch;
+use crate::delivery::{Cause, Delivery, Event};
+use crate::flow::Flow;
+use crate::sequence::{Cursor, Place};
+use crate::topic::Filter;
+use crate::wire::{EventView, TopicRecord};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+
+/// Names a subscription within its client. Never reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct SubId(u64);
+
+/// One subscription.
+#[derive(Debug)]
+pub(super) struct Subscriber {
+    pub(super) filter: Filter,
+    pub(super) start: Start,
+    pub(super) flow: Arc<Flow>,
+    channel: Channel,
+    batch: Option<Batch>,
+    /// Told once the subscription can miss nothing any more; gone after that.
+    pub(super) opener: Option<Opener>,
+    /// All that it matches is followed.
+    pub(super) resolved: bool,
+    /// Topics with a higher id are newer than the subscription and are read from 1. `None` until the broker has said.
+    pub(super) watermark: Option<u32>,
+    /// The broker restarted: all of its topics are newer than the subscription.
+    pub(super) from_the_beginning: bool,
+}
+
+impl Subscriber {
+    pub(super) fn new(opening: Opening) -> Subscriber {
+        Subscriber {
+            filter: opening.filter,
+            start: opening.start,
+            flow: opening.flow,
+            channel: opening.channel,
+            batch: None,
+            opener: Some(opening.opener),
+            resolved: false,
+            watermark: None,
+            from_the_beginning: false,
+        }
+    }
+
+    pub(super) fn push(&mut self, delivery: Delivery) {
+        self.batch.get_or_insert_with(|| Batch::new(&self.flow)).push(delivery);
+    }
+
+    /// Whether it has no batch that waits to be sent.
+    pub(super) fn is_flushed(&self) -> bool {
+        self.batch.is_none()
+    }
+
+    fn flush(&mut self) {
+        if let Some(batch) = self.batch.take() {
+            // A receiver that is gone has asked to be closed; the batch gives its room back to nobody.
+            let _ = self.channel.send(batch);
+        }
+    }
+}
+
+/// One topic that subscriptions follow, or are about to.
+#[derive(Debug)]
+pub(super) struct Topic {
+    pub(super) name: Arc<str>,
+    group: u32,
+    /// Newest sequence number known.
+    pub(super) head: u64,
+    pub(super) follows: Vec<Follow>,
+    /// A replay is under way.
+    pub(super) replaying: bool,
+}
+
+/// One subscription's place in one topic.
+#[derive(Debug)]
+pub(super) struct Follow {
+    pub(super) sub: SubId,
+    pub(super) cursor: Cursor,
+    /// Why it isn't live, if it isn't.
+    pub(super) behind: Option<Cause>,
+}
+
+/// All of a client's subscriptions, topics and groups.
+#[derive(Debug, Default)]
+pub(super) struct Registry {
+    pub(super) subscribers: BTreeMap<SubId, Subscriber>,
+    pub(super) topics: HashMap<u32, Topic>,
+    /// Topics with a subscription that is behind.
+    pub(super) behind: BTreeSet<u32>,
+    /// Joined groups, each with the number of topics that need it.
+    groups: HashMap<u32, usize>,
+    /// Subscriptions with a batch to send.
+    pub(super) touched: Vec<SubId>,
+    next_id: u64,
+}
+
+impl Registry {
+    pub(super) fn insert(&mut self, subscriber: Subscriber) -> SubId {
+        let id = SubId(self.next_id);
+        self.next_id += 1;
+        self.subscribers.insert(id, subscriber);
+        id
+    }
+
+    /// Forgets a subscription, and the topics that nobody else follows.
+    pub(super) fn remove(&mut self, id: SubId, outputs: &mut VecDeque<Output>) {
+        self.subscribers.remove(&id);
+        for topic in self.topics.values_mut() {
+            topic.follows.retain(|follow| follow.sub != id);
+        }
+        // A subscription that is still looking may be about to follow a topic that has no follower yet.
+        if self.subscribers.values().all(|subscriber| subscriber.resolved) {
+            let idle: Vec<u32> =
+                self.topics.iter().filter(|(_, topic)| topic.follows.is_empty()).map(|(id, _)| *id).collect();
+            for id in idle {
+                self.forget_topic(id, outputs);
+            }
+        }
+    }
+
+    pub(super) fn forget_topic(&mut self, id: u32, outputs: &mut VecDeque<Output>) {
+        self.behind.remove(&id);
+        if let Some(topic) = self.topics.remove(&id) {
+            self.release_group(topic.group, outputs);
+        }
+    }
+
+    /// Counts a user of a group, and joins it for the first one.
+    pub(super) fn hold_group(&mut self, group: u32, outputs: &mut VecDeque<Output>) {
+        let users = self.groups.entry(group).or_default();
+        *users += 1;
+        if *users == 1 {
+            outputs.push_back(Output::Join(group));
+        }
+    }
+
+    /// Discounts a user of a group, and leaves it after the last one.
+    pub(super) fn release_group(&mut self, group: u32, outputs: &mut VecDeque<Output>) {
+        if let Some(users) = self.groups.get_mut(&group) {
+            *users -= 1;
+            if *users == 0 {
+                self.groups.remove(&group);
+                outputs.push_back(Output::Leave(group));
+            }
+        }
+    }
+
+    /// Makes sure that a topic's events are received. Nobody follows it by this alone.
+    pub(super) fn track(&mut self, record: &TopicRecord, outputs: &mut VecDeque<Output>) {
+        match self.topics.get_mut(&record.id) {
+            Some(topic) => topic.head = topic.head.max(record.head),
+            None => {
+                self.hold_group(record.group, outputs);
+                let topic = Topic {
+                    name: record.name.as_str().into(),
+                    group: record.group,
+                    head: record.head,
+                    follows: Vec::new(),
+                    replaying: false,
+                };
+                self.topics.insert(record.id, topic);
+            }
+        }
+    }
+
+    /// Lets a subscription follow a tracked topic after `seq`, unless it does already.
+    pub(super) fn follow(&mut self, sub: SubId, topic_id: u32, seq: u64) {
+        let Some(topic) = self.topics.get_mut(&topic_id) else { return };
+        if topic.follows.iter().any(|follow| follow.sub == sub) {
+            return;
+        }
+        let cursor = Cursor::after(seq);
+        let behind = (!cursor.reached(topic.head)).then_some(Cause::Late);
+        if behind.is_some() {
+            self.behind.insert(topic_id);
+        }
+        topic.follows.push(Follow { sub, cursor, behind });
+    }
+
+    /// An event from its topic's group goes to those who are live there. `event` makes it, for the first of them.
+    pub(super) fn live_event(&mut self, view: &EventView<'_>, event: impl Fn() -> Event) {
+        let Some(topic) = self.topics.get_mut(&view.header.topic_id) else { return };
+        let seq = view.header.seq;
+        topic.head = topic.head.max(seq);
+        for follow in topic.follows.iter_mut().filter(|follow| follow.behind.is_none()) {
+            let Some(subscriber) = self.subscribers.get_mut(&follow.sub) else { continue };
+            follow.behind = match follow.cursor.place(seq) {
+                Place::Old => continue,
+                Place::Gap => Some(Cause::Overrun),
+                Place::Next if subscriber.flow.room() == 0 => Some(Cause::Overflow),
+                Place::Next => {
+                    if subscriber.is_flushed() {
+                        self.touched.push(follow.sub);
+                    }
+                    subscriber.push(Delivery::Event(event()));
+                    follow.cursor.advance();
+                    continue;
+                }
+            };
+            self.behind.insert(view.header.topic_id);
+        }
+    }
+
+    /// Sends the batches that were filled.
+    pub(super) fn flush(&mut self) {
+        for id in self.touched.drain(..) {
+            if let Some(subscriber) = self.subscribers.get_mut(&id) {
+                subscriber.flush();
+            }
+        }
+    }
+
+    /// The subscriptions that still wait for an answer of the broker.
+    pub(super) fn unresolved(&self) -> Vec<SubId> {
+        self.subscribers.iter().filter(|(_, subscriber)| !subscriber.resolved).map(|(id, _)| *id).collect()
+    }
+
+    /// The broker says that a topic has events up to `head`: whoever hasn't had them is behind.
+    pub(super) fn head_is(&mut self, topic_id: u32, head: u64) {
+        let Some(topic) = self.topics.get_mut(&topic_id) else { return };
+        topic.head = topic.head.max(head);
+        for follow in topic.follows.iter_mut().filter(|follow| !follow.cursor.reached(head)) {
+            follow.behind.get_or_insert(Cause::Overrun);
+            self.behind.insert(topic_id);
+        }
+    }
+
+    /// A replay will not be answered.
+    pub(super) fn replay_is_over(&mut self, topic_id: u32) {
+        if let Some(topic) = self.topics.get_mut(&topic_id) {
+            topic.replaying = false;
+        }
+    }
+
+    /// The replays under way will not be answered.
+    pub(super) fn forget_replays(&mut self) {
+        for topic in self.topics.values_mut() {
+            topic.replaying = false;
+        }
+    }
+
+    /// The topics were another broker's. The groups were joined by a socket that is gone.
+    pub(super) fn forget_topics(&mut self) {
+        self.topics.clear();
+        self.groups.clear();
+        self.behind.clear();
+        for subscriber in self.subscribers.values_mut() {
+            subscriber.watermark = None;
+        }
+    }
+
+    /// The tracked topics of a group.
+    pub(super) fn topics_of_group(&self, group: u32) -> Vec<u32> {
+        self.topics.iter().filter(|(_, topic)| topic.group == group).map(|(id, _)| *id).collect()
+    }
+}

@@ -1,0 +1,103 @@
+//! Catching up: a subscription that is behind in a topic is given what history keeps, in order, and told
+//! what history no longer keeps. Pulling is the flow control: nothing is asked for without room.
+
+use super::Client;
+use super::answers::ReplayPage;
+use super::registry::Registry;
+use crate::delivery::{Delivery, Event, Lost};
+use crate::sequence::Place;
+use crate::wire::{EventView, Message, ReplayEnd};
+use bytes::Bytes;
+
+/// Replays under way at a time: each may be a datagram of 64 KiB in the request socket's buffer.
+const PARALLEL: usize = 16;
+
+impl Registry {
+    /// The replays to ask for: of each topic that somebody with room is behind in.
+    pub(super) fn plan_replays(&mut self) -> Vec<ReplayPage> {
+        let mut pages = Vec::new();
+        let mut under_way = self.behind.iter().filter(|id| self.topics.get(id).is_some_and(|t| t.replaying)).count();
+        for id in &self.behind {
+            let Some(topic) = self.topics.get_mut(id).filter(|topic| !topic.replaying) else { continue };
+            let (mut from, mut limit) = (u64::MAX, 0);
+            for follow in topic.follows.iter().filter(|follow| follow.behind.is_some()) {
+                let Some(subscriber) = self.subscribers.get(&follow.sub) else { continue };
+                let mut room = subscriber.flow.room();
+                if room == 0 && subscriber.flow.starve() {
+                    room = 1;
+                }
+                if room > 0 {
+                    from = from.min(follow.cursor.next());
+                    limit = limit.max(room);
+                }
+            }
+            if limit > 0 && under_way < PARALLEL {
+                under_way += 1;
+                topic.replaying = true;
+                pages.push(ReplayPage { topic_id: *id, from, limit: limit.min(u32::MAX as usize) as u32 });
+            }
+        }
+        pages
+    }
+
+    /// Gives a page of history to those who are behind, as far as they have room.
+    fn replayed(&mut self, page: ReplayPage, events: &[Message<'_>], end: ReplayEnd, datagram: &Bytes) -> Progress {
+        let mut progress = Progress::default();
+        let Some(topic) = self.topics.get_mut(&page.topic_id) else { return progress };
+        topic.replaying = false;
+        // A broker that says it keeps events and sends none: without this the asking would never end.
+        let first = if events.is_empty() { end.first.max(end.head.saturating_add(1)) } else { end.first };
+        for follow in &mut topic.follows {
+            let (Some(cause), Some(subscriber)) = (follow.behind, self.subscribers.get_mut(&follow.sub)) else {
+                continue;
+            };
+            // Without room, or behind from before this page: the next page is its.
+            if subscriber.flow.room() == 0 || follow.cursor.next() < page.from {
+                continue;
+            }
+            if subscriber.is_flushed() {
+                self.touched.push(follow.sub);
+            }
+            if let Some((from, to)) = follow.cursor.skip_to(first) {
+                subscriber.push(Delivery::Lost(Lost { topic: topic.name.clone(), from, to, cause }));
+                progress.lost += to - from + 1;
+            }
+            for message in events {
+                let Ok(view) = EventView::parse(message.body) else { continue };
+                if follow.cursor.place(view.header.seq) == Place::Next && subscriber.flow.room() > 0 {
+                    subscriber.push(Delivery::Event(Event::new(datagram, &view)));
+                    follow.cursor.advance();
+                    progress.repaired += 1;
+                }
+            }
+            if follow.cursor.reached(topic.head) {
+                follow.behind = None;
+            }
+        }
+        if topic.follows.iter().all(|follow| follow.behind.is_none()) {
+            self.behind.remove(&page.topic_id);
+        }
+        progress
+    }
+}
+
+/// What a page of history did.
+#[derive(Debug, Default)]
+struct Progress {
+    repaired: u64,
+    lost: u64,
+}
+
+impl Client {
+    /// The answer to a replay.
+    pub(super) fn replayed(&mut self, page: ReplayPage, events: &[Message<'_>], end: ReplayEnd, datagram: &Bytes) {
+        let progress = self.registry.replayed(page, events, end, datagram);
+        self.counters.repaired += progress.repaired;
+        self.counters.lost += progress.lost;
+    }
+
+    /// The broker no longer has the topic: those who follow it have seen its end.
+    pub(super) fn topic_gone(&mut self, topic_id: u32) {
+        self.registry.forget_topic(topic_id, &mut self.outputs);
+    }
+}

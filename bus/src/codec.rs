@@ -1,0 +1,106 @@
+//! Values to payloads and back. The one file that knows bincode: it is no longer maintained, and its
+//! types stay out of the public API so that another crate can take its place with the same bytes.
+
+use crate::wire::uapi::NLBUS_PAYLOAD_MAX;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::fmt;
+
+/// Fixed-width little-endian integers, so that a packed struct of `__le*` fields from kernel code is a
+/// valid value; the limit, without which a hostile length would make the decoder reserve that much.
+const CONFIG: bincode::config::Configuration<
+    bincode::config::LittleEndian,
+    bincode::config::Fixint,
+    bincode::config::Limit<NLBUS_PAYLOAD_MAX>,
+> = bincode::config::standard().with_little_endian().with_fixed_int_encoding().with_limit::<NLBUS_PAYLOAD_MAX>();
+
+/// A value can't become a payload.
+#[derive(Debug)]
+pub struct EncodeError(String);
+
+impl fmt::Display for EncodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the value can't be encoded: {}", self.0)
+    }
+}
+
+impl std::error::Error for EncodeError {}
+
+/// A payload isn't a value of the wanted type.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DecodeError(String);
+
+impl fmt::Display for DecodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the payload isn't a value of this type: {}", self.0)
+    }
+}
+
+impl std::error::Error for DecodeError {}
+
+/// A value's bytes in bincode 2.0.1 with fixed-width little-endian integers.
+///
+/// # Errors
+/// When the value has no such form (a sequence of unknown length, say).
+pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, EncodeError> {
+    bincode::serde::encode_to_vec(value, CONFIG).map_err(|error| EncodeError(error.to_string()))
+}
+
+/// The value whose bytes these are, all of them.
+///
+/// # Errors
+/// When they aren't, are too few, or some are left over.
+pub(crate) fn decode<T: DeserializeOwned>(payload: &[u8]) -> Result<T, DecodeError> {
+    let (value, used) =
+        bincode::serde::decode_from_slice(payload, CONFIG).map_err(|error| DecodeError(error.to_string()))?;
+    if used != payload.len() {
+        return Err(DecodeError(format!("{} of its {} bytes are left over", payload.len() - used, payload.len())));
+    }
+    Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde::Deserialize;
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Reading {
+        sensor: u16,
+        value: f32,
+        ok: bool,
+        name: Option<String>,
+    }
+
+    /// Golden bytes: another codec, or another version of this one, must write and read the same.
+    #[test]
+    fn values_have_these_bytes() {
+        let reading = Reading { sensor: 0x0102, value: 1.5, ok: true, name: Some("hi".into()) };
+        let bytes = [2, 1, 0, 0, 0xc0, 0x3f, 1, 1, 2, 0, 0, 0, 0, 0, 0, 0, b'h', b'i'];
+        assert_eq!(encode(&reading).unwrap(), bytes);
+        assert_eq!(decode::<Reading>(&bytes).unwrap(), reading);
+        assert_eq!(encode(&(1u8, [2u16, 3], -4i64)).unwrap(), [1, 2, 0, 3, 0, 0xfc, 255, 255, 255, 255, 255, 255, 255]);
+    }
+
+    #[test]
+    fn left_over_and_missing_bytes_are_errors() {
+        assert!(decode::<u32>(&[1, 0, 0, 0, 0]).unwrap_err().to_string().contains("1 of its 5 bytes"));
+        assert!(decode::<u32>(&[1, 0, 0]).is_err());
+    }
+
+    /// Without the limit the length below would be reserved and the process would abort.
+    #[test]
+    fn a_hostile_length_is_an_error() {
+        assert!(decode::<Vec<u64>>(&[0xff; 16]).is_err());
+        assert!(decode::<String>(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f]).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_decoded_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
+            let _ = decode::<Reading>(&bytes);
+            let _ = decode::<Vec<String>>(&bytes);
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! What a subscription delivers: events, and in line with them what was lost and when the broker was
+//! another one. Loss is a value, and the subscription lives on.
+
+use crate::codec::{self, DecodeError};
+use crate::wire::uapi::{NLBUS_EVENT_F_KERNEL, NLBUS_EVENT_F_REPLAYED, NLBUS_EVENT_F_WILL};
+use crate::wire::{Content, EventHeader, EventView};
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use std::fmt;
+use std::sync::Arc;
+
+/// One thing that a subscription delivers.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Delivery {
+    /// An event.
+    Event(Event),
+    /// Events that this subscription will not see.
+    Lost(Lost),
+    /// The broker is another one than before.
+    Restarted(Restarted),
+}
+
+impl Delivery {
+    /// The event, if it is one.
+    pub fn event(&self) -> Option<&Event> {
+        match self {
+            Delivery::Event(event) => Some(event),
+            _ => None,
+        }
+    }
+
+    /// The event, if it is one.
+    pub fn into_event(self) -> Option<Event> {
+        match self {
+            Delivery::Event(event) => Some(event),
+            _ => None,
+        }
+    }
+}
+
+/// An event. It shares the buffer of the datagram it came in with the other events of that datagram;
+/// [`Event::to_owned`] makes one that pins its own bytes only.
+#[derive(Clone)]
+pub struct Event {
+    header: EventHeader,
+    topic: Bytes,
+    payload: Bytes,
+}
+
+impl Event {
+    /// The event that `view` sees in `datagram`, without copying its bytes.
+    pub(crate) fn new(datagram: &Bytes, view: &EventView<'_>) -> Event {
+        Event {
+            header: view.header,
+            topic: datagram.slice_ref(view.topic.as_bytes()),
+            payload: datagram.slice_ref(view.payload),
+        }
+    }
+
+    /// The topic's name.
+    pub fn topic(&self) -> &str {
+        // Checked when the datagram was read; an empty name can't come out of that.
+        std::str::from_utf8(&self.topic).unwrap_or_default()
+    }
+
+    /// Position in the topic: consecutive from 1, assigned by the broker.
+    pub fn seq(&self) -> u64 {
+        self.header.seq
+    }
+
+    /// `CLOCK_BOOTTIME` in nanoseconds when the broker sequenced the event. Never decreases within a topic.
+    pub fn time_ns(&self) -> u64 {
+        self.header.time_ns
+    }
+
+    /// The broker's id of the topic, unique within an epoch.
+    pub fn topic_id(&self) -> u32 {
+        self.header.topic_id
+    }
+
+    /// Who published it.
+    pub fn sender(&self) -> Sender {
+        Sender {
+            kernel: self.header.flags & NLBUS_EVENT_F_KERNEL != 0,
+            portid: self.header.portid,
+            pid: self.header.pid,
+            uid: self.header.uid,
+        }
+    }
+
+    /// What the publisher says the payload is.
+    pub fn content(&self) -> Content {
+        Content::from_wire(self.header.content)
+    }
+
+    /// The payload, 0 to 64 512 bytes.
+    pub fn payload(&self) -> &[u8] {
+        &self.payload
+    }
+
+    /// Whether it came out of the broker's history and not live.
+    pub fn is_replayed(&self) -> bool {
+        self.header.flags & NLBUS_EVENT_F_REPLAYED != 0
+    }
+
+    /// Whether it is the last will of a client that went away.
+    pub fn is_will(&self) -> bool {
+        self.header.flags & NLBUS_EVENT_F_WILL != 0
+    }
+
+    /// The value whose bytes the payload is, as [`crate::Bus::publish_value`] writes them.
+    ///
+    /// # Errors
+    /// When the payload isn't such a value, or has bytes left over.
+    pub fn decode<T: DeserializeOwned>(&self) -> Result<T, DecodeError> {
+        codec::decode(&self.payload)
+    }
+
+    /// A copy that doesn't pin the datagram's buffer: for an event kept longer than its neighbours.
+    #[must_use]
+    pub fn to_owned(&self) -> Event {
+        Event {
+            header: self.header,
+            topic: Bytes::copy_from_slice(&self.topic),
+            payload: Bytes::copy_from_slice(&self.payload),
+        }
+    }
+}
+
+impl fmt::Debug for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Event")
+            .field("topic", &self.topic())
+            .field("seq", &self.seq())
+            .field("time_ns", &self.time_ns())
+            .field("sender", &self.sender())
+            .field("content", &self.content())
+            .field("payload", &self.payload.escape_ascii().to_string())
+            .finish()
+    }
+}
+
+/// Who published an event, as the kernel saw it: no publisher can claim to be another one. What the user
+/// broker can't keep of this is listed in docs/PROTOCOL.md.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Sender {
+    /// Whether kernel code published it, or the broker itself.
+    pub kernel: bool,
+    /// Netlink port id of the publishing socket, 0 for kernel code and the broker.
+    pub portid: u32,
+    /// Process id.
+    pub pid: u32,
+    /// User id.
+    pub uid: u32,
+}
+
+/// Events of one topic that a subscription will not see: they went by, and history no longer holds them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Lost {
+    /// The topic.
+    pub topic: Arc<str>,
+    /// First sequence number lost.
+    pub from: u64,
+    /// Last sequence number lost.
+    pub to: u64,
+    /// Why they weren't taken when they went by.
+    pub cause: Cause,
+}
+
+impl Lost {
+    /// How many events: at least 1.
+    pub fn count(&self) -> u64 {
+        self.to - self.from + 1
+    }
+}
+
+/// Why a subscription missed events at first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Cause {
+    /// The socket's receive buffer was full, or a datagram arrived cut.
+    Overrun,
+    /// The subscription's channel was full.
+    Overflow,
+    /// They were published before the subscription could read them: a topic's first events, or the start asked for.
+    Late,
+}
+
+impl Cause {
+    /// The word for it in output.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Cause::Overrun => "overrun",
+            Cause::Overflow => "overflow",
+            Cause::Late => "late",
+        }
+    }
+}
+
+/// The broker restarted: sequence numbers begin anew, and an unknown tail of the old ones may be lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Restarted {
+    /// The new broker's epoch.
+    pub epoch: u64,
+}
+
+impl Restarted {
+    pub(crate) fn new(epoch: u64) -> Restarted {
+        Restarted { epoch }
+    }
+}

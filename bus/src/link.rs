@@ -1,0 +1,260 @@
+//! Where the broker is, and the sockets to it: the one file where frames meet sockets.
+//!
+//! Numbers are never guessed. The module says through generic netlink which protocol it has; only where it
+//! doesn't answer is the user broker asked, at its well-known port.
+
+use crate::sys::{NetlinkSocket, RecvBatch};
+use crate::wire::uapi::*;
+use crate::wire::{
+    self, Answer, BrokerKind, Info, Message, Messages, Refusal, family_id, family_request, push_info_request,
+};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::fmt;
+use std::io;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+/// How long a broker may take to say that it is there.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Which broker to look for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Choice {
+    /// The module where it is loaded, else the user broker.
+    #[default]
+    Auto,
+    /// The kernel module only.
+    Module,
+    /// The user broker only.
+    User,
+}
+
+/// No connection to a broker.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// Neither the module nor a user broker answers, or not the one that was asked for.
+    NoBroker {
+        /// Which one was looked for.
+        choice: Choice,
+        /// The port where a user broker was looked for.
+        port: u32,
+    },
+    /// A broker holds the port, and says nothing.
+    Silent {
+        /// Which one.
+        broker: BrokerKind,
+    },
+    /// The broker speaks another version of the protocol.
+    Version {
+        /// Which one.
+        broker: BrokerKind,
+        /// Its version.
+        found: u32,
+    },
+    /// The broker refused to say what it is.
+    Refused(Refusal),
+    /// What answers there doesn't speak the protocol.
+    NotABroker {
+        /// What is wrong with its answer.
+        why: &'static str,
+    },
+    /// The kernel refused something.
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// Why it failed.
+        error: io::Error,
+    },
+}
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ConnectError::NoBroker { choice: Choice::Auto, port } => write!(
+                f,
+                "no broker: the module nlbus is not loaded and no user broker runs at port {port} in this network \
+                 namespace; load the module (modprobe nlbus), or start one (nlbus broker)"
+            ),
+            ConnectError::NoBroker { choice: Choice::Module, .. } => {
+                f.write_str("no broker: the module nlbus is not loaded; load it (modprobe nlbus)")
+            }
+            ConnectError::NoBroker { choice: Choice::User, port } => write!(
+                f,
+                "no broker: no user broker runs at port {port} in this network namespace; start one (nlbus broker)"
+            ),
+            ConnectError::Silent { broker } => {
+                write!(f, "{} is there and doesn't answer; is it stopped?", name(*broker))
+            }
+            ConnectError::Version { broker, found } => write!(
+                f,
+                "{} speaks version {found} of the protocol, this program speaks {NLBUS_VERSION}; install the same \
+                 version of both",
+                name(*broker)
+            ),
+            ConnectError::Refused(refusal) => write!(f, "the broker refused to say what it is: {refusal}"),
+            ConnectError::NotABroker { why } => {
+                write!(f, "what answers at the broker's port doesn't speak the protocol: {why}")
+            }
+            ConnectError::Io { what, error } => write!(f, "can't {what}: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for ConnectError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            ConnectError::Io { error, .. } => Some(error),
+            ConnectError::Refused(refusal) => Some(refusal),
+            _ => None,
+        }
+    }
+}
+
+fn name(broker: BrokerKind) -> &'static str {
+    match broker {
+        BrokerKind::Module => "the module nlbus",
+        BrokerKind::User => "the user broker",
+    }
+}
+
+/// Finds the broker and what it says of itself. `port` is where a user broker would be.
+///
+/// # Errors
+/// Any [`ConnectError`]. Where the module answers, the user broker is never asked, whatever is wrong with the module.
+pub(crate) fn find(choice: Choice, port: u32) -> Result<Info, ConnectError> {
+    let module = if choice == Choice::User { None } else { find_module()? };
+    let info = match (module, choice) {
+        (Some(info), _) => info,
+        (None, Choice::Module) => return Err(ConnectError::NoBroker { choice, port }),
+        (None, _) => find_user_broker(port)?.ok_or(ConnectError::NoBroker { choice, port })?,
+    };
+    match info.version {
+        NLBUS_VERSION => Ok(info),
+        found => Err(ConnectError::Version { broker: info.broker, found }),
+    }
+}
+
+/// What the module says, or `None` where it isn't loaded.
+pub(crate) fn find_module() -> Result<Option<Info>, ConnectError> {
+    let not_there = |refusal: &Refusal| matches!(refusal.errno, Errno::ENOENT | Errno::ENODEV);
+    let genl = Exchange::new(NETLINK_GENERIC, 0, BrokerKind::Module)?;
+    let family = match genl.ask(&family_request(NLBUS_GENL_NAME, 1), family_id) {
+        Err(ConnectError::Refused(refusal)) if not_there(&refusal) => return Ok(None),
+        family => family?,
+    };
+    match genl.ask(&wire::genl_info_request(family, 2), wire::genl_info_reply) {
+        Err(ConnectError::Refused(refusal)) if not_there(&refusal) => Ok(None),
+        info => info.map(Some),
+    }
+}
+
+/// What the user broker says, or `None` where nobody has its port.
+fn find_user_broker(port: u32) -> Result<Option<Info>, ConnectError> {
+    let mut request = Vec::new();
+    push_info_request(&mut request, 1);
+    let broker = Exchange::new(NETLINK_USERSOCK, port + 1, BrokerKind::User)?;
+    match broker.ask(&request, |message| Info::read(message.body)) {
+        Err(ConnectError::Io { error, .. }) if error.raw_os_error() == Some(Errno::ECONNREFUSED as i32) => Ok(None),
+        info => info.map(Some),
+    }
+}
+
+/// One request and its answer on a socket of its own.
+struct Exchange {
+    socket: NetlinkSocket,
+    port: u32,
+    broker: BrokerKind,
+}
+
+impl Exchange {
+    fn new(protocol: u32, port: u32, broker: BrokerKind) -> Result<Exchange, ConnectError> {
+        Ok(Exchange { socket: open(protocol)?, port, broker })
+    }
+
+    fn ask<T>(
+        &self,
+        request: &[u8],
+        read: impl Fn(&Message<'_>) -> Result<T, wire::Malformed>,
+    ) -> Result<T, ConnectError> {
+        self.socket
+            .send_to(request, self.port, 0, true)
+            .map_err(|error| ConnectError::Io { what: "ask the broker what it is", error })?;
+        let seq = Messages::new(request).find_map(Result::ok).map_or(0, |message| message.header.seq);
+        let deadline = Instant::now() + PATIENCE;
+        let mut batch = RecvBatch::new(1, NLBUS_DATAGRAM_MAX);
+        loop {
+            if !readable(&self.socket, deadline)? {
+                return Err(ConnectError::Silent { broker: self.broker });
+            }
+            let what = "receive the broker's answer";
+            batch.receive(&self.socket).map_err(|error| ConnectError::Io { what, error })?;
+            // Anyone may send to this port; only the broker's word counts.
+            for datagram in batch.iter().filter(|datagram| datagram.port == self.port) {
+                let Some(Ok(message)) = Messages::new(datagram.bytes).next() else { continue };
+                if message.header.seq != seq {
+                    continue;
+                }
+                let malformed = |error: wire::Malformed| ConnectError::NotABroker { why: error.0 };
+                if message.header.kind == NLMSG_ERROR {
+                    match Answer::parse(&message).map_err(malformed)?.result {
+                        Err(refusal) => return Err(ConnectError::Refused(refusal)),
+                        Ok(_) => continue,
+                    }
+                }
+                return read(&message).map_err(malformed);
+            }
+        }
+    }
+}
+
+fn readable(socket: &NetlinkSocket, deadline: Instant) -> Result<bool, ConnectError> {
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        match poll(&mut [PollFd::new(socket.as_fd(), PollFlags::POLLIN)], timeout) {
+            Ok(ready) => return Ok(ready > 0),
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(ConnectError::Io { what: "wait for the broker's answer", error: errno.into() }),
+        }
+    }
+}
+
+/// A bound socket of a protocol.
+fn open(protocol: u32) -> Result<NetlinkSocket, ConnectError> {
+    let io = |what| move |error| ConnectError::Io { what, error };
+    let mut socket = NetlinkSocket::open(protocol).map_err(io("open a netlink socket"))?;
+    socket.bind(0).map_err(io("bind a netlink socket"))?;
+    Ok(socket)
+}
+
+/// The socket that joins groups. A full buffer must not make the kernel drop all that follows, too.
+pub(crate) fn open_events(info: &Info, receive_buffer: usize) -> Result<NetlinkSocket, ConnectError> {
+    let io = |what| move |error| ConnectError::Io { what, error };
+    let socket = open(info.protocol)?;
+    socket.set_no_enobufs().map_err(io("set NETLINK_NO_ENOBUFS"))?;
+    socket.set_recv_buffer(receive_buffer).map_err(io("set the receive buffer"))?;
+    Ok(socket)
+}
+
+/// The socket for publishes, requests and their answers.
+pub(crate) fn open_requests(info: &Info, receive_buffer: usize) -> Result<NetlinkSocket, ConnectError> {
+    // The same needs: a reply that is dropped is asked for again, and must not drag the next one with it.
+    open_events(info, receive_buffer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_absent_broker_is_an_error_that_names_both_remedies() {
+        // Below 2^31 and no process id: the kernel gives it to nobody.
+        let error = find(Choice::User, 0x7000_0000).unwrap_err();
+        assert!(matches!(error, ConnectError::NoBroker { .. }), "{error:?}");
+        let both = ConnectError::NoBroker { choice: Choice::Auto, port: 7 }.to_string();
+        assert!(both.contains("modprobe nlbus") && both.contains("nlbus broker"), "{both}");
+    }
+}

@@ -1,0 +1,231 @@
+//! Receiving many datagrams with one system call.
+//!
+//! nix's `recvmmsg` isn't used: it doesn't restore `msg_controllen` between calls, so that credentials vanish once
+//! a datagram came without, and its headers are `!Send`.
+
+use super::NetlinkSocket;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::AsRawFd;
+
+/// Most datagrams of one call.
+const SLOTS_MAX: usize = 64;
+
+/// Bytes of control data that one `SCM_CREDENTIALS` takes; a multiple of `size_of::<cmsghdr>()`'s alignment.
+// SAFETY: CMSG_SPACE only computes with its argument.
+const CONTROL_LEN: usize = unsafe { libc::CMSG_SPACE(size_of::<libc::ucred>() as u32) } as usize;
+
+/// Control data of one datagram, aligned as `struct cmsghdr` needs it.
+#[repr(C, align(8))]
+#[derive(Clone, Copy)]
+struct Control([u8; CONTROL_LEN]);
+
+const _: () = assert!(align_of::<Control>() >= align_of::<libc::cmsghdr>());
+
+/// Who sent a datagram, as the kernel tells (`SO_PASSCRED`), in the receiver's namespaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Credentials {
+    /// Process id.
+    pub pid: u32,
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+}
+
+/// A datagram that a [`RecvBatch`] holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Datagram<'a> {
+    /// Its bytes, as many as the slot has room for.
+    pub bytes: &'a [u8],
+    /// The sender's port id, 0 for the kernel.
+    pub port: u32,
+    /// The mask of the group that it was sent to (bit 0 is group 1); 0 for a unicast and for groups above 32.
+    pub groups: u32,
+    /// It was longer than the slot (`MSG_TRUNC`).
+    pub truncated: bool,
+    /// Who sent it; only with [`NetlinkSocket::set_pass_credentials`].
+    pub credentials: Option<Credentials>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Received {
+    len: usize,
+    port: u32,
+    groups: u32,
+    truncated: bool,
+    credentials: Option<Credentials>,
+}
+
+/// Room for datagrams that is used again and again.
+pub struct RecvBatch {
+    /// The slots, one behind the other. Memory that no datagram reached is never touched.
+    slab: Box<[u8]>,
+    slot_len: usize,
+    slots: usize,
+    received: Vec<Received>,
+}
+
+impl RecvBatch {
+    /// Room for up to `slots` datagrams (at most 64) of `slot_len` bytes each.
+    pub fn new(slots: usize, slot_len: usize) -> RecvBatch {
+        let slots = slots.clamp(1, SLOTS_MAX);
+        let slot_len = slot_len.max(1);
+        RecvBatch { slab: vec![0; slots * slot_len].into(), slot_len, slots, received: Vec::with_capacity(slots) }
+    }
+
+    /// Takes what waits at the socket, without waiting, in place of what the batch held. Returns how many
+    /// datagrams that is: fewer than there are slots when the socket has been drained.
+    ///
+    /// # Errors
+    /// `ENOBUFS` after an overrun, unless [`NetlinkSocket::set_no_enobufs`]; what `recvmmsg(2)` says. Nothing waiting
+    /// is no error.
+    pub fn receive(&mut self, socket: &NetlinkSocket) -> io::Result<usize> {
+        self.received.clear();
+        // SAFETY: all of these are plain C structures for which all zeros is a value.
+        let (mut names, mut headers): ([libc::sockaddr_nl; SLOTS_MAX], [libc::mmsghdr; SLOTS_MAX]) =
+            unsafe { (MaybeUninit::zeroed().assume_init(), MaybeUninit::zeroed().assume_init()) };
+        let mut vectors = [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; SLOTS_MAX];
+        let mut controls = [Control([0; CONTROL_LEN]); SLOTS_MAX];
+        for (at, slot) in self.slab.chunks_exact_mut(self.slot_len).enumerate() {
+            vectors[at] = libc::iovec { iov_base: slot.as_mut_ptr().cast(), iov_len: slot.len() };
+            let header = &mut headers[at].msg_hdr;
+            header.msg_name = (&raw mut names[at]).cast();
+            header.msg_namelen = size_of::<libc::sockaddr_nl>() as libc::socklen_t;
+            header.msg_iov = &raw mut vectors[at];
+            header.msg_iovlen = 1;
+            header.msg_control = (&raw mut controls[at]).cast();
+            header.msg_controllen = CONTROL_LEN as _;
+        }
+        // SAFETY: `headers` has `slots` initialised entries, whose pointers lead to memory of the given lengths that
+        // nothing else refers to and that outlives the call: a chunk of the slab, a name, a vector, control data.
+        let count = unsafe {
+            libc::recvmmsg(
+                socket.as_raw_fd(),
+                headers.as_mut_ptr(),
+                self.slots as _,
+                libc::MSG_DONTWAIT as _,
+                std::ptr::null_mut(),
+            )
+        };
+        if count < 0 {
+            let error = io::Error::last_os_error();
+            return if error.kind() == io::ErrorKind::WouldBlock { Ok(0) } else { Err(error) };
+        }
+        for (header, name) in headers.iter().zip(&names).take(count as usize) {
+            self.received.push(Received {
+                // Netlink returns the whole length with MSG_TRUNC only when that flag is passed in, but be sure.
+                len: (header.msg_len as usize).min(self.slot_len),
+                port: name.nl_pid,
+                groups: name.nl_groups,
+                truncated: header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
+                credentials: credentials(&header.msg_hdr),
+            });
+        }
+        Ok(self.received.len())
+    }
+
+    /// The datagrams of the last [`receive`](Self::receive), in their order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = Datagram<'_>> {
+        self.received.iter().zip(self.slab.chunks_exact(self.slot_len)).map(|(received, slot)| Datagram {
+            bytes: &slot[..received.len],
+            port: received.port,
+            groups: received.groups,
+            truncated: received.truncated,
+            credentials: received.credentials,
+        })
+    }
+
+    /// How many datagrams fit.
+    pub fn slots(&self) -> usize {
+        self.slots
+    }
+}
+
+impl std::fmt::Debug for RecvBatch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RecvBatch").field("slots", &self.slots).field("received", &self.received).finish()
+    }
+}
+
+/// The credentials in a header that `recvmmsg` filled.
+fn credentials(header: &libc::msghdr) -> Option<Credentials> {
+    // SAFETY: the kernel set msg_control and msg_controllen to control messages that it wrote, in a buffer that is
+    // still alive; the macros walk no further than msg_controllen.
+    let mut message = unsafe { libc::CMSG_FIRSTHDR(header) };
+    // SAFETY: CMSG_FIRSTHDR and CMSG_NXTHDR return null or a whole header within msg_controllen; the buffer is
+    // aligned for it.
+    while let Some(control) = unsafe { message.as_ref() } {
+        // SAFETY: CMSG_LEN only computes with its argument.
+        let whole = unsafe { libc::CMSG_LEN(size_of::<libc::ucred>() as u32) } as _;
+        if control.cmsg_level == libc::SOL_SOCKET
+            && control.cmsg_type == libc::SCM_CREDENTIALS
+            && control.cmsg_len >= whole
+        {
+            // SAFETY: the message is as long as a header with a ucred behind it, which any bits make; the read
+            // needs no alignment.
+            let cred = unsafe { libc::CMSG_DATA(message).cast::<libc::ucred>().read_unaligned() };
+            return Some(Credentials { pid: cred.pid as u32, uid: cred.uid, gid: cred.gid });
+        }
+        // SAFETY: as for CMSG_FIRSTHDR; `message` came from it or from here.
+        message = unsafe { libc::CMSG_NXTHDR(header, message) };
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair() -> (NetlinkSocket, u32, NetlinkSocket, u32) {
+        let mut to = NetlinkSocket::open(libc::NETLINK_USERSOCK as u32).unwrap();
+        let mut from = NetlinkSocket::open(libc::NETLINK_USERSOCK as u32).unwrap();
+        let (to_port, from_port) = (to.bind(0).unwrap(), from.bind(0).unwrap());
+        (to, to_port, from, from_port)
+    }
+
+    #[test]
+    fn datagrams_keep_order_sender_and_bytes() {
+        let (to, to_port, from, from_port) = pair();
+        to.set_pass_credentials().unwrap();
+        let mut batch = RecvBatch::new(4, 256);
+        assert_eq!(batch.receive(&to).unwrap(), 0);
+        // Three rounds, so that a length which a call left behind would show in the next.
+        for round in 0u8..3 {
+            for at in 0u8..6 {
+                from.send_to(&vec![at; usize::from(at) + 1], to_port, 0, true).unwrap();
+            }
+            let mut seen = Vec::new();
+            while batch.receive(&to).unwrap() > 0 {
+                seen.extend(
+                    batch.iter().map(|datagram| (datagram.bytes.to_vec(), datagram.port, datagram.credentials)),
+                );
+            }
+            let credentials = Some(Credentials {
+                pid: std::process::id(),
+                uid: nix::unistd::getuid().as_raw(),
+                gid: nix::unistd::getgid().as_raw(),
+            });
+            let want: Vec<_> = (0u8..6).map(|at| (vec![at; usize::from(at) + 1], from_port, credentials)).collect();
+            assert_eq!(seen, want, "round {round}");
+        }
+    }
+
+    #[test]
+    fn a_cut_datagram_says_so_and_the_next_is_whole() {
+        let (to, to_port, from, _) = pair();
+        let mut batch = RecvBatch::new(2, 8);
+        from.send_to(&[1; 9], to_port, 0, true).unwrap();
+        from.send_to(&[2; 8], to_port, 0, true).unwrap();
+        assert_eq!(batch.receive(&to).unwrap(), 2);
+        let seen: Vec<_> = batch.iter().map(|datagram| (datagram.bytes.len(), datagram.truncated)).collect();
+        assert_eq!(seen, [(8, true), (8, false)]);
+        assert_eq!(batch.iter().next().unwrap().credentials, None);
+    }
+
+    #[test]
+    fn batches_go_from_thread_to_thread() {
+        fn send<T: Send + Sync>(_: &T) {}
+        send(&RecvBatch::new(1, 1));
+    }
+}
