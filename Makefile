@@ -11,11 +11,16 @@ RUN ?=
 KDIR ?= $$(tests/vm/fetch linux)/kdir
 
 .DEFAULT_GOAL := help
-.PHONY: help kmod clean
+.PHONY: help vm kmod clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 14
 	@sed -n '2,/^$$/s/^# \{0,1\}//p' Makefile
+
+vm: export RUN := $(RUN)
+vm: ## boot a VM with the module loaded and run the shell line RUN in it
+	@[ -n "$$RUN" ] || { echo "usage: make vm RUN='shell line'" >&2; exit 2; }
+	@tests/vm/run "$$RUN"
 
 kmod: ## build target/kmod/nlbus.ko
 	@scripts/need kmod
