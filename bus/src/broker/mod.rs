@@ -4,4 +4,6 @@ mod answer;
 mod config;
 mod core;
 mod pack;
+#[cfg(test)]
+mod simulation;
 mod topics;
