@@ -9,7 +9,6 @@ use crate::client::{Client, Opened, Opening, Output, Refused, Start};
 use crate::delivery::Delivery;
 use crate::flow::Flow;
 use crate::topic::Filter;
-use crate::wire::uapi::NLBUS_USER_PORT;
 use crate::wire::{Content, push_publish};
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, bounded, unbounded};

@@ -203,8 +203,8 @@ impl Client {
                 self.request(purpose, 0, now);
             }
             Purpose::Look { sub, .. } | Purpose::List { sub, .. } => self.refuse_opening(sub, Refused::TimedOut),
-            Purpose::ListNew { .. } => self.listing = false,
-            Purpose::Check { .. } => (self.check, self.checking) = (None, None),
+            // Nothing else would ask for what these look for.
+            Purpose::ListNew { .. } | Purpose::Check { .. } => self.request(purpose, 0, now),
             Purpose::Replay(page) => self.registry.replay_is_over(page.topic_id),
             // Silence from a broker that still has its port: it may be stopped, and answers when it goes on.
             Purpose::Probe => {}
