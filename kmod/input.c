@@ -1,0 +1,431 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What clients send: a datagram is checked from front to back, then its
+ * publishes are accepted all or none, then its requests are answered.
+ *
+ * All of this runs in the sender's task, inside sendmsg(), without locks. That
+ * is where the sender's identity is taken from: not from NETLINK_CREDS(), into
+ * which SCM_CREDENTIALS lets a namespace's root write what he likes. The
+ * datagram is netlink's again when nlbus_input() returns.
+ */
+#include <linux/cred.h>
+#include <linux/err.h>
+#include <linux/netlink.h>
+#include <linux/sched.h>
+#include <linux/skbuff.h>
+#include <net/net_namespace.h>
+#include <net/netlink.h>
+#include <net/sock.h>
+
+#include "answer.h"
+#include "bus.h"
+#include "input.h"
+#include "name.h"
+#include "params.h"
+#include "record.h"
+#include "refusal.h"
+#include "reply.h"
+#include "request.h"
+
+/* The smallest publishes fill a queue the most: headers of records count. */
+static_assert(NLBUS_QUEUE_MIN - NLBUS_QUEUE_RESERVE(NLBUS_QUEUE_MIN) >=
+	      NLBUS_DATAGRAM_MAX / 64 * (offsetof(struct nlbus_record, msg) + 64));
+
+/**
+ * struct nlbus_publish - a publish that was checked
+ * @hdr: event header, in the message
+ * @name: topic, in the message
+ * @payload: payload, in the message
+ * @payload_len: its bytes
+ */
+struct nlbus_publish {
+	const struct nlbus_event_hdr *hdr;
+	const u8 *name;
+	const u8 *payload;
+	u32 payload_len;
+};
+
+static const struct nlmsghdr *nlbus_message_at(const struct sk_buff *skb,
+					       u32 offset)
+{
+	return (const struct nlmsghdr *)(skb->data + offset);
+}
+
+/* The message behind @nlh in a datagram that was checked, the first one for
+ * NULL; NULL at the end.
+ */
+static const struct nlmsghdr *nlbus_message_next(const struct sk_buff *skb,
+						 const struct nlmsghdr *nlh)
+{
+	u32 offset = 0;
+
+	if (nlh)
+		offset = (const u8 *)nlh - skb->data +
+			 NLMSG_ALIGN(nlh->nlmsg_len);
+	return offset < skb->len ? nlbus_message_at(skb, offset) : NULL;
+}
+
+static void nlbus_publish_split(const struct nlmsghdr *nlh,
+				struct nlbus_publish *publish)
+{
+	u32 payload;
+
+	publish->hdr = nlmsg_data(nlh);
+	publish->name = (const u8 *)(publish->hdr + 1);
+	payload = ALIGN(publish->hdr->topic_len, NLBUS_TOPIC_ALIGNTO);
+	publish->payload = publish->name + payload;
+	publish->payload_len = nlmsg_len(nlh) - sizeof(*publish->hdr) - payload;
+}
+
+static int nlbus_publish_check(const struct nlmsghdr *nlh, bool last,
+			       struct nlbus_refusal *refusal)
+{
+	const struct nlbus_event_hdr *hdr = nlmsg_data(nlh);
+	struct nlbus_publish publish;
+	int err;
+
+	if ((nlh->nlmsg_flags & NLM_F_ACK) && !last)
+		return nlbus_refusal_set(refusal, -EINVAL,
+					 "only the last message of a datagram may ask for an ack");
+	if (nlmsg_len(nlh) < (int)sizeof(*hdr))
+		return nlbus_refusal_set(refusal, -EBADMSG,
+					 "the event header has %zu bytes, the message's body has %d",
+					 sizeof(*hdr), nlmsg_len(nlh));
+	if (hdr->seq || hdr->time_ns || hdr->topic_id || hdr->portid ||
+	    hdr->pid || hdr->uid || hdr->reserved)
+		return nlbus_refusal_set(refusal, -EINVAL,
+					 "a field of the event header that the broker fills isn't zero");
+	if (hdr->flags & ~NLBUS_EVENT_F_PUBLISH)
+		return nlbus_refusal_set(refusal, -EINVAL,
+					 "unknown or reserved event flags %#x",
+					 hdr->flags & ~NLBUS_EVENT_F_PUBLISH);
+	if (hdr->content > NLBUS_CONTENT_MAX)
+		return nlbus_refusal_set(refusal, -EINVAL, "unknown content %u",
+					 hdr->content);
+
+	/* Its length first, then whether it is there, then what it says. */
+	if (!hdr->topic_len || hdr->topic_len > NLBUS_TOPIC_MAX)
+		return nlbus_name_check(NULL, hdr->topic_len, refusal);
+	if (ALIGN(hdr->topic_len, NLBUS_TOPIC_ALIGNTO) >
+	    nlmsg_len(nlh) - (int)sizeof(*hdr))
+		return nlbus_refusal_set(refusal, -EBADMSG,
+					 "the topic of %u bytes runs with its padding beyond the message",
+					 hdr->topic_len);
+	nlbus_publish_split(nlh, &publish);
+	err = nlbus_name_check_open(publish.name, hdr->topic_len, refusal);
+	if (err)
+		return err;
+
+	if (publish.payload_len > NLBUS_PAYLOAD_MAX)
+		return nlbus_refusal_set(refusal, -EMSGSIZE,
+					 "topic '%.*s': the payload has %u bytes, at most %u are allowed",
+					 hdr->topic_len, publish.name,
+					 publish.payload_len,
+					 NLBUS_PAYLOAD_MAX);
+	return 0;
+}
+
+static int nlbus_message_check(const struct nlmsghdr *nlh, bool last,
+			       struct nlbus_refusal *refusal)
+{
+	u16 flags = NLM_F_REQUEST | NLM_F_ACK;
+	struct nlbus_request request;
+
+	switch (nlh->nlmsg_type) {
+	case NLBUS_MSG_TOPIC:
+		flags |= NLM_F_CREATE | NLM_F_EXCL;
+		break;
+	case NLBUS_MSG_PUBLISH:
+	case NLBUS_MSG_INFO:
+	case NLBUS_MSG_REPLAY:
+	case NLBUS_MSG_WILL:
+		break;
+	default:
+		return nlbus_refusal_set(refusal, -EOPNOTSUPP,
+					 "no client sends messages of type %#x",
+					 nlh->nlmsg_type);
+	}
+	if (!(nlh->nlmsg_flags & NLM_F_REQUEST))
+		return nlbus_refusal_set(refusal, -EINVAL,
+					 "NLM_F_REQUEST is missing");
+	if (nlh->nlmsg_flags & ~flags)
+		return nlbus_refusal_set(refusal, -EINVAL,
+					 "unknown message flags %#x",
+					 nlh->nlmsg_flags & ~flags);
+
+	if (nlh->nlmsg_type == NLBUS_MSG_PUBLISH)
+		return nlbus_publish_check(nlh, last, refusal);
+	return nlbus_request_check(nlh, &request, refusal);
+}
+
+/* Checks a datagram; @bad is the first bad message's header, if it has one. */
+static int nlbus_datagram_check(const struct sk_buff *skb,
+				const struct nlmsghdr **bad,
+				struct nlbus_refusal *refusal)
+{
+	const struct nlmsghdr *nlh;
+	u32 offset, left;
+	int err;
+
+	if (skb->len > NLBUS_DATAGRAM_MAX) {
+		*bad = nlbus_message_at(skb, 0);
+		return nlbus_refusal_set(refusal, -EMSGSIZE,
+					 "the datagram has %u bytes, at most %u are allowed",
+					 skb->len, NLBUS_DATAGRAM_MAX);
+	}
+
+	for (offset = 0; offset < skb->len;
+	     offset += NLMSG_ALIGN(nlh->nlmsg_len)) {
+		left = skb->len - offset;
+		if (left < NLMSG_HDRLEN) {
+			*bad = NULL;
+			return nlbus_refusal_set(refusal, -EBADMSG,
+						 "the message at byte %u is cut within its header",
+						 offset);
+		}
+		nlh = nlbus_message_at(skb, offset);
+		*bad = nlh;
+		if (nlh->nlmsg_len < NLMSG_HDRLEN || nlh->nlmsg_len > left)
+			return nlbus_refusal_set(refusal, -EBADMSG,
+						 "the message at byte %u claims %u bytes: below %u or beyond the datagram",
+						 offset, nlh->nlmsg_len,
+						 NLMSG_HDRLEN);
+		err = nlbus_message_check(nlh,
+					  NLMSG_ALIGN(nlh->nlmsg_len) >= left,
+					  refusal);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+static struct nlbus_record *nlbus_accept_one(struct nlbus_bus *bus,
+					     const struct sk_buff *skb,
+					     const struct nlmsghdr *nlh)
+{
+	struct nlbus_publish publish;
+	struct nlbus_record *record;
+
+	nlbus_publish_split(nlh, &publish);
+	record = nlbus_record_alloc(publish.name, publish.hdr->topic_len,
+				    publish.payload, publish.payload_len,
+				    GFP_KERNEL_ACCOUNT);
+	if (!record)
+		return NULL;
+	record->hdr.content = publish.hdr->content;
+	record->hdr.portid = NETLINK_CB(skb).portid;
+	record->hdr.pid = task_tgid_nr(current);
+	record->hdr.uid = from_kuid_munged(bus->net->user_ns, current_uid());
+	record->topic = nlbus_topic_by_name(&bus->topics, publish.name,
+					    publish.hdr->topic_len);
+	if (nlh->nlmsg_flags & NLM_F_ACK) {
+		record->ack = nlbus_ack_new(nlh, true, GFP_KERNEL_ACCOUNT);
+		if (!record->ack) {
+			nlbus_record_put(record);
+			return NULL;
+		}
+	}
+	return record;
+}
+
+static int nlbus_refuse_topic(struct nlbus_refusal *refusal, int err,
+			      const struct nlbus_record *record)
+{
+	if (err == -ENOSPC)
+		return nlbus_refusal_set(refusal, err,
+					 "topic '%.*s': the bus has its limit of %u topics",
+					 record->hdr.topic_len, record->data,
+					 nlbus_params.topics);
+	return nlbus_refusal_set(refusal, err,
+				 "topic '%.*s': no memory to create it",
+				 record->hdr.topic_len, record->data);
+}
+
+/* Creates the topics that records are still without, all or none. The records
+ * are those of the datagram's publishes, in order.
+ */
+static int nlbus_accept_topics(struct nlbus_bus *bus, struct list_head *records,
+			       const struct sk_buff *skb,
+			       const struct nlmsghdr **bad,
+			       struct nlbus_refusal *refusal)
+{
+	struct nlbus_record *record = list_entry(records, struct nlbus_record,
+						 link);
+	struct nlbus_topics *topics = &bus->topics;
+	const struct nlmsghdr *nlh = NULL;
+	struct nlbus_topic *topic;
+	int err = 0;
+
+	mutex_lock(&topics->lock);
+	while ((nlh = nlbus_message_next(skb, nlh))) {
+		if (nlh->nlmsg_type != NLBUS_MSG_PUBLISH)
+			continue;
+		record = list_next_entry(record, link);
+		if (record->topic)
+			continue;
+		topic = nlbus_topic_prepare(topics, record->data,
+					    record->hdr.topic_len);
+		if (IS_ERR(topic)) {
+			*bad = nlh;
+			err = nlbus_refuse_topic(refusal, PTR_ERR(topic),
+						 record);
+			break;
+		}
+		record->topic = topic;
+	}
+	if (err)
+		nlbus_topics_abort(topics);
+	else
+		nlbus_topics_commit(bus);
+	mutex_unlock(&topics->lock);
+	return err;
+}
+
+static int nlbus_refuse_queue(struct nlbus_refusal *refusal, int err,
+			      const struct nlbus_record *record)
+{
+	const char *why = err == -EAGAIN ? "is full" :
+			  err == -EINTR ? "is full, and the sender was killed" :
+			  "is closed";
+
+	return nlbus_refusal_set(refusal, err,
+				 "topic '%.*s': the publish queue of %lu bytes %s",
+				 record->hdr.topic_len, record->data,
+				 nlbus_params.queue, why);
+}
+
+/* Queues all publishes of a datagram that was checked, or none. What can fail
+ * comes first: from the queue on there is no way back and no allocation.
+ */
+static int nlbus_accept(struct nlbus_bus *bus, const struct sk_buff *skb,
+			const struct nlmsghdr **bad,
+			struct nlbus_refusal *refusal)
+{
+	struct nlbus_record *missing = NULL;
+	const struct nlmsghdr *nlh = NULL;
+	struct nlbus_record *record;
+	LIST_HEAD(records);
+	bool wait = true;
+	size_t bytes = 0;
+	int err;
+
+	while ((nlh = nlbus_message_next(skb, nlh))) {
+		const struct nlbus_event_hdr *hdr = nlmsg_data(nlh);
+
+		if (nlh->nlmsg_type != NLBUS_MSG_PUBLISH)
+			continue;
+		record = nlbus_accept_one(bus, skb, nlh);
+		if (!record) {
+			*bad = nlh;
+			err = nlbus_refusal_set(refusal, -ENOMEM,
+						"no memory for the event");
+			goto put_records;
+		}
+		list_add_tail(&record->link, &records);
+		bytes += nlbus_record_size(record);
+
+		/* Whose header a refusal echoes that is the whole datagram's. */
+		if (list_is_singular(&records))
+			*bad = nlh;
+		if (wait && (hdr->flags & NLBUS_EVENT_F_NO_WAIT)) {
+			wait = false;
+			*bad = nlh;
+		}
+		if (!record->topic && !missing) {
+			missing = record;
+			if (nlbus_topics_last_id(&bus->topics) >=
+			    nlbus_params.topics) {
+				*bad = nlh;
+				err = nlbus_refuse_topic(refusal, -ENOSPC,
+							 record);
+				goto put_records;
+			}
+		}
+	}
+	if (list_empty(&records))
+		return 0;
+
+	err = nlbus_queue_reserve(&bus->queue, bytes, wait);
+	if (err) {
+		record = list_first_entry(&records, struct nlbus_record, link);
+		err = nlbus_refuse_queue(refusal, err, record);
+		goto put_records;
+	}
+	if (missing) {
+		err = nlbus_accept_topics(bus, &records, skb, bad, refusal);
+		if (err)
+			goto release;
+	}
+	nlbus_queue_add(&bus->queue, &records);
+	return 0;
+
+release:
+	nlbus_queue_release(&bus->queue, bytes);
+put_records:
+	nlbus_record_put_list(&records);
+	return err;
+}
+
+/* Answers the requests of a datagram that was checked, each for itself. */
+static void nlbus_answer_all(struct nlbus_bus *bus, const struct sk_buff *skb,
+			     struct nlbus_refusal *refusal)
+{
+	u32 portid = NETLINK_CB(skb).portid;
+	struct nlbus_request request;
+	const struct nlmsghdr *nlh = NULL;
+	struct sk_buff *ack;
+
+	while ((nlh = nlbus_message_next(skb, nlh))) {
+		if (nlh->nlmsg_type == NLBUS_MSG_PUBLISH)
+			continue;
+		if (nlbus_request_check(nlh, &request, refusal) ||
+		    nlbus_answer(bus, portid, nlh, &request, refusal)) {
+			atomic64_inc(&bus->counters.refused);
+			nlbus_refuse(bus->sk, portid, nlh, refusal);
+			continue;
+		}
+		if (nlh->nlmsg_flags & NLM_F_ACK) {
+			ack = nlbus_ack_new(nlh, false, GFP_KERNEL_ACCOUNT);
+			if (ack)
+				nlbus_reply_send(bus->sk, ack, portid);
+		}
+	}
+}
+
+/**
+ * nlbus_input() - take a datagram from a client
+ * @skb: the datagram, linear; netlink's again afterwards
+ */
+void nlbus_input(struct sk_buff *skb)
+{
+	struct nlbus_bus *bus = nlbus_bus_get(sock_net(skb->sk));
+	const struct nlmsghdr *bad = NULL;
+	struct nlbus_refusal refusal;
+	int err;
+
+	if (!bus) {
+		nlbus_refusal_set(&refusal, -ENODEV,
+				  "the module is being loaded or removed");
+		if (skb->len >= NLMSG_HDRLEN)
+			bad = nlbus_message_at(skb, 0);
+		nlbus_refuse(skb->sk, NETLINK_CB(skb).portid, bad, &refusal);
+		return;
+	}
+
+	err = nlbus_datagram_check(skb, &bad, &refusal);
+	if (!err) {
+		bad = nlbus_message_at(skb, 0);
+		err = nlbus_bus_start(bus);
+		if (err)
+			nlbus_refusal_set(&refusal, err,
+					  "the bus can't be started");
+	}
+	if (!err)
+		err = nlbus_accept(bus, skb, &bad, &refusal);
+	if (err) {
+		atomic64_inc(&bus->counters.refused);
+		nlbus_refuse(bus->sk, NETLINK_CB(skb).portid, bad, &refusal);
+		return;
+	}
+	nlbus_answer_all(bus, skb, &refusal);
+}
