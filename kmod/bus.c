@@ -99,10 +99,9 @@ static int nlbus_bus_thread(void *data)
 		timeout = nlbus_sys_run(bus);
 		nlbus_queue_take(&bus->queue, &records);
 		nlbus_bus_turn(bus, &records);
-		if (!list_empty(&records)) {
-			cond_resched();
+		cond_resched();
+		if (!list_empty(&records))
 			continue;
-		}
 
 		/* State first, then a last look: see nlbus_queue_add(). */
 		set_current_state(TASK_IDLE);

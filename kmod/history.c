@@ -17,6 +17,9 @@
 #include "params.h"
 #include "record.h"
 
+/* References that a replay takes before it lets the bus thread have its turn. */
+#define NLBUS_HISTORY_TURN	64
+
 /**
  * nlbus_history_init() - make an empty history
  * @history: the history
@@ -185,6 +188,29 @@ void nlbus_history_append(struct nlbus_bus *bus, struct nlbus_history *history,
 	nlbus_history_trim(bus);
 }
 
+/* Takes some references under the lock: more are worth a new turn, because who
+ * asks for a replay must not hold the bus thread up. Return: whether to go on.
+ */
+static bool nlbus_history_take(struct nlbus_history *history,
+			       struct nlbus_page *page)
+{
+	struct nlbus_record *record;
+	u32 turn = NLBUS_HISTORY_TURN;
+
+	for (; turn && page->next <= history->head; turn--) {
+		if (page->count == page->room)
+			return false;
+		record = *nlbus_history_slot(history, page->next);
+		if (page->count &&
+		    page->len + nlbus_record_len(record) > page->max_len)
+			return false;
+		page->records[page->count++] = nlbus_record_get(record);
+		page->len += nlbus_record_len(record);
+		page->next++;
+	}
+	return !turn;
+}
+
 /**
  * nlbus_history_page() - take events out of a history, to send them again
  * @history: the history
@@ -197,9 +223,7 @@ void nlbus_history_append(struct nlbus_bus *bus, struct nlbus_history *history,
 int nlbus_history_page(struct nlbus_history *history, u64 from,
 		       struct nlbus_page *page)
 {
-	struct nlbus_record *record;
-	int err = 0;
-	u64 seq;
+	bool more;
 
 	page->count = 0;
 	page->len = 0;
@@ -207,18 +231,22 @@ int nlbus_history_page(struct nlbus_history *history, u64 from,
 	spin_lock(&history->lock);
 	page->first = history->first;
 	page->head = history->head;
-	seq = max(from, history->first);
-	if (from > history->head && from - history->head > 1)
-		err = -ERANGE;
-	for (; !err && seq <= history->head && page->count < page->room; seq++) {
-		record = *nlbus_history_slot(history, seq);
-		if (page->count &&
-		    page->len + nlbus_record_len(record) > page->max_len)
-			break;
-		page->records[page->count++] = nlbus_record_get(record);
-		page->len += nlbus_record_len(record);
+	page->next = max(from, history->first);
+	if (from > history->head && from - history->head > 1) {
+		spin_unlock(&history->lock);
+		return -ERANGE;
 	}
-	page->next = seq;
+	more = nlbus_history_take(history, page);
 	spin_unlock(&history->lock);
-	return err;
+
+	while (more) {
+		spin_lock(&history->lock);
+		/* What was let go in the meantime ends the page: the next one
+		 * says where the history begins now.
+		 */
+		more = page->next >= history->first &&
+		       nlbus_history_take(history, page);
+		spin_unlock(&history->lock);
+	}
+	return 0;
 }
