@@ -77,6 +77,7 @@ mod topic;
 pub mod wire;
 
 pub use batch::Batch;
+pub use broker::{Broker, BrokerBuilder, BrokerError, BrokerHandle};
 pub use bus::{Builder, Bus, BusCounters, RequestError};
 pub use client::{ClientCounters, Start};
 pub use codec::{DecodeError, EncodeError};
@@ -89,3 +90,8 @@ pub use subscription::{
 };
 pub use topic::{Filter, TopicError, is_reserved};
 pub use wire::{BrokerKind, Content, Counters, Info, Limits, Refusal, TopicRecord};
+
+/// Compiles the README's example.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -19,11 +19,20 @@ pub fn builder() -> Result<Builder, End> {
             _ => return Err(End::Usage(format!("NLBUS_BROKER is '{choice}'; it takes auto, module or user"))),
         });
     }
-    if let Some(port) = variable("NLBUS_PORT")? {
-        let bad = |why| End::Usage(format!("NLBUS_PORT is '{port}': {why}"));
-        builder = builder.port(values::port(&port).map_err(bad)?);
+    if let Some(port) = port()? {
+        builder = builder.port(port);
     }
     Ok(builder)
+}
+
+/// The user broker's port, where `NLBUS_PORT` gives one.
+///
+/// # Errors
+/// [`End::Usage`] when it isn't one.
+pub fn port() -> Result<Option<u32>, End> {
+    let Some(port) = variable("NLBUS_PORT")? else { return Ok(None) };
+    let bad = |why| End::Usage(format!("NLBUS_PORT is '{port}': {why}"));
+    values::port(&port).map(Some).map_err(bad)
 }
 
 /// Connects, and fails at once where no broker is.

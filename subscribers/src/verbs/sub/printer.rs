@@ -83,10 +83,9 @@ impl<W: Write> Printer<W> {
     }
 }
 
-/// The date and time of a `CLOCK_BOOTTIME`. A time before 1970 or after 9999, which humantime can't print, is 1970.
+/// The date and time of a `CLOCK_BOOTTIME`; what no u64 holds is 1970.
 fn wall_clock(time_ns: u64, offset_ns: i64) -> SystemTime {
-    const LAST: u64 = 253_402_300_799_000_000_000;
-    let ns = time_ns.checked_add_signed(offset_ns).filter(|ns| *ns <= LAST).unwrap_or_default();
+    let ns = time_ns.checked_add_signed(offset_ns).unwrap_or_default();
     SystemTime::UNIX_EPOCH + Duration::from_nanos(ns)
 }
 
@@ -98,7 +97,8 @@ mod tests {
     fn any_clock_can_be_printed() {
         let print = |time, offset| humantime::format_rfc3339_nanos(wall_clock(time, offset)).to_string();
         assert_eq!(print(5, 1_000_000_000), "1970-01-01T00:00:01.000000005Z");
-        for (time, offset) in [(0, -1), (u64::MAX, 1), (u64::MAX, 0)] {
+        assert_eq!(print(u64::MAX, 0), "2554-07-21T23:34:33.709551615Z");
+        for (time, offset) in [(0, -1), (u64::MAX, 1)] {
             assert_eq!(print(time, offset), "1970-01-01T00:00:00.000000000Z");
         }
     }
