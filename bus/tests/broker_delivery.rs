@@ -2,7 +2,7 @@
 
 mod broker_common;
 
-use broker_common::{Client, PATIENCE, publish, quiet, start};
+use broker_common::{Client, publish, quiet, start};
 use nix::sched::{CloneFlags, unshare};
 use nlbus::Broker;
 use nlbus::wire::uapi::*;
