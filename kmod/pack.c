@@ -89,7 +89,7 @@ static void nlbus_pack_broadcast(struct nlbus_bus *bus, u32 group,
 	skb_get(skb);
 	if (netlink_broadcast(bus->sk, skb, 0, group, GFP_ATOMIC) == -ENOBUFS)
 		atomic64_inc(&bus->counters.overruns);
-	kfree_skb(skb);
+	consume_skb(skb);
 }
 
 /* Broadcasts all of a pack: in one datagram if there is memory for it, else in
