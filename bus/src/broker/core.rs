@@ -150,9 +150,17 @@ impl Core {
         [self.next_heartbeat_ns, announce].into_iter().flatten().min()
     }
 
-    /// A socket didn't take a broadcast, as far as the driver can tell.
-    pub(super) fn count_overrun(&mut self) {
-        self.counts.overruns += 1;
+    /// Broadcasts that failed, as far as the driver can tell.
+    pub(super) fn count_overruns(&mut self, broadcasts: u64) {
+        self.counts.overruns += broadcasts;
+    }
+
+    pub(super) fn port(&self) -> u32 {
+        self.config.port
+    }
+
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch
     }
 
     /// Bytes that wait in front of the broker now.

@@ -17,6 +17,8 @@ pub(super) const SYS_CLOSING: TopicId = TopicId(3);
 /// How many those are.
 const SYS_COUNT: u32 = 3;
 
+/// Who misses heartbeats wants the newest: bytes that each of them keeps.
+const SYS_HISTORY: u64 = 4096;
 /// Everyone may read; the broker alone publishes.
 const SYS_MODE: u32 = 0o444;
 /// Everyone may read and write, which is what this broker can enforce.
@@ -75,7 +77,7 @@ impl Topics {
         for (name, id) in
             [(NLBUS_SYS_HEARTBEAT, SYS_HEARTBEAT), (NLBUS_SYS_TOPICS, SYS_TOPICS), (NLBUS_SYS_CLOSING, SYS_CLOSING)]
         {
-            let got = topics.add(name, NLBUS_GROUP_SYS, SYS_MODE, owner);
+            let got = topics.add(name, NLBUS_GROUP_SYS, SYS_MODE, owner, SYS_HISTORY.min(topic_history));
             debug_assert_eq!(got, id);
         }
         topics
@@ -111,14 +113,14 @@ impl Topics {
     /// topics than groups.
     pub(super) fn create(&mut self, name: &str, owner: Owner) -> TopicId {
         let turn = (self.len() - SYS_COUNT) % (NLBUS_USER_GROUPS - NLBUS_GROUP_FIRST + 1);
-        self.add(name, NLBUS_GROUP_FIRST + turn, DEFAULT_MODE, owner)
+        self.add(name, NLBUS_GROUP_FIRST + turn, DEFAULT_MODE, owner, self.topic_history)
     }
 
-    fn add(&mut self, name: &str, group: u32, mode: u32, owner: Owner) -> TopicId {
+    fn add(&mut self, name: &str, group: u32, mode: u32, owner: Owner, history: u64) -> TopicId {
         let name: Arc<str> = name.into();
         self.change += 1;
         self.topics.push(Topic { name: name.clone(), group, change: self.change, mode, owner });
-        self.history.add_topic(self.topic_history);
+        self.history.add_topic(history);
         let id = TopicId(self.len());
         self.ids.insert(name, id);
         id

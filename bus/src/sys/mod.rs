@@ -4,5 +4,5 @@
 mod recv;
 mod socket;
 
-pub use recv::{Credentials, Datagram, RecvBatch};
+pub use recv::RecvBatch;
 pub use socket::NetlinkSocket;

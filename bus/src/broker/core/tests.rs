@@ -366,7 +366,7 @@ fn info_tells_version_ports_limits_and_counters() {
     bus.accept(50, &publish("a", b""));
     bus.ms += 5;
     bus.core.set_queued(99);
-    bus.core.count_overrun();
+    bus.core.count_overruns(1);
     let mut datagram = Vec::new();
     push_info_request(&mut datagram, 4);
     let answers = bus.ask(&datagram);
@@ -406,7 +406,7 @@ fn wills_are_not_served() {
 #[test]
 fn new_topics_are_announced_at_once_and_then_at_most_every_20_ms() {
     let mut bus = Bus::quiet();
-    let mut announced = |bus: &mut Bus| {
+    let announced = |bus: &mut Bus| {
         bus.flush();
         let events = bus.events().into_iter().filter(|event| event.topic == NLBUS_SYS_TOPICS);
         events.map(|event| TopicsAnnouncement::read(&event.payload).unwrap().last_id).collect::<Vec<_>>()
@@ -431,7 +431,7 @@ fn new_topics_are_announced_at_once_and_then_at_most_every_20_ms() {
 fn heartbeats_keep_their_beat_and_do_not_catch_up() {
     let mut bus = Bus::new(Config::default());
     bus.accept(50, &publish("a", b""));
-    let mut beats = |bus: &mut Bus, ms| {
+    let beats = |bus: &mut Bus, ms| {
         bus.ms = ms;
         bus.flush();
         let events = bus.events().into_iter().filter(|event| event.topic == NLBUS_SYS_HEARTBEAT);

@@ -1,0 +1,268 @@
+//! The sockets around the core: two netlink sockets, an epoll, the clock.
+
+use super::config::Config;
+use super::core::{Action, Core, Endpoint, Now, Sender};
+use super::error::{BrokerError, io_error};
+use super::module::ModuleWatch;
+use super::outbox::{Outbox, Sent};
+use crate::sys::{NetlinkSocket, RecvBatch};
+use crate::wire::uapi::NETLINK_USERSOCK;
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::time::{ClockId, clock_gettime};
+use std::io;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+/// Publishes of one turn; then requests get theirs.
+const PUBLISHES: usize = 64;
+/// Requests of one turn.
+const REQUESTS: usize = 16;
+/// Longer than any datagram may be, so that one that is too long shows.
+const SLOT: usize = 1 << 16;
+/// How long a stopped broker goes on with what was sent to it before.
+const DRAIN_NS: u64 = 250_000_000;
+
+/// What epoll says is ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ready {
+    Publish,
+    Request,
+    Module,
+    Stop,
+}
+
+impl Ready {
+    const ALL: [Ready; 4] = [Ready::Publish, Ready::Request, Ready::Module, Ready::Stop];
+
+    fn event(self) -> EpollEvent {
+        EpollEvent::new(EpollFlags::EPOLLIN, self as u64)
+    }
+}
+
+/// A core with its sockets, bound: whoever sends to them is served once it runs.
+#[derive(Debug)]
+pub(super) struct Running {
+    pub(super) core: Core,
+    out: Out,
+    watch: ModuleWatch,
+    publishes: RecvBatch,
+    requests: RecvBatch,
+}
+
+/// The way out: the sockets, and what waits for clients that have no room.
+#[derive(Debug)]
+struct Out {
+    sockets: Sockets,
+    outbox: Outbox,
+}
+
+#[derive(Debug)]
+struct Sockets {
+    publish: NetlinkSocket,
+    request: NetlinkSocket,
+}
+
+impl Sockets {
+    fn of(&self, endpoint: Endpoint) -> &NetlinkSocket {
+        match endpoint {
+            Endpoint::Publish => &self.publish,
+            Endpoint::Request => &self.request,
+        }
+    }
+
+    /// Sends to a client without waiting for it.
+    fn unicast(&self, port: u32, from: Endpoint, datagram: &[u8]) -> Sent {
+        match self.of(from).send_to(datagram, port, 0, true).map_err(|error| errno(&error)) {
+            Err(Errno::EAGAIN) => Sent::Full,
+            Err(Errno::ECONNREFUSED) => Sent::Gone,
+            _ => Sent::Done,
+        }
+    }
+
+    /// Sends to a group. Returns whether the kernel took it; what became of it at each member, it doesn't tell.
+    fn broadcast(&self, group: u32, datagram: &[u8]) -> bool {
+        // To port id 0, too, where nobody is: the refusal comes after the group got it (netlink_sendmsg).
+        let sent = self.publish.send_to(datagram, 0, 1 << (group - 1), true).map_err(|error| errno(&error));
+        matches!(sent, Ok(()) | Err(Errno::ECONNREFUSED))
+    }
+}
+
+impl Out {
+    /// Does what the core says. Returns how many broadcasts failed: 0 or 1.
+    fn perform(&mut self, action: Action<'_>, now_ns: u64) -> u64 {
+        let Out { sockets, outbox } = self;
+        match action {
+            Action::Broadcast { group, datagram } => u64::from(!sockets.broadcast(group, datagram)),
+            Action::Unicast { port, from, datagram } => {
+                outbox.send(port, from, datagram, now_ns, |port, from, datagram| sockets.unicast(port, from, datagram));
+                0
+            }
+        }
+    }
+}
+
+fn errno(error: &io::Error) -> Errno {
+    Errno::from_raw(error.raw_os_error().unwrap_or_default())
+}
+
+impl Running {
+    /// Binds the sockets. The one for publishes gets room for `receive_buffer` bytes, if the kernel allows.
+    pub(super) fn bind(mut config: Config, receive_buffer: usize) -> Result<Running, BrokerError> {
+        if config.port == 0 || config.port == u32::MAX {
+            return Err(BrokerError::BadPort { port: config.port });
+        }
+        // First listen for the module, then ask for it: nothing falls in between.
+        let mut watch = ModuleWatch::open().map_err(io_error("listen for the module"))?;
+        if watch.ask().map_err(io_error("ask for the module"))? {
+            return Err(BrokerError::ModuleLoaded);
+        }
+        // The port of the publishes is taken last: whoever finds it finds both.
+        let (request, _) = open(Endpoint::Request, config.port, receive_buffer)?;
+        let (publish, granted) = open(Endpoint::Publish, config.port, receive_buffer)?;
+        config.queue = granted as u64;
+        let now = now().map_err(io_error("read the clock"))?;
+        let epoch = loop {
+            match getrandom::u64().map_err(io_error("get a random number"))? {
+                0 => {}
+                epoch => break epoch,
+            }
+        };
+        Ok(Running {
+            core: Core::new(config, epoch, now),
+            out: Out { sockets: Sockets { publish, request }, outbox: Outbox::default() },
+            watch,
+            publishes: RecvBatch::new(PUBLISHES, SLOT),
+            requests: RecvBatch::new(REQUESTS, SLOT),
+        })
+    }
+
+    /// Serves until `stop` is readable or the module appears, then says that the bus closes.
+    pub(super) fn run(mut self, stop: impl AsFd) -> Result<(), BrokerError> {
+        let served = self.serve(stop);
+        let finished = self.finish();
+        served.and(finished)
+    }
+
+    fn serve(&mut self, stop: impl AsFd) -> Result<(), BrokerError> {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(io_error("make an epoll"))?;
+        let add = io_error("wait for its sockets");
+        epoll.add(&self.out.sockets.publish, Ready::Publish.event()).map_err(&add)?;
+        epoll.add(&self.out.sockets.request, Ready::Request.event()).map_err(&add)?;
+        epoll.add(&self.watch, Ready::Module.event()).map_err(&add)?;
+        epoll.add(&stop, Ready::Stop.event()).map_err(&add)?;
+        let mut events = [EpollEvent::empty(); Ready::ALL.len()];
+        loop {
+            let count = match epoll.wait(&mut events, self.timeout()?) {
+                Ok(count) => count,
+                Err(Errno::EINTR) => 0,
+                Err(errno) => return Err(add(errno)),
+            };
+            let ready = |what: Ready| events[..count].iter().any(|event| event.data() == what as u64);
+            if ready(Ready::Stop) {
+                return Ok(());
+            }
+            if ready(Ready::Module) && self.watch.heard().map_err(io_error("listen for the module"))? {
+                return Err(BrokerError::ModuleAppeared);
+            }
+            // Requests first: a flood of publishes delays no answer for longer than a turn.
+            if ready(Ready::Request) {
+                self.take(Endpoint::Request)?;
+            }
+            if ready(Ready::Publish) {
+                self.take(Endpoint::Publish)?;
+            }
+            self.send_what_is_due()?;
+        }
+    }
+
+    /// Goes on with what was sent before the end, for a moment, and takes leave.
+    fn finish(&mut self) -> Result<(), BrokerError> {
+        let end_ns = now().map_err(io_error("read the clock"))?.boot_ns + DRAIN_NS;
+        loop {
+            let taken = self.take(Endpoint::Request)? + self.take(Endpoint::Publish)?;
+            self.send_what_is_due()?;
+            let now = now().map_err(io_error("read the clock"))?;
+            if taken == 0 || now.boot_ns >= end_ns {
+                self.core.close(now);
+                return self.send_what_is_due();
+            }
+        }
+    }
+
+    /// Accepts what waits at an endpoint, up to a turn's worth. Returns how many datagrams that was.
+    fn take(&mut self, endpoint: Endpoint) -> Result<usize, BrokerError> {
+        let Running { core, out, publishes, requests, .. } = self;
+        let batch = match endpoint {
+            Endpoint::Publish => publishes,
+            Endpoint::Request => requests,
+        };
+        let count = match batch.receive(out.sockets.of(endpoint)) {
+            Ok(count) => count,
+            // Nothing of the socket's state: the next turn tries again.
+            Err(error) if matches!(errno(&error), Errno::EINTR | Errno::ENOBUFS | Errno::ENOMEM) => 0,
+            Err(error) => return Err(io_error("receive")(error)),
+        };
+        if endpoint == Endpoint::Request {
+            core.set_queued(out.sockets.publish.queued().unwrap_or_default().into());
+        }
+        let now = now().map_err(io_error("read the clock"))?;
+        for datagram in batch.iter() {
+            // The kernel adds them to each datagram, because the socket asked before it was bound.
+            let Some(credentials) = datagram.credentials else { continue };
+            let sender = Sender {
+                port: datagram.port,
+                pid: credentials.pid,
+                uid: credentials.uid,
+                gid: credentials.gid,
+                to: endpoint,
+            };
+            core.accept(datagram.bytes, sender, now, &mut |action| {
+                out.perform(action, now.boot_ns);
+            });
+        }
+        Ok(count)
+    }
+
+    fn send_what_is_due(&mut self) -> Result<(), BrokerError> {
+        let Running { core, out, .. } = self;
+        let now = now().map_err(io_error("read the clock"))?;
+        let mut failed = 0;
+        core.flush(now, &mut |action| failed += out.perform(action, now.boot_ns));
+        core.count_overruns(failed);
+        let Out { sockets, outbox } = out;
+        if outbox.next_retry().is_some_and(|due| now.boot_ns >= due) {
+            outbox.retry(now.boot_ns, |port, from, datagram| sockets.unicast(port, from, datagram));
+        }
+        Ok(())
+    }
+
+    /// How long to wait when nobody sends: until the core or the outbox has something to do.
+    fn timeout(&self) -> Result<EpollTimeout, BrokerError> {
+        let due = [self.core.next_deadline(), self.out.outbox.next_retry()].into_iter().flatten().min();
+        let Some(due) = due else { return Ok(EpollTimeout::NONE) };
+        let now = now().map_err(io_error("read the clock"))?;
+        // Rounded up: a millisecond too early would be a turn for nothing.
+        let wait = Duration::from_nanos(due.saturating_sub(now.boot_ns)).as_nanos().div_ceil(1_000_000);
+        Ok(EpollTimeout::try_from(wait).unwrap_or(EpollTimeout::MAX))
+    }
+}
+
+/// A bound socket, and the size of its receive buffer.
+fn open(endpoint: Endpoint, publish_port: u32, receive_buffer: usize) -> Result<(NetlinkSocket, usize), BrokerError> {
+    let mut socket = NetlinkSocket::open(NETLINK_USERSOCK).map_err(io_error("open a netlink socket"))?;
+    socket.set_no_enobufs().map_err(io_error("set NETLINK_NO_ENOBUFS"))?;
+    socket.set_pass_credentials().map_err(io_error("set SO_PASSCRED"))?;
+    let granted = socket.set_recv_buffer(receive_buffer).map_err(io_error("set the receive buffer"))?;
+    match socket.bind(endpoint.port(publish_port)) {
+        Ok(_) => Ok((socket, granted)),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(BrokerError::PortTaken { port: publish_port }),
+        Err(error) => Err(io_error("bind a netlink socket")(error)),
+    }
+}
+
+fn now() -> Result<Now, Errno> {
+    let ns = |clock| clock_gettime(clock).map(|time| time.tv_sec() * 1_000_000_000 + time.tv_nsec());
+    let boot_ns = ns(ClockId::CLOCK_BOOTTIME)?;
+    Ok(Now { boot_ns: boot_ns as u64, clock_offset_ns: ns(ClockId::CLOCK_REALTIME)? - boot_ns })
+}
