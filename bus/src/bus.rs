@@ -249,7 +249,7 @@ impl Bus {
     /// # Errors
     /// Any [`RequestError`].
     pub fn info(&self) -> Result<Info, RequestError> {
-        self.ask(|seq, frame| push_info_request(frame, seq), |page| Ok(Info::read(only(page)?.body)?))
+        self.ask(|seq, frame| push_info_request(frame, seq), |page| Info::read(only(page)?.body))
     }
 
     /// All topics, in the order of their creation.
@@ -299,7 +299,7 @@ impl Bus {
     ) -> Result<TopicRecord, RequestError> {
         check_name(name.as_bytes()).map_err(RequestError::Topic)?;
         let name = name.to_owned();
-        self.ask(move |seq, frame| request(&name).push(frame, seq), |page| Ok(TopicRecord::read(only(page)?.body)?))
+        self.ask(move |seq, frame| request(&name).push(frame, seq), |page| TopicRecord::read(only(page)?.body))
     }
 
     /// What this connection has counted.

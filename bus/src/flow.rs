@@ -77,7 +77,13 @@ mod tests {
     fn a_starved_client_is_woken_once_at_half_full() {
         let wakes = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&wakes);
-        let flow = Flow::new(4, 100, Arc::new(move || drop(count.fetch_add(1, Ordering::SeqCst))));
+        let flow = Flow::new(
+            4,
+            100,
+            Arc::new(move || {
+                count.fetch_add(1, Ordering::SeqCst);
+            }),
+        );
         flow.take(4, 10);
         assert_eq!(flow.room(), 0);
         assert!(!flow.starve());

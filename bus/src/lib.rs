@@ -1,4 +1,62 @@
-//! A multicast publish/subscribe event bus for Linux, carried by netlink.
+//! A multicast publish/subscribe event bus for one Linux host, carried by netlink.
+//!
+//! Processes and kernel code publish events to named topics; any number of processes subscribe. What netlink
+//! multicast alone loses when a reader is slow, nlbus repairs from history, and what can't be repaired it reports.
+//!
+//! # Publish and subscribe
+//!
+//! ```no_run
+//! use nlbus::{Bus, Delivery};
+//!
+//! let bus = Bus::connect()?;
+//! let mut temperatures = bus.subscribe("sensors/+/temp")?; // from here on nothing is missed
+//! bus.publish("sensors/1/temp", "21.5")?;
+//! for delivery in temperatures.iter() {
+//!     match delivery {
+//!         Delivery::Event(event) => println!("{} {} {:?}", event.topic(), event.seq(), event.payload()),
+//!         Delivery::Lost(lost) => println!("{}: {} to {} are lost", lost.topic, lost.from, lost.to),
+//!         Delivery::Restarted(_) => println!("the broker restarted; numbers begin anew"),
+//!         _ => {}
+//!     }
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! A [`Bus`] finds the kernel module where it is loaded, else the user broker (`nlbus broker`), or fails with an error
+//! that names both. It runs one background thread; its handles are cheap clones, `Send` and `Sync`.
+//!
+//! # Topics and filters
+//!
+//! Topics are UTF-8 names of 1 to 255 bytes with levels separated by `/`. Filters are MQTT 5's: `+` stands for one
+//! level, `#` for all that follow, and a filter that begins with a wildcard doesn't match topics that begin with `$`.
+//! Publishing creates a topic; subscribing doesn't, it waits for it: the first event of a topic that appears later is
+//! delivered too.
+//!
+//! # Values
+//!
+//! ```no_run
+//! use nlbus::{Bus, TypedDelivery};
+//! use serde::{Deserialize, Serialize};
+//!
+//! #[derive(Serialize, Deserialize)]
+//! struct Reading { sensor: u16, celsius: f32 }
+//!
+//! let bus = Bus::connect()?;
+//! let mut readings = bus.subscribe_as::<Reading>("sensors/#")?;
+//! let seq = bus.publish_value_acked("sensors/1", &Reading { sensor: 1, celsius: 21.5 })?;
+//! if let TypedDelivery::Value(reading, event) = readings.recv()? {
+//!     assert_eq!((reading.sensor, event.seq()), (1, seq));
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # What is promised
+//!
+//! Events of one topic have consecutive sequence numbers, and every subscriber sees them in that order, each at most
+//! once. Whatever a subscriber misses comes out of history or, in line, as a [`Lost`] range: delivered and lost together
+//! are what was published. A subscriber that doesn't read fills its own channel and delays nobody. Senders are
+//! stamped by the kernel. When the broker restarts, subscriptions go on by themselves and say [`Restarted`].
+//! Publishing is described at [`Bus::publish`], its bounds with [`Info`].
 
 mod batch;
 mod broker;
@@ -32,3 +90,8 @@ pub use subscription::{
 };
 pub use topic::{Filter, TopicError, is_reserved};
 pub use wire::{BrokerKind, Content, Counters, Info, Limits, Refusal, TopicRecord};
+
+/// Compiles the README's example.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -225,7 +225,7 @@ impl Subscription {
     /// When the bus was closed and everything delivered has been taken.
     pub fn recv(&mut self) -> Result<Delivery, RecvError> {
         loop {
-            if let Some(delivery) = self.from_current() {
+            if let Some(delivery) = self.take_current() {
                 return Ok(delivery);
             }
             self.current = Some(self.batches.recv()?);
@@ -238,7 +238,7 @@ impl Subscription {
     /// `Empty` when there is none now; `Disconnected` when the bus was closed and nothing is left.
     pub fn try_recv(&mut self) -> Result<Delivery, TryRecvError> {
         loop {
-            if let Some(delivery) = self.from_current() {
+            if let Some(delivery) = self.take_current() {
                 return Ok(delivery);
             }
             self.current = Some(self.batches.try_recv()?);
@@ -252,7 +252,7 @@ impl Subscription {
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Delivery, RecvTimeoutError> {
         let deadline = Instant::now() + timeout;
         loop {
-            if let Some(delivery) = self.from_current() {
+            if let Some(delivery) = self.take_current() {
                 return Ok(delivery);
             }
             self.current = Some(self.batches.recv_deadline(deadline)?);
@@ -270,7 +270,7 @@ impl Subscription {
         &self.batches
     }
 
-    fn from_current(&mut self) -> Option<Delivery> {
+    fn take_current(&mut self) -> Option<Delivery> {
         let delivery = self.current.as_mut()?.next();
         if self.current.as_ref().is_some_and(Batch::is_empty) {
             // Its room goes back before the consumer works on the last one of it.

@@ -12,6 +12,8 @@ mod module;
 mod outbox;
 mod pack;
 mod run;
+#[cfg(test)]
+mod simulation;
 mod topics;
 
 use crate::wire::uapi::NLBUS_DATAGRAM_MAX;

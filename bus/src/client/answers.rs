@@ -119,7 +119,7 @@ impl Client {
             (Some(Err(refusal)), purpose) => self.refused(purpose, refusal, now),
             (_, purpose) => {
                 if let Err(malformed) = self.replied(purpose.clone(), before, last, datagram, now) {
-                    self.given_up(purpose);
+                    self.given_up(purpose, now);
                     return Err(malformed);
                 }
             }
@@ -191,16 +191,20 @@ impl Client {
                 self.refuse_opening(sub, Refused::Broker(refusal));
             }
             Purpose::Replay(page) => self.topic_gone(page.topic_id),
-            purpose => self.given_up(purpose),
+            purpose => self.given_up(purpose, now),
         }
     }
 
     /// No answer came, however often the request was made.
-    pub(super) fn given_up(&mut self, purpose: Purpose) {
+    pub(super) fn given_up(&mut self, purpose: Purpose, now: Instant) {
         match purpose {
+            // The application has its subscription from before a restart: there is no giving up.
+            Purpose::Look { sub, .. } | Purpose::List { sub, .. } if self.registry.is_open(sub) => {
+                self.request(purpose, 0, now);
+            }
             Purpose::Look { sub, .. } | Purpose::List { sub, .. } => self.refuse_opening(sub, Refused::TimedOut),
-            Purpose::ListNew { .. } => self.listing = false,
-            Purpose::Check { .. } => (self.check, self.checking) = (None, None),
+            // Nothing else would ask for what these look for.
+            Purpose::ListNew { .. } | Purpose::Check { .. } => self.request(purpose, 0, now),
             Purpose::Replay(page) => self.registry.replay_is_over(page.topic_id),
             // Silence from a broker that still has its port: it may be stopped, and answers when it goes on.
             Purpose::Probe => {}

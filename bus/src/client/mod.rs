@@ -13,6 +13,8 @@ mod registry;
 mod repair;
 mod requests;
 
+#[cfg(test)]
+pub(crate) use opening::Opened;
 pub use opening::Start;
 pub(crate) use opening::{Opening, Refused};
 pub(crate) use registry::SubId;
@@ -254,7 +256,7 @@ impl Client {
                     let _ = reply.send(Err(Unanswered::TimedOut));
                 }
                 Expired::Again(purpose, tried) => self.request(purpose, tried, now),
-                Expired::GivenUp(purpose) => self.given_up(purpose),
+                Expired::GivenUp(purpose) => self.given_up(purpose, now),
             }
         }
         if !self.disconnected && self.heard.is_some_and(|heard| heard + SILENCE <= now) {
@@ -303,7 +305,8 @@ impl Client {
         }
         for id in ids {
             if let Some(subscriber) = self.registry.subscribers.get_mut(&id) {
-                if subscriber.opener.is_none() {
+                // One that is just being opened, and was given nothing yet, is the new broker's alone.
+                if subscriber.opener.is_none() || subscriber.begun {
                     subscriber.push(Delivery::Restarted(Restarted::new(epoch)));
                     subscriber.from_the_beginning = true;
                     self.registry.touched.push(id);

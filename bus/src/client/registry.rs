@@ -23,6 +23,8 @@ pub(super) struct Subscriber {
     pub(super) flow: Arc<Flow>,
     channel: Channel,
     batch: Option<Batch>,
+    /// It has been given something.
+    pub(super) begun: bool,
     /// Told once the subscription can miss nothing any more; gone after that.
     pub(super) opener: Option<Opener>,
     /// All that it matches is followed.
@@ -41,6 +43,7 @@ impl Subscriber {
             flow: opening.flow,
             channel: opening.channel,
             batch: None,
+            begun: false,
             opener: Some(opening.opener),
             resolved: false,
             watermark: None,
@@ -49,6 +52,7 @@ impl Subscriber {
     }
 
     pub(super) fn push(&mut self, delivery: Delivery) {
+        self.begun = true;
         self.batch.get_or_insert_with(|| Batch::new(&self.flow)).push(delivery);
     }
 
@@ -214,6 +218,11 @@ impl Registry {
                 subscriber.flush();
             }
         }
+    }
+
+    /// Whether the application has this subscription.
+    pub(super) fn is_open(&self, id: SubId) -> bool {
+        self.subscribers.get(&id).is_some_and(|subscriber| subscriber.opener.is_none())
     }
 
     /// The subscriptions that still wait for an answer of the broker.

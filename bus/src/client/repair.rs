@@ -45,6 +45,8 @@ impl Registry {
         let mut progress = Progress::default();
         let Some(topic) = self.topics.get_mut(&page.topic_id) else { return progress };
         topic.replaying = false;
+        // A new topic's group was joined after its head was told: what came in between shows here alone.
+        topic.head = topic.head.max(end.head);
         // A broker that says it keeps events and sends none: without this the asking would never end.
         let first = if events.is_empty() { end.first.max(end.head.saturating_add(1)) } else { end.first };
         for follow in &mut topic.follows {
