@@ -84,7 +84,8 @@ impl Child {
     /// # Panics
     /// When it is gone.
     pub fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.pid() as i32), signal).unwrap_or_else(|errno| panic!("{signal} to {}: {errno}", self.role));
+        kill(Pid::from_raw(self.pid() as i32), signal)
+            .unwrap_or_else(|errno| panic!("{signal} to {}: {errno}", self.role));
     }
 
     /// Closes its standard input and waits for its end.
