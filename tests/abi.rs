@@ -109,7 +109,8 @@ fn the_header_has_no_constant_that_rust_lacks() {
 /// DESIGN and header have these numbers in prose; here the compiler says them.
 #[test]
 fn structs_have_their_sizes_and_offsets() {
-    let structs: [(&str, usize, &[(&str, usize)]); 3] = [
+    type Fields = &'static [(&'static str, usize)];
+    let structs: [(&str, usize, Fields); 3] = [
         (
             "nlbus_event_hdr",
             nlbus::wire::EVENT_HDRLEN,

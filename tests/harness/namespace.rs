@@ -4,6 +4,8 @@ use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{getegid, geteuid};
 use std::fs;
+use std::panic::resume_unwind;
+use std::thread;
 
 /// Makes sure, before any thread is started, that this process may make network namespaces. An ordinary user may in
 /// a user namespace of his own.
@@ -27,6 +29,18 @@ pub(crate) fn prepare() -> Result<(), String> {
     map("setgroups", "deny".into())?;
     map("uid_map", format!("0 {uid} 1"))?;
     map("gid_map", format!("0 {gid} 1"))
+}
+
+/// Runs something in a thread in a new network namespace, and waits for its end.
+///
+/// # Panics
+/// When it does.
+pub fn in_new_namespace<T: Send>(run: impl FnOnce() -> T + Send) -> T {
+    let run = || {
+        enter_new();
+        run()
+    };
+    thread::scope(|scope| scope.spawn(run).join()).unwrap_or_else(|panic| resume_unwind(panic))
 }
 
 /// Puts the calling thread, and the threads and processes that it starts from now on, into a new network namespace.

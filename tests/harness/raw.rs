@@ -3,13 +3,14 @@
 use crate::{Place, patience};
 use netlink_sys::{Socket, SocketAddr};
 use nix::errno::Errno;
-use nix::libc::MSG_DONTWAIT;
+use nix::libc::{MSG_DONTWAIT, ucred};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{ControlMessage, MsgFlags, NetlinkAddr, UnixCredentials, sendmsg};
 use nlbus::BrokerKind;
 use nlbus::wire::uapi::{NETLINK_USERSOCK, NLBUS_PROTOCOL};
 use nlbus::wire::{Answer, Message, Messages};
-use std::io;
-use std::os::fd::AsFd;
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::Instant;
 
 /// Room for any datagram.
@@ -118,6 +119,25 @@ impl RawClient {
     /// As `sendmsg(2)`.
     pub fn send_to(&self, port: u32, groups: u32, datagram: &[u8]) -> io::Result<()> {
         self.socket.send_to(datagram, &SocketAddr::new(port, groups), 0).map(drop)
+    }
+
+    /// Sends a datagram to the broker with somebody else's credentials (`SCM_CREDENTIALS`).
+    ///
+    /// # Errors
+    /// `EPERM` without the capabilities to do so; as `sendmsg(2)`.
+    pub fn send_claiming(&self, to: Endpoint, datagram: &[u8], pid: i32, uid: u32) -> nix::Result<()> {
+        let claimed = UnixCredentials::from(ucred { pid, uid, gid: uid });
+        let address = NetlinkAddr::new(self.port_of(to), 0);
+        let (bytes, control) = ([IoSlice::new(datagram)], [ControlMessage::ScmCredentials(&claimed)]);
+        sendmsg(self.socket.as_raw_fd(), &bytes, &control, MsgFlags::empty(), Some(&address)).map(drop)
+    }
+
+    /// Makes its receive buffer as small as this.
+    ///
+    /// # Panics
+    /// When the kernel refuses.
+    pub fn set_buffer(&self, bytes: i32) {
+        self.socket.set_rx_buf_sz(bytes).expect("SO_RCVBUF");
     }
 
     /// The next datagram, if one is there.
