@@ -5,9 +5,7 @@
 
 use crate::sys::{NetlinkSocket, RecvBatch};
 use crate::wire::uapi::*;
-use crate::wire::{
-    self, Answer, BrokerKind, Info, Message, Messages, Refusal, family_id, family_request, push_info_request,
-};
+use crate::wire::{self, Answer, BrokerKind, Info, Message, Messages, Refusal, push_info_request};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::fmt;
@@ -138,15 +136,16 @@ pub(crate) fn find(choice: Choice, port: u32) -> Result<Info, ConnectError> {
 }
 
 /// What the module says, or `None` where it isn't loaded.
-pub(crate) fn find_module() -> Result<Option<Info>, ConnectError> {
-    let not_there = |refusal: &Refusal| matches!(refusal.errno, Errno::ENOENT | Errno::ENODEV);
+fn find_module() -> Result<Option<Info>, ConnectError> {
     let genl = Exchange::new(NETLINK_GENERIC, 0, BrokerKind::Module)?;
-    let family = match genl.ask(&family_request(NLBUS_GENL_NAME, 1), family_id) {
-        Err(ConnectError::Refused(refusal)) if not_there(&refusal) => return Ok(None),
-        family => family?,
-    };
+    let family = genl.ask_until(&wire::families_request(1), |message| {
+        let id = wire::family_id(message, NLBUS_GENL_NAME).map(Some);
+        id.or((message.header.kind == NLMSG_DONE).then_some(None)).map(Ok)
+    })?;
+    let Some(family) = family else { return Ok(None) };
     match genl.ask(&wire::genl_info_request(family, 2), wire::genl_info_reply) {
-        Err(ConnectError::Refused(refusal)) if not_there(&refusal) => Ok(None),
+        // It is just being loaded or removed.
+        Err(ConnectError::Refused(refusal)) if matches!(refusal.errno, Errno::ENOENT | Errno::ENODEV) => Ok(None),
         info => info.map(Some),
     }
 }
@@ -174,10 +173,22 @@ impl Exchange {
         Ok(Exchange { socket: open(protocol)?, port, broker })
     }
 
+    /// Sends a request whose answer is one message.
     fn ask<T>(
         &self,
         request: &[u8],
         read: impl Fn(&Message<'_>) -> Result<T, wire::Malformed>,
+    ) -> Result<T, ConnectError> {
+        self.ask_until(request, |message| {
+            Some(read(message).map_err(|error| ConnectError::NotABroker { why: error.0 }))
+        })
+    }
+
+    /// Sends a request and shows its answer's messages to `look`, until that has what it wants.
+    fn ask_until<T>(
+        &self,
+        request: &[u8],
+        mut look: impl FnMut(&Message<'_>) -> Option<Result<T, ConnectError>>,
     ) -> Result<T, ConnectError> {
         self.socket
             .send_to(request, self.port, 0, true)
@@ -192,19 +203,19 @@ impl Exchange {
             let what = "receive the broker's answer";
             batch.receive(&self.socket).map_err(|error| ConnectError::Io { what, error })?;
             // Anyone may send to this port; only the broker's word counts.
-            for datagram in batch.iter().filter(|datagram| datagram.port == self.port) {
-                let Some(Ok(message)) = Messages::new(datagram.bytes).next() else { continue };
-                if message.header.seq != seq {
-                    continue;
-                }
-                let malformed = |error: wire::Malformed| ConnectError::NotABroker { why: error.0 };
+            let datagrams = batch.iter().filter(|datagram| datagram.port == self.port);
+            let messages = datagrams.flat_map(|datagram| Messages::new(datagram.bytes).map_while(Result::ok));
+            for message in messages.filter(|message| message.header.seq == seq) {
                 if message.header.kind == NLMSG_ERROR {
-                    match Answer::parse(&message).map_err(malformed)?.result {
+                    let answer = Answer::parse(&message);
+                    match answer.map_err(|error| ConnectError::NotABroker { why: error.0 })?.result {
                         Err(refusal) => return Err(ConnectError::Refused(refusal)),
                         Ok(_) => continue,
                     }
                 }
-                return read(&message).map_err(malformed);
+                if let Some(found) = look(&message) {
+                    return found;
+                }
             }
         }
     }

@@ -5,7 +5,7 @@ use crate::client::REQUEST_BIT;
 use crate::codec::{self, EncodeError};
 use crate::sys::NetlinkSocket;
 use crate::topic::{TopicError, check_name};
-use crate::wire::uapi::{NLBUS_DATAGRAM_MAX, NLBUS_PAYLOAD_MAX, NLM_F_ACK, NLM_F_REQUEST};
+use crate::wire::uapi::{NLBUS_DATAGRAM_MAX, NLBUS_EVENT_F_NO_WAIT, NLBUS_PAYLOAD_MAX, NLM_F_ACK, NLM_F_REQUEST};
 use crate::wire::{Content, Refusal, push_info_request, push_publish};
 use crossbeam_channel::{Sender, bounded};
 use nix::errno::Errno;
@@ -101,6 +101,9 @@ impl fmt::Display for PublishError {
             PublishReason::Encode(error) => error.fmt(f),
             PublishReason::Refused(refusal) | PublishReason::EarlierRefused(refusal) => refusal.fmt(f),
             PublishReason::NoBroker => f.write_str("the broker is gone; start it again (nlbus broker, modprobe nlbus)"),
+            PublishReason::Send(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                f.write_str("the broker's queue is full; try again, or let it wait")
+            }
             PublishReason::Send(error) => error.fmt(f),
             PublishReason::Unknown => {
                 f.write_str("no ack came; the event may have been published, and publishing it again may duplicate it")
@@ -200,13 +203,13 @@ impl Publisher {
         self.next.fetch_add(1, Ordering::Relaxed) & !REQUEST_BIT
     }
 
-    fn send(&self, topic: &str, datagram: &[u8]) -> Result<(), PublishError> {
+    fn send(&self, topic: &str, datagram: &[u8], no_wait: bool) -> Result<(), PublishError> {
         let fail = |reason| PublishError::new(topic, reason);
         // The clone lets a publisher sleep for room without holding the lock.
         let route = self.route.read().unwrap_or_else(PoisonError::into_inner).clone();
         let route = route.ok_or_else(|| fail(PublishReason::Closed))?;
         loop {
-            match route.socket.send_to(datagram, route.port, 0, false) {
+            match route.socket.send_to(datagram, route.port, 0, no_wait) {
                 Ok(()) => return Ok(()),
                 // A signal while waiting for room (netlink_attachskb): nothing was sent.
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -219,10 +222,16 @@ impl Publisher {
     }
 
     /// Sends a datagram whose verdict comes with this number, and waits for it.
-    fn send_and_wait(&self, seq: u32, topic: &str, datagram: &[u8]) -> Result<Option<u64>, PublishError> {
+    fn send_and_wait(
+        &self,
+        seq: u32,
+        topic: &str,
+        datagram: &[u8],
+        no_wait: bool,
+    ) -> Result<Option<u64>, PublishError> {
         let (sender, verdict) = bounded(1);
         lock(&self.waiting).insert(seq, sender);
-        let result = self.send(topic, datagram).and_then(|()| {
+        let result = self.send(topic, datagram, no_wait).and_then(|()| {
             let unknown = |_| PublishError::new(topic, PublishReason::Unknown);
             let verdict = verdict.recv_timeout(self.patience).map_err(unknown)?;
             verdict.map_err(|refusal| PublishError::new(topic, PublishReason::Refused(refusal)))
@@ -238,7 +247,7 @@ impl Publisher {
         }
         with_frame(|frame| {
             push_publish(frame, self.number(), false, 0, content, topic, payload);
-            self.send(topic, frame)
+            self.send(topic, frame, false)
         })
     }
 
@@ -247,7 +256,7 @@ impl Publisher {
         let number = self.number();
         let seq = with_frame(|frame| {
             push_publish(frame, number, true, 0, content, topic, payload);
-            self.send_and_wait(number, topic, frame)
+            self.send_and_wait(number, topic, frame, false)
         })?;
         seq.ok_or_else(|| PublishError::new(topic, PublishReason::Unknown))
     }
@@ -258,7 +267,7 @@ impl Publisher {
         let number = self.number();
         with_frame(|frame| {
             push_info_request(frame, number);
-            self.send_and_wait(number, "", frame)
+            self.send_and_wait(number, "", frame, false)
         })?;
         match self.earlier_refusal() {
             Some(refusal) => Err(PublishError::new("", PublishReason::EarlierRefused(refusal))),
@@ -308,11 +317,20 @@ pub struct PublishBatch<'a> {
     /// Where in the frame the events begin.
     starts: Vec<usize>,
     last_topic: Box<str>,
+    no_wait: bool,
 }
 
 impl<'a> PublishBatch<'a> {
     pub(crate) fn new(publisher: &'a Publisher) -> Self {
-        PublishBatch { publisher, frame: Vec::new(), starts: Vec::new(), last_topic: "".into() }
+        PublishBatch { publisher, frame: Vec::new(), starts: Vec::new(), last_topic: "".into(), no_wait: false }
+    }
+
+    /// Where the broker's queue is full, sending fails with `EAGAIN` instead of sleeping until there is room. The
+    /// user broker's queue is a socket's buffer and so refuses at once; the module's refusal comes as others do.
+    #[must_use]
+    pub fn no_wait(mut self) -> Self {
+        self.no_wait = true;
+        self
     }
 
     /// How many events it holds.
@@ -378,7 +396,7 @@ impl<'a> PublishBatch<'a> {
             return Err(PublishError::new(&self.last_topic, PublishReason::EarlierRefused(refusal)));
         }
         self.address(self.publisher.number(), false);
-        self.publisher.send(&self.last_topic, &self.frame)?;
+        self.publisher.send(&self.last_topic, &self.frame, self.no_wait)?;
         self.clear();
         Ok(())
     }
@@ -394,19 +412,21 @@ impl<'a> PublishBatch<'a> {
         }
         let number = self.publisher.number();
         self.address(number, true);
-        let seq = self.publisher.send_and_wait(number, &self.last_topic, &self.frame)?;
+        let seq = self.publisher.send_and_wait(number, &self.last_topic, &self.frame, self.no_wait)?;
         self.clear();
         Ok(seq)
     }
 
-    /// Numbers the messages and lets the last one ask for an ack, or not. The header's layout is
-    /// `struct nlmsghdr`'s: flags at 6, the number at 8.
+    /// Numbers the messages and lets the last one ask for an ack, or not. The headers' layouts are
+    /// `struct nlmsghdr`'s, 16 bytes with flags at 6 and the number at 8, and `struct nlbus_event_hdr`'s, flags at 34.
     fn address(&mut self, number: u32, ack: bool) {
         for (at, start) in self.starts.iter().enumerate() {
             let ack = if ack && at + 1 == self.starts.len() { NLM_F_ACK } else { 0 };
             let (flags, seq) = (NLM_F_REQUEST | ack, number);
             self.frame[start + 6..start + 8].copy_from_slice(&flags.to_ne_bytes());
             self.frame[start + 8..start + 12].copy_from_slice(&seq.to_ne_bytes());
+            let flags = if self.no_wait { NLBUS_EVENT_F_NO_WAIT } else { 0 };
+            self.frame[start + 50..start + 52].copy_from_slice(&flags.to_ne_bytes());
         }
     }
 

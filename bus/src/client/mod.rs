@@ -166,10 +166,10 @@ impl Client {
                 self.probe(now);
                 continue;
             }
-            if view.header.topic_id <= 3 {
+            self.registry.live_event(&view, || Event::new(datagram, &view));
+            if view.topic.starts_with('$') {
                 self.sys_event(&view);
             }
-            self.registry.live_event(&view, || Event::new(datagram, &view));
         }
         if cut {
             self.event_datagram_cut(now);
@@ -191,6 +191,8 @@ impl Client {
                     self.announced = self.announced.max(topics.last_id);
                 }
             }
+            // What was published before it has come before it; what comes after it is another broker's.
+            NLBUS_SYS_CLOSING => self.disconnect(),
             _ => {}
         }
     }

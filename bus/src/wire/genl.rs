@@ -4,42 +4,40 @@ use super::message::{Header, Message, push_message};
 use super::uapi::*;
 use super::{AttributeIter, Info, Malformed};
 
-fn push_genl(datagram: &mut Vec<u8>, kind: u16, seq: u32, command: u8, version: u8, name: Option<&str>) {
-    let header = Header { kind, flags: NLM_F_REQUEST, seq, portid: 0 };
-    push_message(datagram, header, |body| {
-        body.raw(&[command, version, 0, 0]);
-        if let Some(name) = name {
-            let mut name = name.as_bytes().to_vec();
-            name.push(0);
-            body.bytes(CTRL_ATTR_FAMILY_NAME, &name);
-        }
-    });
-}
-
-/// The request for a family's id (`CTRL_CMD_GETFAMILY`).
-pub fn family_request(family: &str, seq: u32) -> Vec<u8> {
+fn request(kind: u16, flags: u16, seq: u32, command: u8, version: u8) -> Vec<u8> {
     let mut datagram = Vec::new();
-    push_genl(&mut datagram, GENL_ID_CTRL, seq, CTRL_CMD_GETFAMILY, 1, Some(family));
+    let header = Header { kind, flags: NLM_F_REQUEST | flags, seq, portid: 0 };
+    push_message(&mut datagram, header, |body| body.raw(&[command, version, 0, 0]));
     datagram
 }
 
-/// The family's id in the reply.
-pub fn family_id(message: &Message<'_>) -> Result<u16, Malformed> {
-    let attributes = message.body.get(GENL_HDRLEN..).ok_or(Malformed("a generic netlink header is cut"))?;
-    for attribute in AttributeIter::new(attributes) {
-        let attribute = attribute?;
-        if let (CTRL_ATTR_FAMILY_ID, Ok(id)) = (attribute.kind, attribute.value.try_into()) {
-            return Ok(u16::from_ne_bytes(id));
+/// The request for all families (`CTRL_CMD_GETFAMILY`). Asking for one by its name would make the kernel run
+/// modprobe wherever it isn't there (`ctrl_getfamily`).
+pub fn families_request(seq: u32) -> Vec<u8> {
+    request(GENL_ID_CTRL, NLM_F_DUMP, seq, CTRL_CMD_GETFAMILY, 1)
+}
+
+/// The id of the family of this name, if this message of the controller is about it: an answer to
+/// [`families_request`], or the announcement of a new family.
+pub fn family_id(message: &Message<'_>, name: &str) -> Option<u16> {
+    let (command, attributes) = (*message.body.first()?, message.body.get(GENL_HDRLEN..)?);
+    if message.header.kind != GENL_ID_CTRL || command != CTRL_CMD_NEWFAMILY {
+        return None;
+    }
+    let (mut id, mut named) = (None, false);
+    for attribute in AttributeIter::new(attributes).map_while(Result::ok) {
+        match attribute.kind {
+            CTRL_ATTR_FAMILY_ID => id = attribute.value.try_into().ok().map(u16::from_ne_bytes),
+            CTRL_ATTR_FAMILY_NAME => named = attribute.value.strip_suffix(b"\0") == Some(name.as_bytes()),
+            _ => {}
         }
     }
-    Err(Malformed("a generic netlink family without an id"))
+    id.filter(|_| named)
 }
 
 /// The request for the module's `INFO`.
 pub fn info_request(family: u16, seq: u32) -> Vec<u8> {
-    let mut datagram = Vec::new();
-    push_genl(&mut datagram, family, seq, NLBUS_CMD_INFO, NLBUS_GENL_VERSION, None);
-    datagram
+    request(family, 0, seq, NLBUS_CMD_INFO, NLBUS_GENL_VERSION)
 }
 
 /// The module's `INFO` in the reply.
@@ -50,13 +48,32 @@ pub fn info_reply(message: &Message<'_>) -> Result<Info, Malformed> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::Messages;
     use proptest::prelude::*;
+
+    #[test]
+    fn only_the_arrival_of_the_family_counts() {
+        let id = |command: u8, name: &[u8]| {
+            let mut datagram = Vec::new();
+            push_message(&mut datagram, Header { kind: GENL_ID_CTRL, ..Header::default() }, |body| {
+                body.raw(&[command, 2, 0, 0]);
+                body.bytes(CTRL_ATTR_FAMILY_NAME, name);
+                body.bytes(CTRL_ATTR_FAMILY_ID, &77u16.to_ne_bytes());
+                body.u32(99, 1);
+            });
+            Messages::new(&datagram).find_map(|message| family_id(&message.unwrap(), "nlbus"))
+        };
+        assert_eq!(id(CTRL_CMD_NEWFAMILY, b"nlbus\0"), Some(77));
+        assert_eq!(id(CTRL_CMD_NEWFAMILY, b"nlbus2\0"), None);
+        assert_eq!(id(CTRL_CMD_NEWFAMILY + 1, b"nlbus\0"), None);
+    }
 
     proptest! {
         #[test]
         fn any_bytes_are_read_or_refused(body in prop::collection::vec(any::<u8>(), 0..120)) {
-            let message = Message { header: Header::default(), body: &body, offset: 0, last: true };
-            let _ = family_id(&message);
+            let header = Header { kind: GENL_ID_CTRL, ..Header::default() };
+            let message = Message { header, body: &body, offset: 0, last: true };
+            let _ = family_id(&message, "nlbus");
             let _ = info_reply(&message);
         }
     }

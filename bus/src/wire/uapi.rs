@@ -131,9 +131,11 @@ constants! {
     NLMSG_ALIGNTO: usize = 4;
     NLMSG_HDRLEN: usize = 16;
     NLMSG_ERROR: u16 = 2;
+    NLMSG_DONE: u16 = 3;
     NLM_F_REQUEST: u16 = 0x1;
     NLM_F_MULTI: u16 = 0x2;
     NLM_F_ACK: u16 = 0x4;
+    NLM_F_DUMP: u16 = 0x300;
     NLM_F_EXCL: u16 = 0x200;
     NLM_F_CREATE: u16 = 0x400;
     NLM_F_CAPPED: u16 = 0x100;
@@ -146,6 +148,7 @@ constants! {
     NLA_TYPE_MASK: u16 = 0x3fff;
     GENL_ID_CTRL: u16 = 0x10;
     GENL_HDRLEN: usize = 4;
+    CTRL_CMD_NEWFAMILY: u8 = 1;
     CTRL_CMD_GETFAMILY: u8 = 3;
     CTRL_ATTR_FAMILY_ID: u16 = 1;
     CTRL_ATTR_FAMILY_NAME: u16 = 2;

@@ -1,0 +1,80 @@
+//! A broker's beginning and end.
+
+mod broker_common;
+
+use broker_common::{Client, PATIENCE, port, publish, quiet, start};
+use nix::sys::eventfd::EventFd;
+use nlbus::wire::uapi::*;
+use nlbus::{Broker, BrokerError};
+use std::thread;
+use std::time::Instant;
+
+#[test]
+fn a_port_that_is_taken_is_a_clear_error() {
+    let broker = start(quiet());
+    let error = quiet().port(broker.port()).spawn().unwrap_err();
+    assert!(matches!(error, BrokerError::PortTaken { port } if port == broker.port()), "{error:?}");
+    assert!(error.to_string().contains(&format!("another broker runs with port {}", broker.port())), "{error}");
+    // Its request port is as good as its publish port.
+    assert!(matches!(quiet().port(broker.port() + 1).spawn(), Err(BrokerError::PortTaken { .. })));
+    assert!(matches!(quiet().port(0).spawn(), Err(BrokerError::BadPort { port: 0 })));
+    assert!(matches!(quiet().port(u32::MAX).spawn(), Err(BrokerError::BadPort { .. })));
+    let port = broker.port();
+    broker.stop().unwrap();
+    assert_eq!(start(quiet().port(port)).port(), port);
+}
+
+#[test]
+fn a_new_broker_has_a_new_epoch() {
+    let port = port();
+    let epochs: Vec<_> = (0..3).map(|_| start(quiet().port(port)).epoch()).collect();
+    assert!(epochs.iter().all(|epoch| *epoch != 0));
+    assert!(epochs[0] != epochs[1] && epochs[1] != epochs[2]);
+}
+
+#[test]
+fn a_broker_that_stops_finishes_its_work_and_says_so() {
+    let broker = start(quiet());
+    let client = Client::new(&broker);
+    let group = client.create("a").group;
+    let (member, system) = (Client::member(&broker, group), Client::member(&broker, NLBUS_GROUP_SYS));
+    for _ in 0..1000 {
+        client.publish("a", &[0; 100]);
+    }
+    let port = broker.port();
+    broker.stop().unwrap();
+    assert_eq!(member.events(1000).len(), 1000);
+    while system.broadcast().iter().all(|event| event.topic != NLBUS_SYS_CLOSING) {}
+    let error = client.send_to(port, &publish("a", b"")).unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(nix::errno::Errno::ECONNREFUSED as i32));
+}
+
+#[test]
+fn a_dropped_handle_stops_its_broker() {
+    let broker = start(quiet());
+    let port = broker.port();
+    assert!(!broker.is_finished());
+    drop(broker);
+    assert!(Client::at(port).send_to(port, &publish("a", b"")).is_err());
+}
+
+#[test]
+fn in_the_foreground_it_serves_until_told_to_stop() {
+    let broker = Broker::builder().port(port()).bind().unwrap();
+    let (port, epoch) = (broker.port(), broker.epoch());
+    // Bound is ready: what is sent now is served later.
+    let client = Client::at(port);
+    client.publish("early", b"x");
+    let stop = EventFd::new().unwrap();
+    thread::scope(|scope| {
+        let thread = scope.spawn(|| broker.run(&stop));
+        let info = client.info();
+        assert_eq!(info.epoch, epoch);
+        let begin = Instant::now();
+        while client.info().counters.published == 0 {
+            assert!(begin.elapsed() < PATIENCE);
+        }
+        stop.write(1).unwrap();
+        thread.join().unwrap().unwrap();
+    });
+}

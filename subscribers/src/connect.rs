@@ -1,0 +1,54 @@
+//! Connecting as the environment says.
+
+use crate::end::End;
+use crate::values;
+use nlbus::{Builder, Bus, Choice};
+use std::env;
+
+/// A builder for the broker that `NLBUS_BROKER` and `NLBUS_PORT` name.
+///
+/// # Errors
+/// [`End::Usage`] when they name none.
+pub fn builder() -> Result<Builder, End> {
+    let mut builder = Bus::builder();
+    if let Some(choice) = variable("NLBUS_BROKER")? {
+        builder = builder.broker(match choice.as_str() {
+            "auto" => Choice::Auto,
+            "module" => Choice::Module,
+            "user" => Choice::User,
+            _ => return Err(End::Usage(format!("NLBUS_BROKER is '{choice}'; it takes auto, module or user"))),
+        });
+    }
+    if let Some(port) = port()? {
+        builder = builder.port(port);
+    }
+    Ok(builder)
+}
+
+/// The user broker's port, where `NLBUS_PORT` gives one.
+///
+/// # Errors
+/// [`End::Usage`] when it isn't one.
+pub fn port() -> Result<Option<u32>, End> {
+    let Some(port) = variable("NLBUS_PORT")? else { return Ok(None) };
+    let bad = |why| End::Usage(format!("NLBUS_PORT is '{port}': {why}"));
+    values::port(&port).map(Some).map_err(bad)
+}
+
+/// Connects, and fails at once where no broker is.
+///
+/// # Errors
+/// As [`builder`], and any [`nlbus::ConnectError`].
+pub fn connect() -> Result<Bus, End> {
+    Ok(builder()?.connect()?)
+}
+
+/// A variable's value; an empty one is as good as none.
+fn variable(name: &str) -> Result<Option<String>, End> {
+    match env::var(name) {
+        Ok(value) if value.is_empty() => Ok(None),
+        Ok(value) => Ok(Some(value)),
+        Err(env::VarError::NotPresent) => Ok(None),
+        Err(env::VarError::NotUnicode(_)) => Err(End::Usage(format!("{name} isn't UTF-8"))),
+    }
+}

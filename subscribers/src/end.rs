@@ -1,0 +1,81 @@
+//! How a verb ends when it doesn't just finish: the exit status, and the line that says why.
+
+use crate::text::Escaped;
+use nlbus::{ConnectError, PublishError, RequestError, SubscribeError};
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+/// An end before the verb was done.
+#[derive(Debug)]
+pub enum End {
+    /// What failed, why, and the remedy.
+    Failed(String),
+    /// What is wrong with the arguments or the environment.
+    Usage(String),
+    /// What had not come when the time was over.
+    TimedOut(String),
+    /// SIGINT or SIGTERM.
+    Interrupted,
+    /// Whoever read the output has enough of it.
+    PipeClosed,
+}
+
+/// Exit status of [`End::TimedOut`]: mosquitto_sub's.
+const TIMED_OUT: u8 = 27;
+
+/// Exit status of [`End::Interrupted`]: what a shell reports of a program that SIGINT ended.
+pub const INTERRUPTED: u8 = 130;
+
+impl End {
+    /// What became of writing to standard output.
+    pub fn output(error: io::Error) -> End {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => End::PipeClosed,
+            _ => End::Failed(format!("can't write to standard output: {error}")),
+        }
+    }
+
+    /// Says why on standard error, in one line, and gives the exit status.
+    pub fn report(self, quiet: bool) -> ExitCode {
+        let (status, line) = match self {
+            End::Failed(line) => (1, line),
+            End::Usage(line) => (2, line),
+            End::TimedOut(line) => (TIMED_OUT, line),
+            End::Interrupted => return ExitCode::from(INTERRUPTED),
+            End::PipeClosed => return ExitCode::SUCCESS,
+        };
+        if !quiet {
+            say(&line);
+        }
+        ExitCode::from(status)
+    }
+}
+
+/// Says something on standard error, in one line. There is nobody to tell if that fails.
+pub fn say(line: &str) {
+    let _ = writeln!(io::stderr(), "nlbus: {}", Escaped::text(line.as_bytes()));
+}
+
+impl From<ConnectError> for End {
+    fn from(error: ConnectError) -> End {
+        End::Failed(error.to_string())
+    }
+}
+
+impl From<SubscribeError> for End {
+    fn from(error: SubscribeError) -> End {
+        End::Failed(error.to_string())
+    }
+}
+
+impl From<PublishError> for End {
+    fn from(error: PublishError) -> End {
+        End::Failed(error.to_string())
+    }
+}
+
+impl From<RequestError> for End {
+    fn from(error: RequestError) -> End {
+        End::Failed(error.to_string())
+    }
+}

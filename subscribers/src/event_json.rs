@@ -1,0 +1,138 @@
+//! Deliveries as JSON, one object a line. The keys are a promise to scripts.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use nlbus::{Content, Event, Lost, Restarted};
+use serde::Serialize;
+
+/// An event.
+#[derive(Debug, Serialize)]
+pub struct EventJson<'a> {
+    topic: &'a str,
+    seq: u64,
+    time_ns: u64,
+    origin: &'static str,
+    portid: u32,
+    pid: u32,
+    uid: u32,
+    content: &'static str,
+    #[serde(flatten)]
+    payload: Payload<'a>,
+}
+
+/// A string where the bytes are UTF-8.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+enum Payload<'a> {
+    #[serde(rename = "payload")]
+    Text(&'a str),
+    #[serde(rename = "payload_base64")]
+    Base64(String),
+}
+
+impl<'a> From<&'a [u8]> for Payload<'a> {
+    fn from(bytes: &'a [u8]) -> Self {
+        match str::from_utf8(bytes) {
+            Ok(text) => Payload::Text(text),
+            Err(_) => Payload::Base64(STANDARD.encode(bytes)),
+        }
+    }
+}
+
+impl<'a> From<&'a Event> for EventJson<'a> {
+    fn from(event: &'a Event) -> Self {
+        let sender = event.sender();
+        EventJson {
+            topic: event.topic(),
+            seq: event.seq(),
+            time_ns: event.time_ns(),
+            origin: if sender.kernel { "kernel" } else { "user" },
+            portid: sender.portid,
+            pid: sender.pid,
+            uid: sender.uid,
+            content: content_name(event.content()),
+            payload: event.payload().into(),
+        }
+    }
+}
+
+fn content_name(content: Content) -> &'static str {
+    match content {
+        Content::Text => "text",
+        Content::Bincode => "bincode",
+        Content::Json => "json",
+        // Content is non-exhaustive: what a newer library knows is opaque here.
+        _ => "opaque",
+    }
+}
+
+/// What stands in line with the events.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NoteJson<'a> {
+    /// Events that will not come.
+    Lost {
+        /// Their topic.
+        topic: &'a str,
+        /// The first one.
+        from: u64,
+        /// The last one.
+        to: u64,
+        /// Why.
+        cause: &'static str,
+    },
+    /// Another broker.
+    Restarted {
+        /// Its epoch.
+        epoch: u64,
+    },
+}
+
+impl<'a> From<&'a Lost> for NoteJson<'a> {
+    fn from(lost: &'a Lost) -> Self {
+        NoteJson::Lost { topic: &lost.topic, from: lost.from, to: lost.to, cause: lost.cause.as_str() }
+    }
+}
+
+impl From<&Restarted> for NoteJson<'_> {
+    fn from(restarted: &Restarted) -> Self {
+        NoteJson::Restarted { epoch: restarted.epoch }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(payload: &[u8]) -> EventJson<'_> {
+        EventJson {
+            topic: "a b/ö",
+            seq: 7,
+            time_ns: u64::MAX,
+            origin: "user",
+            portid: 1,
+            pid: 2,
+            uid: 3,
+            content: content_name(Content::Text),
+            payload: payload.into(),
+        }
+    }
+
+    #[test]
+    fn an_event_has_the_promised_keys() {
+        assert_eq!(
+            serde_json::to_string(&event(b"two\nlines")).unwrap(),
+            r#"{"topic":"a b/ö","seq":7,"time_ns":18446744073709551615,"origin":"user","portid":1,"pid":2,"uid":3,"content":"text","payload":"two\nlines"}"#
+        );
+        let binary = serde_json::to_string(&event(b"\xff\0")).unwrap();
+        assert!(binary.ends_with(r#","payload_base64":"/wA="}"#), "{binary}");
+    }
+
+    #[test]
+    fn notes_are_objects_of_their_own() {
+        let lost = NoteJson::Lost { topic: "a", from: 2, to: 3, cause: "overrun" };
+        let json = serde_json::to_string(&lost).unwrap();
+        assert_eq!(json, r#"{"lost":{"topic":"a","from":2,"to":3,"cause":"overrun"}}"#);
+        let json = serde_json::to_string(&NoteJson::Restarted { epoch: 9 }).unwrap();
+        assert_eq!(json, r#"{"restarted":{"epoch":9}}"#);
+    }
+}

@@ -1,0 +1,129 @@
+//! `nlbus info`: what the broker says of itself.
+
+use crate::connect::connect;
+use crate::end::End;
+use nlbus::{BrokerKind, Info};
+use serde_json::{Map, Value, json};
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::time::Duration;
+
+/// Show which broker this is, its limits and its counters.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(args: &Args) -> Result<(), End> {
+    let info = connect()?.info()?;
+    let shown = if args.json { format!("{}\n", as_json(&info)) } else { as_text(&info) };
+    std::io::stdout().write_all(shown.as_bytes()).map_err(End::output)
+}
+
+/// The keys are a promise to scripts.
+fn as_json(info: &Info) -> Value {
+    json!({
+        "broker": broker_name(info.broker),
+        "version": info.version,
+        "epoch": info.epoch,
+        "protocol": info.protocol,
+        "publish_port": info.publish_port,
+        "request_port": info.request_port,
+        "groups": info.groups,
+        "limits": limits(info),
+        "counters": counters(info),
+    })
+}
+
+fn as_text(info: &Info) -> String {
+    let mut text = String::new();
+    let mut line = |key: &str, value: &str| writeln!(text, "{key:<22}{value}").unwrap_or_default();
+    line("broker", broker_name(info.broker));
+    line("version", &info.version.to_string());
+    line("epoch", &info.epoch.to_string());
+    line("protocol", &info.protocol.to_string());
+    line("publish port", &info.publish_port.to_string());
+    line("request port", &info.request_port.to_string());
+    line("groups", &info.groups.to_string());
+    line("uptime", &humantime::format_duration(Duration::from_secs(info.uptime_ns / 1_000_000_000)).to_string());
+    line("heartbeat", &heartbeat(info.heartbeat_ms));
+    for (part, numbers) in [("limit", limits(info)), ("counter", counters(info))] {
+        for (key, number) in numbers {
+            line(&format!("{part} {}", key.replace('_', " ")), &number.to_string());
+        }
+    }
+    text
+}
+
+fn heartbeat(ms: u32) -> String {
+    match ms {
+        0 => "off".into(),
+        ms => format!("every {}", humantime::format_duration(Duration::from_millis(ms.into()))),
+    }
+}
+
+fn broker_name(broker: BrokerKind) -> &'static str {
+    match broker {
+        BrokerKind::Module => "module",
+        // BrokerKind is non-exhaustive; there are two.
+        _ => "user",
+    }
+}
+
+fn limits(info: &Info) -> Map<String, Value> {
+    let limits = &info.limits;
+    object(&[
+        ("topics", limits.topics.into()),
+        ("payload", limits.payload.into()),
+        ("datagram", limits.datagram.into()),
+        ("pack", limits.pack.into()),
+        ("queue", limits.queue),
+        ("history", limits.history),
+        ("topic_history", limits.topic_history),
+    ])
+}
+
+fn counters(info: &Info) -> Map<String, Value> {
+    let counters = &info.counters;
+    object(&[
+        ("published", counters.published),
+        ("refused", counters.refused),
+        ("broadcasts", counters.broadcasts),
+        ("overruns", counters.overruns),
+        ("replayed", counters.replayed),
+        ("evicted", counters.evicted),
+        ("topics", counters.topics),
+        ("queue", counters.queue),
+        ("history", counters.history),
+    ])
+}
+
+fn object(numbers: &[(&str, u64)]) -> Map<String, Value> {
+    numbers.iter().map(|(key, number)| ((*key).to_owned(), (*number).into())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_has_the_promised_keys() {
+        let json = as_json(&Info::default());
+        let keys: Vec<&str> = json.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(
+            keys,
+            ["broker", "version", "epoch", "protocol", "publish_port", "request_port", "groups", "limits", "counters"]
+        );
+        assert_eq!(json["broker"], "module");
+    }
+
+    #[test]
+    fn text_is_a_line_a_fact() {
+        let text = as_text(&Info::default());
+        assert!(text.contains("broker                module\n"), "{text}");
+        assert!(text.contains("heartbeat             off\n"), "{text}");
+        assert!(text.contains("limit topic history   0\n"), "{text}");
+    }
+}

@@ -1,0 +1,7 @@
+//! One file a verb: its arguments, and what it does.
+
+pub mod broker;
+pub mod info;
+pub mod publish;
+pub mod sub;
+pub mod topics;

@@ -1,0 +1,131 @@
+//! `nlbus topics`: what is on the bus.
+
+use crate::connect::connect;
+use crate::end::End;
+use crate::text::Escaped;
+use nix::unistd::{Gid, Group, Uid, User};
+use nlbus::{Filter, TopicRecord};
+use serde_json::json;
+use std::fmt::Write as _;
+use std::io::Write as _;
+
+/// List topics: what history keeps of them, who may use them.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Only topics that match; all of them, the broker's own included, unless given.
+    filter: Option<Filter>,
+    /// Print one JSON object a line.
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(args: &Args) -> Result<(), End> {
+    let mut topics = connect()?.topics()?;
+    topics.retain(|topic| args.filter.as_ref().is_none_or(|filter| filter.matches(&topic.name)));
+    topics.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    let shown = if args.json { topics.iter().map(as_json).collect() } else { as_table(&topics) };
+    std::io::stdout().write_all(shown.as_bytes()).map_err(End::output)
+}
+
+/// How many events history keeps: it has them from `first` to `head`.
+fn kept(topic: &TopicRecord) -> u64 {
+    topic.head.saturating_add(1).saturating_sub(topic.first)
+}
+
+fn as_json(topic: &TopicRecord) -> String {
+    let object = json!({
+        "topic": topic.name,
+        "id": topic.id,
+        "group": topic.group,
+        "first": topic.first,
+        "head": topic.head,
+        "events": kept(topic),
+        "bytes": topic.bytes,
+        "mode": mode(topic),
+        "uid": topic.uid,
+        "gid": topic.gid,
+    });
+    format!("{object}\n")
+}
+
+fn as_table(topics: &[TopicRecord]) -> String {
+    let header = ["ID", "GROUP", "FIRST", "NEWEST", "EVENTS", "BYTES", "MODE", "OWNER"].map(str::to_owned);
+    let rows = topics.iter().map(|topic| {
+        [
+            topic.id.to_string(),
+            topic.group.to_string(),
+            topic.first.to_string(),
+            topic.head.to_string(),
+            kept(topic).to_string(),
+            topic.bytes.to_string(),
+            mode(topic),
+            owner(topic),
+        ]
+    });
+    let rows: Vec<_> = std::iter::once(header).chain(rows).collect();
+    let names = std::iter::once("TOPIC").chain(topics.iter().map(|topic| topic.name.as_str()));
+    let mut widths = [0; 8];
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.len().max(*width);
+        }
+    }
+    let mut table = String::new();
+    for (row, name) in rows.iter().zip(names) {
+        // Numbers stand to the right, the owner to the left.
+        for (at, (cell, width)) in row.iter().zip(widths).enumerate() {
+            let _ = if at < 7 { write!(table, "{cell:>width$}  ") } else { write!(table, "{cell:<width$}  ") };
+        }
+        let _ = writeln!(table, "{}", Escaped::field(name));
+    }
+    table
+}
+
+fn mode(topic: &TopicRecord) -> String {
+    format!("{:04o}", topic.mode)
+}
+
+/// Names where this host knows them.
+fn owner(topic: &TopicRecord) -> String {
+    let user = User::from_uid(Uid::from_raw(topic.uid)).ok().flatten();
+    let group = Group::from_gid(Gid::from_raw(topic.gid)).ok().flatten();
+    let user = user.map_or_else(|| topic.uid.to_string(), |user| user.name);
+    let group = group.map_or_else(|| topic.gid.to_string(), |group| group.name);
+    format!("{user}:{group}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn topic() -> TopicRecord {
+        let mut topic = TopicRecord::default();
+        topic.id = 4;
+        topic.name = "a b".into();
+        topic.group = 3;
+        (topic.first, topic.head, topic.bytes) = (2, 5, 100);
+        (topic.mode, topic.uid, topic.gid) = (0o660, 4_000_001, 4_000_002);
+        topic
+    }
+
+    #[test]
+    fn table_and_json_say_the_same() {
+        assert_eq!(
+            as_table(&[topic()]),
+            "ID  GROUP  FIRST  NEWEST  EVENTS  BYTES  MODE  OWNER            TOPIC\n \
+              4      3      2       5       4    100  0660  4000001:4000002  a\\x20b\n"
+        );
+        assert_eq!(
+            as_json(&topic()),
+            "{\"topic\":\"a b\",\"id\":4,\"group\":3,\"first\":2,\"head\":5,\"events\":4,\"bytes\":100,\
+             \"mode\":\"0660\",\"uid\":4000001,\"gid\":4000002}\n"
+        );
+    }
+
+    #[test]
+    fn a_topic_without_events_keeps_none() {
+        let mut empty = TopicRecord::default();
+        empty.first = 1;
+        assert_eq!(kept(&empty), 0);
+    }
+}
