@@ -1,5 +1,6 @@
 //! Promise 10: a broker that restarts has a new epoch; subscribers reconnect by themselves, say so in line, and never
-//! mistake new numbers for old ones. The module restarts when it is loaded again: in `tests/module`.
+//! mistake new numbers for old ones. The module can't be unloaded under its clients, so for it this
+//! is about a user broker that gives way to it: in `tests/module`.
 
 use nix::sys::signal::Signal;
 use nlbus::{Bus, Delivery, PublishReason, Subscription};
