@@ -11,20 +11,51 @@ RUN ?=
 KDIR ?= $$(tests/vm/fetch linux)/kdir
 
 .DEFAULT_GOAL := help
-.PHONY: help vm kmod clean
+.PHONY: help demo test vm kmod lint clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 14
 	@sed -n '2,/^$$/s/^# \{0,1\}//p' Makefile
 
-vm: export RUN := $(RUN)
-vm: ## boot a VM with the module loaded and run the shell line RUN in it
-	@[ -n "$$RUN" ] || { echo "usage: make vm RUN='shell line'" >&2; exit 2; }
-	@tests/vm/run "$$RUN"
+demo: ## show publishers and subscribers at work on one bus, for ten seconds (BROKER=user or module)
+	@scripts/need build demo
+	@scripts/demo "$(BROKER)"
+
+test: ## run all tests: natively, and the suite on the module in a VM
+	@scripts/need build kmod vm
+	cargo build --workspace --bins
+	NLBUS_SUITE_BROKER=user NLBUS_BIN=$(CURDIR)/target/debug/nlbus cargo test --workspace
+	tests/vm/selftest
+	tests/vm/run 'export NLBUS_SUITE_BROKER=module; suite && module'
+
+# value: as it was given; make would take $HOME in it for its own variable H.
+vm: export VM_LINE = $(value RUN)
+vm: ## boot a VM with the module loaded, run the shell line RUN in it, exit with its status
+ifeq ($(value RUN),)
+	@echo "usage: make vm RUN='shell line'" >&2; exit 2
+else
+	@$(exec tests/vm/run,$(value RUN))
+	@tests/vm/run "$$VM_LINE" # a make without `load`: 2 whatever the status
+ifneq ($(filter vm,$(MAKECMDGOALS)),)
+target/make-exec.so: scripts/make-exec.c
+	@mkdir -p target
+	@gcc -O2 -Wall -Wextra -shared -fPIC -o $@ $<
+-load target/make-exec.so(setup)
+endif
+endif
 
 kmod: ## build target/kmod/nlbus.ko
 	@scripts/need kmod
 	scripts/kmod "$(KDIR)" target/kmod
+
+lint: ## check formats, lints, docs, scripts, the module's style, and which part imports which
+	@scripts/need build kmod lint
+	cargo fmt --all --check
+	scripts/check-deps
+	shellcheck $$(grep -rlE '^#!/bin/(ba)?sh' scripts tests/vm .ci)
+	scripts/lint-kmod
+	cargo clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps
 
 clean: ## remove what was built (the cache stays)
 	rm -rf target

@@ -2,7 +2,7 @@
 
 mod broker_common;
 
-use broker_common::{Client, PATIENCE, publish, quiet, start};
+use broker_common::{Client, publish, quiet, start};
 use nix::sched::{CloneFlags, unshare};
 use nlbus::Broker;
 use nlbus::wire::uapi::*;
@@ -179,15 +179,10 @@ fn requests_are_answered_during_a_flood() {
             });
         }
         let client = Client::new(&broker);
-        let mut worst = Duration::ZERO;
         for _ in 0..50 {
-            let begin = Instant::now();
             client.info();
-            worst = worst.max(begin.elapsed());
         }
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
-        assert!(worst < Duration::from_secs(1), "{worst:?}");
-        println!("slowest answer of 50 during the flood: {worst:?}");
     });
 }
 
@@ -230,8 +225,7 @@ fn heartbeats_tell_epoch_and_counters() {
         assert_eq!((beat.epoch, beat.last_id), (broker.epoch(), 3));
         if last != Heartbeat::default() {
             assert_eq!((beat.published, beat.change), (last.published + 1, last.change + 1));
-            let interval = Duration::from_nanos(beat.uptime_ns - last.uptime_ns);
-            assert!(interval < Duration::from_secs(2), "{interval:?}");
+            assert!(beat.uptime_ns > last.uptime_ns);
         }
         last = beat;
     }
@@ -253,49 +247,4 @@ fn each_network_namespace_has_its_own_bus() {
     .unwrap();
     let counters = Client::new(&outside).info().counters;
     assert_eq!((counters.topics, counters.published), (3, 0));
-}
-
-/// Not a promise but a figure: `cargo test --release -p nlbus --test broker_delivery -- --ignored --nocapture`.
-#[test]
-#[ignore = "a measurement"]
-fn throughput() {
-    for (batch, receivers) in [(1usize, 1usize), (1, 4), (64, 1), (64, 4), (64, 8)] {
-        let broker = start(quiet());
-        let events = if batch == 1 { 200_000 } else { 2_000_000 };
-        let client = Client::new(&broker);
-        let group = client.create("bench").group;
-        let members: Vec<_> = (0..receivers).map(|_| Client::member(&broker, group)).collect();
-        let begin = Instant::now();
-        let lost: u64 = thread::scope(|scope| {
-            let receive = |member: Client| {
-                let (mut lost, mut next) = (0, 1);
-                while next <= events as u64 {
-                    let Some((datagram, _)) = member.receive_until(Instant::now() + PATIENCE) else { break };
-                    for message in nlbus::wire::Messages::new(&datagram) {
-                        let event = nlbus::wire::EventView::parse(message.unwrap().body).unwrap();
-                        lost += event.header.seq - next;
-                        next = event.header.seq + 1;
-                    }
-                }
-                lost
-            };
-            let threads: Vec<_> = members.into_iter().map(|member| scope.spawn(move || receive(member))).collect();
-            let mut datagram = Vec::new();
-            for _ in 0..batch {
-                push_publish(&mut datagram, 1, false, 0, Content::Opaque, "bench", &[0; 64]);
-            }
-            for _ in 0..events / batch {
-                client.send(&datagram);
-            }
-            threads.into_iter().map(|thread| thread.join().unwrap()).sum()
-        });
-        let seconds = begin.elapsed().as_secs_f64();
-        let info = client.info();
-        println!(
-            "{batch:>3} a datagram, {receivers} receivers: {:>9.0} events/s published, {:>9.0} deliveries/s, {lost} lost, {} broadcasts",
-            events as f64 / seconds,
-            ((events * receivers) as u64 - lost) as f64 / seconds,
-            info.counters.broadcasts
-        );
-    }
 }

@@ -73,6 +73,9 @@ impl Client {
     pub(super) fn looked_up(&mut self, id: SubId, phase: Phase, record: Option<&TopicRecord>, now: Instant) {
         let Some(subscriber) = self.registry.subscribers.get_mut(&id) else { return };
         let Some(record) = record else {
+            if subscriber.opener.is_some() && matches!(subscriber.start, Start::From(2..)) {
+                return self.refuse_opening(id, Refused::Beyond { head: 0 });
+            }
             // Whatever bears this name later is newer than the subscription.
             subscriber.watermark = Some(0);
             return self.finish_opening(id);

@@ -133,6 +133,7 @@ enum nlbus_content {
 	NLBUS_CONTENT_JSON,
 	__NLBUS_CONTENT_MAX,
 };
+
 #define NLBUS_CONTENT_MAX (__NLBUS_CONTENT_MAX - 1)
 
 /* Attributes of INFO's reply and of NLBUS_CMD_INFO's. */
@@ -153,6 +154,7 @@ enum nlbus_info_attr {
 	NLBUS_INFO_A_COUNTERS,		/* nest: enum nlbus_counter_attr */
 	__NLBUS_INFO_A_MAX,
 };
+
 #define NLBUS_INFO_A_MAX (__NLBUS_INFO_A_MAX - 1)
 
 enum nlbus_broker {
@@ -172,6 +174,7 @@ enum nlbus_limit_attr {
 	NLBUS_LIMIT_A_TOPIC_HISTORY,	/* u64: bytes of one, unless set */
 	__NLBUS_LIMIT_A_MAX,
 };
+
 #define NLBUS_LIMIT_A_MAX (__NLBUS_LIMIT_A_MAX - 1)
 
 /* All u64, since the bus began; the last three are of now. */
@@ -189,6 +192,7 @@ enum nlbus_counter_attr {
 	NLBUS_COUNTER_A_HISTORY,	/* bytes in all histories */
 	__NLBUS_COUNTER_A_MAX,
 };
+
 #define NLBUS_COUNTER_A_MAX (__NLBUS_COUNTER_A_MAX - 1)
 
 /* What a TOPIC request asks for: NLBUS_TOPIC_A_OP, GET when absent. */
@@ -207,6 +211,7 @@ enum nlbus_topic_op {
 	NLBUS_TOPIC_OP_LIST,
 	__NLBUS_TOPIC_OP_MAX,
 };
+
 #define NLBUS_TOPIC_OP_MAX (__NLBUS_TOPIC_OP_MAX - 1)
 
 enum nlbus_topic_attr {
@@ -229,6 +234,7 @@ enum nlbus_topic_attr {
 	NLBUS_TOPIC_A_HISTORY,		/* u64: bytes it may keep */
 	__NLBUS_TOPIC_A_MAX,
 };
+
 #define NLBUS_TOPIC_A_MAX (__NLBUS_TOPIC_A_MAX - 1)
 
 /* REPLAY: one datagram of EVENT messages with NLM_F_MULTI and
@@ -248,6 +254,7 @@ enum nlbus_replay_attr {
 	NLBUS_REPLAY_A_HEAD,		/* closing, u64: newest sequence number */
 	__NLBUS_REPLAY_A_MAX,
 };
+
 #define NLBUS_REPLAY_A_MAX (__NLBUS_REPLAY_A_MAX - 1)
 
 /* WILL: with TOPIC sets the client's last will, without clears it. */
@@ -259,6 +266,7 @@ enum nlbus_will_attr {
 	NLBUS_WILL_A_PAYLOAD,		/* bytes, to NLBUS_PAYLOAD_MAX */
 	__NLBUS_WILL_A_MAX,
 };
+
 #define NLBUS_WILL_A_MAX (__NLBUS_WILL_A_MAX - 1)
 
 /* The broker's own topics, all in NLBUS_GROUP_SYS. The payloads' content is

@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The bus: it appears and ends with its network namespace, and its thread
+ * brings what was accepted in order, into history and to the groups.
+ *
+ * A namespace that nobody uses the bus of costs a socket: the thread and the
+ * tables come with the first message or the first member of a group.
+ */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <linux/err.h>
+#include <linux/kthread.h>
+#include <linux/netlink.h>
+#include <linux/random.h>
+#include <linux/sched.h>
+#include <linux/timekeeping.h>
+#include <net/net_namespace.h>
+#include <net/netns/generic.h>
+
+#include "bus.h"
+#include "input.h"
+#include "params.h"
+#include "record.h"
+
+/* Bytes that the bus thread sequences before it broadcasts what is left in
+ * packs: what an event waits at most for others that share the datagram.
+ */
+#define NLBUS_TURN	(128 * 1024)
+
+static unsigned int nlbus_net_id __read_mostly;
+
+/* True while each namespace has its bus. The first socket of the protocol may
+ * be opened as soon as one namespace has, and net_generic() must not be asked
+ * in one that hasn't.
+ */
+static bool nlbus_ready;
+
+/**
+ * nlbus_bus_get() - the bus of a namespace
+ * @net: the namespace
+ *
+ * Return: the bus, or NULL while the module is loaded or removed, or if there
+ * was no memory for it.
+ */
+struct nlbus_bus *nlbus_bus_get(struct net *net)
+{
+	struct nlbus_bus *bus;
+
+	if (!smp_load_acquire(&nlbus_ready)) /* see nlbus_bus_register() */
+		return NULL;
+	bus = net_generic(net, nlbus_net_id);
+	return bus->sk ? bus : NULL;
+}
+
+/**
+ * nlbus_bus_sequence() - give an event its place
+ * @bus: the bus
+ * @record: the event, whose reference is taken over. Broadcast follows with
+ *          nlbus_packs_flush() at the latest.
+ *
+ * Called by the bus thread alone: number, time, history and the order of
+ * broadcast are one thing because nobody else does any of them.
+ */
+void nlbus_bus_sequence(struct nlbus_bus *bus, struct nlbus_record *record)
+{
+	record->msg.nlmsg_seq = lower_32_bits(bus->epoch);
+	record->hdr.time_ns = ktime_get_boottime_ns();
+	record->hdr.topic_id = record->topic->id;
+	nlbus_history_append(bus, &record->topic->history, record);
+	atomic64_inc(&bus->counters.published);
+	nlbus_pack_add(bus, record);
+}
+
+/* Sequences and broadcasts a part of what was taken from the queue. */
+static void nlbus_bus_turn(struct nlbus_bus *bus, struct list_head *records)
+{
+	struct nlbus_record *record;
+	size_t done = 0;
+
+	while (done < NLBUS_TURN &&
+	       (record = list_first_entry_or_null(records, struct nlbus_record,
+						  link))) {
+		list_del(&record->link);
+		done += nlbus_record_size(record);
+		nlbus_bus_sequence(bus, record);
+	}
+	nlbus_packs_flush(bus);
+	if (done)
+		nlbus_queue_release(&bus->queue, done);
+}
+
+static int nlbus_bus_thread(void *data)
+{
+	struct nlbus_bus *bus = data;
+	LIST_HEAD(records);
+	long timeout;
+
+	while (!kthread_should_stop()) {
+		timeout = nlbus_sys_run(bus);
+		nlbus_queue_take(&bus->queue, &records);
+		nlbus_bus_turn(bus, &records);
+		cond_resched();
+		if (!list_empty(&records))
+			continue;
+
+		/* State first, then a last look: see nlbus_queue_add(). */
+		set_current_state(TASK_IDLE);
+		if (nlbus_queue_empty(&bus->queue) && !nlbus_sys_news(bus) &&
+		    !kthread_should_stop())
+			schedule_timeout(timeout);
+		__set_current_state(TASK_RUNNING);
+	}
+
+	nlbus_record_put_list(&records);
+	return 0;
+}
+
+static int nlbus_bus_start_locked(struct nlbus_bus *bus)
+{
+	struct task_struct *thread;
+	int err;
+
+	err = nlbus_topics_start(&bus->topics);
+	if (err)
+		return err;
+	err = nlbus_packs_start(&bus->packs);
+	if (err)
+		goto free_topics;
+	err = nlbus_sys_start(bus);
+	if (err)
+		goto free_packs;
+
+	thread = kthread_create(nlbus_bus_thread, bus, "nlbus");
+	if (IS_ERR(thread)) {
+		err = PTR_ERR(thread);
+		goto free_packs;
+	}
+	bus->queue.reader = thread;
+	wake_up_process(thread);
+	smp_store_release(&bus->thread, thread); /* see nlbus_bus_start() */
+	return 0;
+
+free_packs:
+	nlbus_packs_free(&bus->packs);
+free_topics:
+	nlbus_topics_free(&bus->topics);
+	return err;
+}
+
+/**
+ * nlbus_bus_start() - make a bus ready, if it isn't
+ * @bus: the bus
+ *
+ * Return: 0; -EINTR when a fatal signal struck; -ENOMEM.
+ */
+int nlbus_bus_start(struct nlbus_bus *bus)
+{
+	int err = 0;
+
+	if (smp_load_acquire(&bus->thread)) /* all that it works with is there */
+		return 0;
+	if (mutex_lock_killable(&bus->start))
+		return -EINTR;
+	if (!bus->thread)
+		err = nlbus_bus_start_locked(bus);
+	mutex_unlock(&bus->start);
+	return err;
+}
+
+/* Somebody wants to join a group: netlink counts them from 1 in here, both for
+ * bind() and for NETLINK_ADD_MEMBERSHIP. He isn't a member yet, and may never
+ * be, so nothing is counted.
+ */
+static int nlbus_bind(struct net *net, int group)
+{
+	struct nlbus_bus *bus = nlbus_bus_get(net);
+	int err;
+
+	if (!bus)
+		return -ENODEV;
+	err = nlbus_bus_start(bus);
+	if (err)
+		return err;
+	return nlbus_topics_group_assigned(&bus->topics, group) ? 0 : -ENOENT;
+}
+
+static int __net_init nlbus_net_init(struct net *net)
+{
+	struct netlink_kernel_cfg cfg = {
+		.groups	= nlbus_params.groups,
+		/* Anyone may join groups; only the broker sends to them. */
+		.flags	= NL_CFG_F_NONROOT_RECV,
+		.input	= nlbus_input,
+		.bind	= nlbus_bind,
+	};
+	struct nlbus_bus *bus = net_generic(net, nlbus_net_id);
+
+	bus->net = net;
+	do {
+		bus->epoch = get_random_u64();
+	} while (!bus->epoch);
+	bus->began_ns = ktime_get_boottime_ns();
+	mutex_init(&bus->start);
+	nlbus_queue_init(&bus->queue, nlbus_params.queue);
+	nlbus_topics_init(&bus->topics);
+	INIT_LIST_HEAD(&bus->trim);
+
+	bus->sk = netlink_kernel_create(net, nlbus_params.protocol, &cfg);
+	if (bus->sk)
+		return 0;
+
+	/* The first namespace decides whether the protocol number is free. A
+	 * later one that there is no memory for goes without a bus, because
+	 * failing here would fail unshare(CLONE_NEWNET), or the load of the
+	 * module when sockets may already hold on to it.
+	 */
+	if (!net_eq(net, &init_net))
+		return 0;
+	pr_err("netlink protocol %u is in use; choose another one with protocol=\n",
+	       nlbus_params.protocol);
+	return -EADDRINUSE;
+}
+
+/* No process is in the namespace any more, so no socket and no publisher. */
+static void __net_exit nlbus_net_exit(struct net *net)
+{
+	struct nlbus_bus *bus = net_generic(net, nlbus_net_id);
+	LIST_HEAD(records);
+
+	nlbus_queue_close(&bus->queue);
+	if (bus->thread) {
+		kthread_stop(bus->thread);
+		nlbus_queue_take(&bus->queue, &records);
+		nlbus_record_put_list(&records);
+		nlbus_packs_free(&bus->packs);
+		nlbus_topics_free(&bus->topics);
+	}
+	netlink_kernel_release(bus->sk);
+}
+
+static struct pernet_operations nlbus_net_ops = {
+	.init	= nlbus_net_init,
+	.exit	= nlbus_net_exit,
+	.id	= &nlbus_net_id,
+	.size	= sizeof(struct nlbus_bus),
+};
+
+/**
+ * nlbus_bus_register() - give each namespace a bus, now and in future
+ *
+ * Return: 0; -EADDRINUSE when the protocol number is taken; -ENOMEM.
+ */
+int nlbus_bus_register(void)
+{
+	int err = register_pernet_subsys(&nlbus_net_ops);
+
+	if (!err)
+		smp_store_release(&nlbus_ready, true); /* see nlbus_bus_get() */
+	return err;
+}
+
+/**
+ * nlbus_bus_unregister() - end all buses
+ *
+ * The module is only removed when no socket of the protocol is open: each
+ * holds a reference to it.
+ */
+void nlbus_bus_unregister(void)
+{
+	WRITE_ONCE(nlbus_ready, false);
+	unregister_pernet_subsys(&nlbus_net_ops);
+}

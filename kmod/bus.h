@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * A bus: one for each network namespace.
+ *
+ * Lock order, outermost first; nothing else is ever held together:
+ *
+ *	nlbus_bus.start		mutex: one task makes a bus ready
+ *	nlbus_topics.lock	mutex: creators of topics take turns
+ *	nlbus_history.lock	spinlock, a topic's; process context only
+ *
+ *	nlbus_queue.lock	spinlock, irqs off; alone
+ *
+ * The bus thread is the only one that numbers events, appends to histories
+ * and broadcasts. What is marked as its own is guarded by that.
+ */
+#ifndef _NLBUS_BUS_H
+#define _NLBUS_BUS_H
+
+#include <linux/atomic.h>
+#include <linux/mutex.h>
+#include <linux/types.h>
+
+#include "pack.h"
+#include "queue.h"
+#include "sys.h"
+#include "topic.h"
+
+struct net;
+struct sock;
+struct task_struct;
+
+/**
+ * struct nlbus_counters - of INFO, since the bus began
+ * @published: events sequenced
+ * @refused: datagrams and requests refused
+ * @broadcasts: datagrams sent to groups
+ * @overruns: of these, not taken by some socket that asks to have that counted
+ *            (NETLINK_BROADCAST_ERROR)
+ * @replayed: events sent out of history
+ * @evicted: events that history let go
+ */
+struct nlbus_counters {
+	atomic64_t published;
+	atomic64_t refused;
+	atomic64_t broadcasts;
+	atomic64_t overruns;
+	atomic64_t replayed;
+	atomic64_t evicted;
+};
+
+/**
+ * struct nlbus_bus - the bus of a network namespace
+ * @net: the namespace
+ * @sk: the kernel's socket in it; NULL if there was no memory for it
+ * @epoch: random, not 0
+ * @began_ns: CLOCK_BOOTTIME when the bus was made
+ * @start: held to start the bus at its first use
+ * @thread: the bus thread; NULL until the bus is started
+ * @queue: published, not yet sequenced
+ * @topics: all topics
+ * @packs: sequenced, not yet broadcast; the bus thread's own
+ * @sys: the broker's own topics; the bus thread's own
+ * @trim: histories that keep more than one event; the bus thread's own
+ * @history_bytes: memory of all histories; written by the bus thread
+ * @change: rises with every event and every topic
+ * @counters: what INFO tells
+ */
+struct nlbus_bus {
+	struct net *net;
+	struct sock *sk;
+	u64 epoch;
+	u64 began_ns;
+
+	struct mutex start; /* the first use */
+	struct task_struct *thread;
+
+	struct nlbus_queue queue;
+	struct nlbus_topics topics;
+	struct nlbus_packs packs;
+	struct nlbus_sys sys;
+
+	struct list_head trim;
+	size_t history_bytes;
+
+	atomic64_t change;
+	struct nlbus_counters counters;
+};
+
+int nlbus_bus_register(void);
+void nlbus_bus_unregister(void);
+struct nlbus_bus *nlbus_bus_get(struct net *net);
+int nlbus_bus_start(struct nlbus_bus *bus);
+void nlbus_bus_sequence(struct nlbus_bus *bus, struct nlbus_record *record);
+
+#endif /* _NLBUS_BUS_H */

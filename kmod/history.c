@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Histories. The bus thread appends; replays take references under the lock
+ * and copy outside of it, so that they hold the bus thread up for microseconds
+ * only.
+ *
+ * Each history is bounded by its own limit, and all of a bus together by
+ * another one. A topic's newest event is always kept, so the most that a bus
+ * holds is that common limit, and one event for each topic.
+ */
+#include <linux/errno.h>
+#include <linux/mm.h>
+#include <linux/slab.h>
+
+#include "bus.h"
+#include "history.h"
+#include "params.h"
+#include "record.h"
+
+/* References that a replay takes before it lets the bus thread have its turn. */
+#define NLBUS_HISTORY_TURN	64
+
+/**
+ * nlbus_history_init() - make an empty history
+ * @history: the history
+ * @limit: bytes that it may keep
+ */
+void nlbus_history_init(struct nlbus_history *history, size_t limit)
+{
+	spin_lock_init(&history->lock);
+	history->ring = &history->one;
+	history->slots = 1;
+	history->first = 1;
+	history->head = 0;
+	history->bytes = 0;
+	history->limit = limit;
+	INIT_LIST_HEAD(&history->trim);
+}
+
+static u64 nlbus_history_count(const struct nlbus_history *history)
+{
+	return history->head + 1 - history->first;
+}
+
+static struct nlbus_record **nlbus_history_slot(struct nlbus_history *history,
+						u64 seq)
+{
+	return &history->ring[seq & (history->slots - 1)];
+}
+
+/**
+ * nlbus_history_free() - let go of all that a history keeps
+ * @history: a history that nobody uses any more
+ */
+void nlbus_history_free(struct nlbus_history *history)
+{
+	for (; history->first <= history->head; history->first++)
+		nlbus_record_put(*nlbus_history_slot(history, history->first));
+	if (history->ring != &history->one)
+		kvfree(history->ring);
+}
+
+/* Makes room for one more in a full ring, if there is memory: when not, the
+ * oldest event gives way. The caller is the one writer, so nothing changes while
+ * the records are copied without the lock.
+ */
+static void nlbus_history_grow(struct nlbus_history *history)
+{
+	u32 slots = max_t(u32, history->slots * 2, 8);
+	struct nlbus_record **ring, **old = history->ring;
+	u64 seq;
+
+	ring = kvmalloc_array(slots, sizeof(*ring), GFP_KERNEL | __GFP_NOWARN);
+	if (!ring)
+		return;
+	for (seq = history->first; seq <= history->head; seq++)
+		ring[seq & (slots - 1)] = *nlbus_history_slot(history, seq);
+
+	spin_lock(&history->lock);
+	history->ring = ring;
+	history->slots = slots;
+	spin_unlock(&history->lock);
+
+	if (old != &history->one)
+		kvfree(old);
+}
+
+/* Takes the oldest event out; under the lock. */
+static struct nlbus_record *nlbus_history_pop(struct nlbus_history *history)
+{
+	struct nlbus_record *record;
+
+	record = *nlbus_history_slot(history, history->first);
+	history->first++;
+	history->bytes -= nlbus_record_size(record);
+	return record;
+}
+
+/* Lets an event go that was taken out. */
+static void nlbus_history_drop(struct nlbus_bus *bus,
+			       struct nlbus_record *record)
+{
+	WRITE_ONCE(bus->history_bytes,
+		   bus->history_bytes - nlbus_record_size(record));
+	atomic64_inc(&bus->counters.evicted);
+	nlbus_record_put(record);
+}
+
+static void nlbus_history_evict(struct nlbus_bus *bus,
+				struct nlbus_history *history)
+{
+	struct nlbus_record *record;
+
+	spin_lock(&history->lock);
+	record = nlbus_history_pop(history);
+	spin_unlock(&history->lock);
+	nlbus_history_drop(bus, record);
+
+	if (nlbus_history_count(history) <= 1)
+		list_del_init(&history->trim);
+}
+
+/* Brings all histories of the bus below their common limit. The topic at the
+ * front gives events until the one behind it keeps more, and then goes to the
+ * back. So topics that keep much stay at the front and give most, for one step
+ * an event.
+ */
+static void nlbus_history_trim(struct nlbus_bus *bus)
+{
+	struct nlbus_history *front, *next;
+
+	while (bus->history_bytes > nlbus_params.history &&
+	       !list_empty(&bus->trim)) {
+		front = list_first_entry(&bus->trim, struct nlbus_history,
+					 trim);
+		if (!list_is_last(&front->trim, &bus->trim)) {
+			next = list_next_entry(front, trim);
+			if (next->bytes > front->bytes) {
+				list_move_tail(&front->trim, &bus->trim);
+				front = next;
+			}
+		}
+		nlbus_history_evict(bus, front);
+	}
+}
+
+/**
+ * nlbus_history_append() - give an event its number and keep it
+ * @bus: the bus
+ * @history: the history of the event's topic
+ * @record: the event; history takes a reference of its own
+ *
+ * Called by the bus thread alone. Nothing in here can fail.
+ */
+void nlbus_history_append(struct nlbus_bus *bus, struct nlbus_history *history,
+			  struct nlbus_record *record)
+{
+	struct nlbus_record *oldest = NULL;
+	size_t size = nlbus_record_size(record);
+
+	if (nlbus_history_count(history) == history->slots &&
+	    history->bytes + size <= history->limit)
+		nlbus_history_grow(history);
+
+	nlbus_record_get(record);
+
+	spin_lock(&history->lock);
+	if (nlbus_history_count(history) == history->slots)
+		oldest = nlbus_history_pop(history);
+	history->head++;
+	record->hdr.seq = history->head;
+	*nlbus_history_slot(history, history->head) = record;
+	history->bytes += size;
+	/* Inside the lock: who has seen the new count and then takes the lock
+	 * sees this history changed, so that a list of changes misses nothing.
+	 */
+	history->change = atomic64_inc_return(&bus->change);
+	spin_unlock(&history->lock);
+
+	WRITE_ONCE(bus->history_bytes, bus->history_bytes + size);
+	if (oldest)
+		nlbus_history_drop(bus, oldest);
+	if (nlbus_history_count(history) > 1 && list_empty(&history->trim))
+		list_add_tail(&history->trim, &bus->trim);
+	while (nlbus_history_count(history) > 1 &&
+	       history->bytes > history->limit)
+		nlbus_history_evict(bus, history);
+	nlbus_history_trim(bus);
+}
+
+/* Takes some references under the lock: more are worth a new turn, because who
+ * asks for a replay must not hold the bus thread up. Return: whether to go on.
+ */
+static bool nlbus_history_take(struct nlbus_history *history,
+			       struct nlbus_page *page)
+{
+	struct nlbus_record *record;
+	u32 turn = NLBUS_HISTORY_TURN;
+
+	for (; turn && page->next <= history->head; turn--) {
+		if (page->count == page->room)
+			return false;
+		record = *nlbus_history_slot(history, page->next);
+		if (page->count &&
+		    page->len + nlbus_record_len(record) > page->max_len)
+			return false;
+		page->records[page->count++] = nlbus_record_get(record);
+		page->len += nlbus_record_len(record);
+		page->next++;
+	}
+	return !turn;
+}
+
+/**
+ * nlbus_history_page() - take events out of a history, to send them again
+ * @history: the history
+ * @from: the first sequence number wanted, not 0
+ * @page: where and how many; filled in. Each record is the caller's to put.
+ *
+ * Return: 0, or -ERANGE for @from beyond the newest event and the next one;
+ * then only the numbers of @page are filled in.
+ */
+int nlbus_history_page(struct nlbus_history *history, u64 from,
+		       struct nlbus_page *page)
+{
+	bool more;
+
+	page->count = 0;
+	page->len = 0;
+
+	spin_lock(&history->lock);
+	page->first = history->first;
+	page->head = history->head;
+	page->next = max(from, history->first);
+	if (from > history->head && from - history->head > 1) {
+		spin_unlock(&history->lock);
+		return -ERANGE;
+	}
+	more = nlbus_history_take(history, page);
+	spin_unlock(&history->lock);
+
+	while (more) {
+		spin_lock(&history->lock);
+		/* What was let go in the meantime ends the page: the next one
+		 * says where the history begins now.
+		 */
+		more = page->next >= history->first &&
+		       nlbus_history_take(history, page);
+		spin_unlock(&history->lock);
+	}
+	return 0;
+}

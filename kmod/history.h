@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What a topic keeps: its newest events, by sequence number.
+ */
+#ifndef _NLBUS_HISTORY_H
+#define _NLBUS_HISTORY_H
+
+#include <linux/list.h>
+#include <linux/spinlock.h>
+#include <linux/types.h>
+
+struct nlbus_bus;
+struct nlbus_record;
+
+/**
+ * struct nlbus_history - the newest events of one topic
+ * @lock: guards all but @trim; taken by the bus thread, the one writer, and by
+ *        those who look a topic up or replay it
+ * @ring: records by sequence number modulo @slots
+ * @slots: a power of two
+ * @one: the ring as long as it has one slot, so that keeping the newest event
+ *       never takes an allocation that could fail
+ * @first: sequence number of the oldest record, @head + 1 for none
+ * @head: the newest sequence number
+ * @bytes: memory of the records
+ * @limit: bytes to keep; the newest record is kept whatever it has
+ * @change: the bus's change count when this last changed
+ * @trim: in &nlbus_bus.trim while more than one record is here; the bus
+ *        thread's alone
+ */
+struct nlbus_history {
+	spinlock_t lock; /* all but trim */
+	struct nlbus_record **ring;
+	u32 slots;
+	struct nlbus_record *one;
+	u64 first;
+	u64 head;
+	size_t bytes;
+	size_t limit;
+	u64 change;
+	struct list_head trim;
+};
+
+/**
+ * struct nlbus_page - events out of a history, for a replay
+ * @records: array of references to records
+ * @room: how many fit in @records
+ * @max_len: how many bytes of messages are wanted; the first event is given
+ *           whatever it has
+ * @count: how many records there are
+ * @len: bytes of their messages
+ * @first: the first sequence number that the history keeps
+ * @next: the one behind the last record of the page
+ * @head: the newest one
+ */
+struct nlbus_page {
+	struct nlbus_record **records;
+	u32 room;
+	u32 max_len;
+	u32 count;
+	u32 len;
+	u64 first;
+	u64 next;
+	u64 head;
+};
+
+void nlbus_history_init(struct nlbus_history *history, size_t limit);
+void nlbus_history_free(struct nlbus_history *history);
+void nlbus_history_append(struct nlbus_bus *bus, struct nlbus_history *history,
+			  struct nlbus_record *record);
+int nlbus_history_page(struct nlbus_history *history, u64 from,
+		       struct nlbus_page *page);
+
+#endif /* _NLBUS_HISTORY_H */

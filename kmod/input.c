@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What clients send: a datagram is checked from front to back, then its
+ * publishes are accepted all or none, then its requests are answered.
+ *
+ * All of this runs in the sender's task, inside sendmsg(), without locks. That
+ * is where the sender's identity is taken from: not from NETLINK_CREDS(), into
+ * which SCM_CREDENTIALS lets a namespace's root write what he likes. The
+ * datagram is netlink's again when nlbus_input() returns.
+ */
+#include <linux/cred.h>
+#include <linux/err.h>
+#include <linux/netlink.h>
+#include <linux/sched.h>
+#include <linux/skbuff.h>
+#include <net/net_namespace.h>
+#include <net/netlink.h>
+#include <net/sock.h>
+
+#include "answer.h"
+#include "bus.h"
+#include "check.h"
+#include "input.h"
+#include "params.h"
+#include "record.h"
+#include "refusal.h"
+#include "reply.h"
+#include "request.h"
+
+/* The smallest publishes fill a queue the most: headers of records count. */
+static_assert(NLBUS_QUEUE_MIN - NLBUS_QUEUE_RESERVE(NLBUS_QUEUE_MIN) >=
+	      NLBUS_DATAGRAM_MAX / 64 * (offsetof(struct nlbus_record, msg) + 64));
+
+static struct nlbus_record *nlbus_accept_one(struct nlbus_bus *bus,
+					     const struct sk_buff *skb,
+					     const struct nlmsghdr *nlh)
+{
+	struct nlbus_publish publish;
+	struct nlbus_record *record;
+
+	nlbus_publish_split(nlh, &publish);
+	record = nlbus_record_alloc(publish.name, publish.hdr->topic_len,
+				    publish.payload, publish.payload_len,
+				    GFP_KERNEL_ACCOUNT);
+	if (!record)
+		return NULL;
+	record->hdr.content = publish.hdr->content;
+	record->hdr.portid = NETLINK_CB(skb).portid;
+	record->hdr.pid = task_tgid_nr(current);
+	record->hdr.uid = from_kuid_munged(bus->net->user_ns, current_uid());
+	record->topic = nlbus_topic_by_name(&bus->topics, publish.name,
+					    publish.hdr->topic_len);
+	if (nlh->nlmsg_flags & NLM_F_ACK) {
+		record->ack = nlbus_ack_new(nlh, true, GFP_KERNEL_ACCOUNT);
+		if (!record->ack) {
+			nlbus_record_put(record);
+			return NULL;
+		}
+	}
+	return record;
+}
+
+static int nlbus_refuse_topic(struct nlbus_refusal *refusal, int err,
+			      const struct nlbus_record *record)
+{
+	if (err == -ENOSPC)
+		return nlbus_refusal_set(refusal, err,
+					 "topic '%.*s': the bus has its limit of %u topics",
+					 record->hdr.topic_len, record->data,
+					 nlbus_params.topics);
+	return nlbus_refusal_set(refusal, err,
+				 "topic '%.*s': no memory to create it",
+				 record->hdr.topic_len, record->data);
+}
+
+/* Creates the topics that records are still without, all or none. The records
+ * are those of the datagram's publishes, in order.
+ */
+static int nlbus_accept_topics(struct nlbus_bus *bus, struct list_head *records,
+			       const struct sk_buff *skb,
+			       const struct nlmsghdr **bad,
+			       struct nlbus_refusal *refusal)
+{
+	struct nlbus_record *record = list_entry(records, struct nlbus_record,
+						 link);
+	struct nlbus_topics *topics = &bus->topics;
+	const struct nlmsghdr *nlh = NULL;
+	struct nlbus_topic *topic;
+	int err = 0;
+
+	mutex_lock(&topics->lock);
+	while ((nlh = nlbus_message_next(skb, nlh))) {
+		if (nlh->nlmsg_type != NLBUS_MSG_PUBLISH)
+			continue;
+		record = list_next_entry(record, link);
+		if (record->topic)
+			continue;
+		topic = nlbus_topic_prepare(topics, record->data,
+					    record->hdr.topic_len);
+		if (IS_ERR(topic)) {
+			*bad = nlh;
+			err = nlbus_refuse_topic(refusal, PTR_ERR(topic),
+						 record);
+			break;
+		}
+		record->topic = topic;
+	}
+	if (err)
+		nlbus_topics_abort(topics);
+	else
+		nlbus_topics_commit(bus);
+	mutex_unlock(&topics->lock);
+	return err;
+}
+
+static int nlbus_refuse_queue(struct nlbus_refusal *refusal, int err,
+			      const struct nlbus_record *record)
+{
+	const char *why = err == -EAGAIN ? "is full" :
+			  err == -EINTR ? "is full, and the sender was killed" :
+			  "is closed";
+
+	return nlbus_refusal_set(refusal, err,
+				 "topic '%.*s': the publish queue of %lu bytes %s",
+				 record->hdr.topic_len, record->data,
+				 nlbus_params.queue, why);
+}
+
+/* Queues all publishes of a datagram that was checked, or none. What can fail
+ * comes first: from the queue on there is no way back and no allocation.
+ */
+static int nlbus_accept(struct nlbus_bus *bus, const struct sk_buff *skb,
+			const struct nlmsghdr **bad,
+			struct nlbus_refusal *refusal)
+{
+	struct nlbus_record *missing = NULL;
+	const struct nlmsghdr *nlh = NULL;
+	struct nlbus_record *record;
+	LIST_HEAD(records);
+	bool wait = true;
+	size_t bytes = 0;
+	int err;
+
+	while ((nlh = nlbus_message_next(skb, nlh))) {
+		const struct nlbus_event_hdr *hdr = nlmsg_data(nlh);
+
+		if (nlh->nlmsg_type != NLBUS_MSG_PUBLISH)
+			continue;
+		record = nlbus_accept_one(bus, skb, nlh);
+		if (!record) {
+			*bad = nlh;
+			err = nlbus_refusal_set(refusal, -ENOMEM,
+						"no memory for the event");
+			goto put_records;
+		}
+		list_add_tail(&record->link, &records);
+		bytes += nlbus_record_size(record);
+
+		/* Whose header a refusal echoes that is the whole datagram's. */
+		if (list_is_singular(&records))
+			*bad = nlh;
+		if (wait && (hdr->flags & NLBUS_EVENT_F_NO_WAIT)) {
+			wait = false;
+			*bad = nlh;
+		}
+		if (!record->topic && !missing) {
+			missing = record;
+			if (nlbus_topics_last_id(&bus->topics) >=
+			    nlbus_params.topics) {
+				*bad = nlh;
+				err = nlbus_refuse_topic(refusal, -ENOSPC,
+							 record);
+				goto put_records;
+			}
+		}
+	}
+	if (list_empty(&records))
+		return 0;
+
+	err = nlbus_queue_reserve(&bus->queue, bytes, wait);
+	if (err) {
+		record = list_first_entry(&records, struct nlbus_record, link);
+		err = nlbus_refuse_queue(refusal, err, record);
+		goto put_records;
+	}
+	if (missing) {
+		err = nlbus_accept_topics(bus, &records, skb, bad, refusal);
+		if (err)
+			goto release;
+	}
+	nlbus_queue_add(&bus->queue, &records);
+	return 0;
+
+release:
+	nlbus_queue_release(&bus->queue, bytes);
+put_records:
+	nlbus_record_put_list(&records);
+	return err;
+}
+
+/* Answers the requests of a datagram that was checked, each for itself. */
+static void nlbus_answer_all(struct nlbus_bus *bus, const struct sk_buff *skb,
+			     struct nlbus_refusal *refusal)
+{
+	u32 portid = NETLINK_CB(skb).portid;
+	struct nlbus_request request;
+	const struct nlmsghdr *nlh = NULL;
+	struct sk_buff *ack;
+
+	while ((nlh = nlbus_message_next(skb, nlh))) {
+		if (nlh->nlmsg_type == NLBUS_MSG_PUBLISH)
+			continue;
+		if (nlbus_request_check(nlh, &request, refusal) ||
+		    nlbus_answer(bus, portid, nlh, &request, refusal)) {
+			atomic64_inc(&bus->counters.refused);
+			nlbus_refuse(bus->sk, portid, nlh, refusal);
+			continue;
+		}
+		if (nlh->nlmsg_flags & NLM_F_ACK) {
+			ack = nlbus_ack_new(nlh, false, GFP_KERNEL_ACCOUNT);
+			if (ack)
+				nlbus_reply_send(bus->sk, ack, portid);
+		}
+	}
+}
+
+/**
+ * nlbus_input() - take a datagram from a client
+ * @skb: the datagram, linear; netlink's again afterwards
+ */
+void nlbus_input(struct sk_buff *skb)
+{
+	struct nlbus_bus *bus = nlbus_bus_get(sock_net(skb->sk));
+	const struct nlmsghdr *bad = NULL;
+	struct nlbus_refusal refusal;
+	int err;
+
+	if (!bus) {
+		nlbus_refusal_set(&refusal, -ENODEV,
+				  "the module is being loaded or removed");
+		if (skb->len >= NLMSG_HDRLEN)
+			bad = nlbus_message_at(skb, 0);
+		nlbus_refuse(skb->sk, NETLINK_CB(skb).portid, bad, &refusal);
+		return;
+	}
+
+	err = nlbus_datagram_check(skb, &bad, &refusal);
+	if (!err) {
+		bad = nlbus_message_at(skb, 0);
+		err = nlbus_bus_start(bus);
+		if (err)
+			nlbus_refusal_set(&refusal, err,
+					  "the bus can't be started");
+	}
+	if (!err)
+		err = nlbus_accept(bus, skb, &bad, &refusal);
+	if (err) {
+		atomic64_inc(&bus->counters.refused);
+		nlbus_refuse(bus->sk, NETLINK_CB(skb).portid, bad, &refusal);
+		return;
+	}
+	nlbus_answer_all(bus, skb, &refusal);
+}

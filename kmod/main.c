@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * nlbus: a publish/subscribe event bus, carried by netlink.
+ *
+ * An event comes in through input.c, in its publisher's task, is checked
+ * (check.c), waits in queue.c, and is taken by the bus thread (bus.c), which
+ * gives it its number (history.c) and broadcasts it (pack.c). Requests are
+ * checked in request.c and answered in answer.c. Constants and structures that processes see are in
+ * include/uapi/linux/nlbus.h; which error answers what is in docs/PROTOCOL.md.
+ *
+ * No MODULE_ALIAS for the protocol or the family: they would let any process
+ * load the module.
+ */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <linux/errno.h>
+#include <linux/module.h>
+#include <linux/netlink.h>
+#include <linux/skbuff.h>
+#include <linux/sizes.h>
+#include <uapi/linux/nlbus.h>
+
+#include "bus.h"
+#include "genl.h"
+#include "params.h"
+
+/* Protocol numbers below are, or were, those of Linux itself. */
+#define NLBUS_PROTOCOL_MIN	(NETLINK_SMC + 1)
+
+struct nlbus_params nlbus_params = {
+	.protocol	= NLBUS_PROTOCOL,
+	.groups		= NLBUS_GROUPS,
+	.topics		= 16384,
+	.pack		= SKB_WITH_OVERHEAD(16384),
+	.heartbeat_ms	= 1000,
+	.queue		= SZ_4M,
+	.history	= SZ_64M,
+	.topic_history	= SZ_256K,
+};
+
+module_param_named(protocol, nlbus_params.protocol, uint, 0444);
+MODULE_PARM_DESC(protocol, "netlink protocol (default 25)");
+module_param_named(groups, nlbus_params.groups, uint, 0444);
+MODULE_PARM_DESC(groups, "multicast groups, which topics share (default 1024)");
+module_param_named(topics, nlbus_params.topics, uint, 0444);
+MODULE_PARM_DESC(topics, "topics on one bus (default 16384)");
+module_param_named(pack, nlbus_params.pack, uint, 0444);
+MODULE_PARM_DESC(pack, "bytes of a broadcast that several events share (default: what 16 KiB of memory hold)");
+module_param_named(heartbeat_ms, nlbus_params.heartbeat_ms, uint, 0444);
+MODULE_PARM_DESC(heartbeat_ms, "interval of $SYS/heartbeat, 0 = off (default 1000)");
+module_param_named(queue, nlbus_params.queue, ulong, 0444);
+MODULE_PARM_DESC(queue, "bytes published and not yet sequenced, one eighth of it reserved for the kernel (default 4 MiB)");
+module_param_named(history, nlbus_params.history, ulong, 0444);
+MODULE_PARM_DESC(history, "bytes of all histories of one bus; each topic's newest event is kept beyond it (default 64 MiB)");
+module_param_named(topic_history, nlbus_params.topic_history, ulong, 0444);
+MODULE_PARM_DESC(topic_history, "bytes of one topic's history; its newest event is always kept (default 256 KiB)");
+
+static int __init nlbus_check(const char *name, unsigned long value,
+			      unsigned long min, unsigned long max)
+{
+	if (value >= min && value <= max)
+		return 0;
+	pr_err("%s=%lu: must be %lu to %lu\n", name, value, min, max);
+	return -EINVAL;
+}
+
+static int __init nlbus_check_params(void)
+{
+	const struct nlbus_params *params = &nlbus_params;
+
+	if (nlbus_check("protocol", params->protocol, NLBUS_PROTOCOL_MIN,
+			MAX_LINKS - 1) ||
+	    nlbus_check("groups", params->groups, 32, 8192) ||
+	    nlbus_check("topics", params->topics, 8, SZ_1M) ||
+	    nlbus_check("pack", params->pack, 1024, SKB_WITH_OVERHEAD(32768)) ||
+	    nlbus_check("heartbeat_ms", params->heartbeat_ms, 0, 3600000) ||
+	    nlbus_check("queue", params->queue, NLBUS_QUEUE_MIN, SZ_1G) ||
+	    nlbus_check("topic_history", params->topic_history, 0, SZ_1G))
+		return -EINVAL;
+	return 0;
+}
+
+static int __init nlbus_init(void)
+{
+	int err;
+
+	err = nlbus_check_params();
+	if (err)
+		return err;
+	err = nlbus_genl_register();
+	if (err)
+		return err;
+	/* Last: from here on sockets can be opened, and each caches the address
+	 * of the bind callback.
+	 */
+	err = nlbus_bus_register();
+	if (err)
+		goto unregister_genl;
+	return 0;
+
+unregister_genl:
+	nlbus_genl_unregister();
+	return err;
+}
+
+/* Only without sockets: each holds a reference to the module. */
+static void __exit nlbus_exit(void)
+{
+	nlbus_genl_unregister();
+	nlbus_bus_unregister();
+}
+
+module_init(nlbus_init);
+module_exit(nlbus_exit);
+
+MODULE_LICENSE("GPL");
+MODULE_AUTHOR("The nlbus authors");
+MODULE_DESCRIPTION("Publish/subscribe event bus over netlink");
+MODULE_VERSION(NLBUS_MODULE_VERSION);

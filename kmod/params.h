@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The module's parameters, fixed once it is loaded.
+ */
+#ifndef _NLBUS_PARAMS_H
+#define _NLBUS_PARAMS_H
+
+#include <linux/types.h>
+
+#define NLBUS_MODULE_VERSION	"0.1.0"
+
+/**
+ * struct nlbus_params - limits of each bus, as main.c checked them
+ * @protocol: netlink protocol
+ * @groups: number of multicast groups
+ * @topics: topics on one bus, the broker's own included
+ * @pack: bytes of a packed broadcast
+ * @heartbeat_ms: interval of $SYS/heartbeat, 0 = off
+ * @queue: bytes published and not yet sequenced
+ * @history: bytes of all histories of one bus
+ * @topic_history: bytes of one topic's history
+ */
+struct nlbus_params {
+	unsigned int protocol;
+	unsigned int groups;
+	unsigned int topics;
+	unsigned int pack;
+	unsigned int heartbeat_ms;
+	unsigned long queue;
+	unsigned long history;
+	unsigned long topic_history;
+};
+
+extern struct nlbus_params nlbus_params;
+
+#endif /* _NLBUS_PARAMS_H */

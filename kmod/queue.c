@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The publish queue: room is reserved for a whole datagram first, then its
+ * records are added, so a datagram is accepted whole or not at all.
+ */
+#include <linux/completion.h>
+#include <linux/errno.h>
+#include <linux/sched.h>
+#include <linux/sched/signal.h>
+
+#include "queue.h"
+
+/**
+ * struct nlbus_waiter - a publisher that sleeps until there is room
+ * @link: in &nlbus_queue.waiters; empty once it was served
+ * @bytes: how much it needs
+ * @served: completed when it has its room, or the queue was closed
+ * @err: what to return then
+ */
+struct nlbus_waiter {
+	struct list_head link;
+	size_t bytes;
+	struct completion served;
+	int err;
+};
+
+/**
+ * nlbus_queue_init() - make an empty queue
+ * @queue: the queue
+ * @limit: bytes it may hold, at least NLBUS_QUEUE_MIN
+ */
+void nlbus_queue_init(struct nlbus_queue *queue, size_t limit)
+{
+	spin_lock_init(&queue->lock);
+	INIT_LIST_HEAD(&queue->records);
+	INIT_LIST_HEAD(&queue->waiters);
+	queue->used = 0;
+	queue->limit = limit - NLBUS_QUEUE_RESERVE(limit);
+	queue->reader = NULL;
+	queue->closed = false;
+}
+
+static bool nlbus_queue_fits(const struct nlbus_queue *queue, size_t bytes)
+{
+	return queue->used + bytes <= queue->limit;
+}
+
+static void nlbus_queue_serve(struct nlbus_queue *queue)
+{
+	struct nlbus_waiter *waiter;
+
+	while ((waiter = list_first_entry_or_null(&queue->waiters,
+						  struct nlbus_waiter, link)) &&
+	       nlbus_queue_fits(queue, waiter->bytes)) {
+		queue->used += waiter->bytes;
+		list_del_init(&waiter->link);
+		complete(&waiter->served);
+	}
+}
+
+/**
+ * nlbus_queue_reserve() - get room for a datagram's events
+ * @queue: the queue
+ * @bytes: how much
+ * @wait: sleep until there is room, killably
+ *
+ * Nobody overtakes those who wait already, so that many small datagrams can't
+ * keep a large one out.
+ *
+ * Return: 0; -EAGAIN for no room and no @wait; -EINTR when a fatal signal
+ * struck; -ESHUTDOWN for a closed queue.
+ */
+int nlbus_queue_reserve(struct nlbus_queue *queue, size_t bytes, bool wait)
+{
+	struct nlbus_waiter waiter = { .bytes = bytes };
+
+	spin_lock_irq(&queue->lock);
+	if (queue->closed) {
+		spin_unlock_irq(&queue->lock);
+		return -ESHUTDOWN;
+	}
+	if (list_empty(&queue->waiters) && nlbus_queue_fits(queue, bytes)) {
+		queue->used += bytes;
+		spin_unlock_irq(&queue->lock);
+		return 0;
+	}
+	if (!wait) {
+		spin_unlock_irq(&queue->lock);
+		return -EAGAIN;
+	}
+	init_completion(&waiter.served);
+	list_add_tail(&waiter.link, &queue->waiters);
+	spin_unlock_irq(&queue->lock);
+
+	if (!wait_for_completion_killable(&waiter.served))
+		return waiter.err;
+
+	/* Killed. Room that was given in the meantime goes back. */
+	spin_lock_irq(&queue->lock);
+	if (!list_empty(&waiter.link))
+		list_del(&waiter.link);
+	else if (!waiter.err)
+		queue->used -= bytes;
+	nlbus_queue_serve(queue);
+	spin_unlock_irq(&queue->lock);
+	return -EINTR;
+}
+
+/**
+ * nlbus_queue_release() - give room back
+ * @queue: the queue
+ * @bytes: how much
+ *
+ * Sleepers are woken only once a quarter of the queue is free: a publisher
+ * then gets many datagrams out before it sleeps again.
+ */
+void nlbus_queue_release(struct nlbus_queue *queue, size_t bytes)
+{
+	spin_lock_irq(&queue->lock);
+	queue->used -= bytes;
+	if (queue->used <= queue->limit / 4 * 3)
+		nlbus_queue_serve(queue);
+	spin_unlock_irq(&queue->lock);
+}
+
+/**
+ * nlbus_queue_add() - queue records that room was reserved for
+ * @queue: the queue
+ * @records: the records; empty afterwards
+ */
+void nlbus_queue_add(struct nlbus_queue *queue, struct list_head *records)
+{
+	bool was_empty;
+
+	spin_lock_irq(&queue->lock);
+	was_empty = list_empty(&queue->records);
+	list_splice_tail_init(records, &queue->records);
+	/* Under the lock: a publisher that loses its CPU before it has woken
+	 * the reader would hold up all the others, who rely on it.
+	 */
+	if (was_empty)
+		wake_up_process(queue->reader);
+	spin_unlock_irq(&queue->lock);
+}
+
+/**
+ * nlbus_queue_take() - take all that is queued
+ * @queue: the queue
+ * @records: where to append it. Its room stays in use until the caller gives
+ *           it back with nlbus_queue_release().
+ *
+ * Return: whether there was anything.
+ */
+bool nlbus_queue_take(struct nlbus_queue *queue, struct list_head *records)
+{
+	bool any;
+
+	spin_lock_irq(&queue->lock);
+	any = !list_empty(&queue->records);
+	list_splice_tail_init(&queue->records, records);
+	spin_unlock_irq(&queue->lock);
+	return any;
+}
+
+/**
+ * nlbus_queue_close() - refuse all that comes, and those who wait
+ * @queue: the queue
+ */
+void nlbus_queue_close(struct nlbus_queue *queue)
+{
+	struct nlbus_waiter *waiter, *next;
+
+	spin_lock_irq(&queue->lock);
+	queue->closed = true;
+	list_for_each_entry_safe(waiter, next, &queue->waiters, link) {
+		waiter->err = -ESHUTDOWN;
+		list_del_init(&waiter->link);
+		complete(&waiter->served);
+	}
+	spin_unlock_irq(&queue->lock);
+}

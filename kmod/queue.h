@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The publish queue: events that were accepted and wait for the bus thread.
+ * It is bounded, and that is the only thing that ever slows a publisher down.
+ */
+#ifndef _NLBUS_QUEUE_H
+#define _NLBUS_QUEUE_H
+
+#include <linux/list.h>
+#include <linux/spinlock.h>
+#include <linux/types.h>
+
+struct task_struct;
+
+/* The least that a queue may be limited to: it still takes any datagram, so
+ * that no publisher waits for room which there can never be.
+ */
+#define NLBUS_QUEUE_MIN		(256 * 1024UL)
+
+/* Of the limit, what publishing processes leave to kernel code, which can't
+ * wait.
+ */
+#define NLBUS_QUEUE_RESERVE(limit)	((limit) / 8)
+
+/**
+ * struct nlbus_queue - what is published and not yet sequenced
+ * @lock: guards the rest
+ * @records: in the order of acceptance
+ * @waiters: publishers that wait for room, first come, first served
+ * @used: bytes of the records, and of those that room is reserved for
+ * @limit: bytes that processes may use
+ * @reader: the bus thread
+ * @closed: no room for anybody any more
+ */
+struct nlbus_queue {
+	spinlock_t lock; /* all */
+	struct list_head records;
+	struct list_head waiters;
+	size_t used;
+	size_t limit;
+	struct task_struct *reader;
+	bool closed;
+};
+
+void nlbus_queue_init(struct nlbus_queue *queue, size_t limit);
+int nlbus_queue_reserve(struct nlbus_queue *queue, size_t bytes, bool wait);
+void nlbus_queue_release(struct nlbus_queue *queue, size_t bytes);
+void nlbus_queue_add(struct nlbus_queue *queue, struct list_head *records);
+bool nlbus_queue_take(struct nlbus_queue *queue, struct list_head *records);
+void nlbus_queue_close(struct nlbus_queue *queue);
+
+static inline bool nlbus_queue_empty(const struct nlbus_queue *queue)
+{
+	return list_empty_careful(&queue->records);
+}
+
+#endif /* _NLBUS_QUEUE_H */

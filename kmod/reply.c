@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * NLMSG_ERROR, built here and not by netlink_ack(): that one looks at the
+ * sender's socket, which the bus thread holds no reference to, and at the
+ * options set on it, while these are always capped and always explained.
+ */
+#include <linux/netlink.h>
+#include <linux/skbuff.h>
+#include <linux/socket.h>
+#include <net/netlink.h>
+
+#include "refusal.h"
+#include "reply.h"
+
+/**
+ * nlbus_refusal_set() - say why something is refused
+ * @refusal: filled in
+ * @err: negative errno
+ * @format: the sentence, as printf() has it
+ *
+ * Return: @err.
+ */
+int nlbus_refusal_set(struct nlbus_refusal *refusal, int err,
+		      const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(refusal->text, sizeof(refusal->text), format, args);
+	va_end(args);
+	refusal->err = err;
+	return err;
+}
+
+/* An NLMSG_ERROR to the message @to, with room for @room bytes of attributes.
+ * It has the numbers of @to; zeros when that was too short for a header.
+ */
+static struct sk_buff *nlbus_error_new(const struct nlmsghdr *to, int err,
+				       u16 flags, size_t room, gfp_t gfp)
+{
+	struct nlmsgerr *error;
+	struct nlmsghdr *nlh;
+	struct sk_buff *skb;
+
+	skb = nlmsg_new(sizeof(*error) + room, gfp);
+	if (!skb)
+		return NULL;
+	nlh = nlmsg_put(skb, to ? to->nlmsg_pid : 0, to ? to->nlmsg_seq : 0,
+			NLMSG_ERROR, sizeof(*error), NLM_F_CAPPED | flags);
+	error = nlmsg_data(nlh);
+	memset(error, 0, sizeof(*error));
+	error->error = err;
+	if (to)
+		error->msg = *to;
+	return skb;
+}
+
+/**
+ * nlbus_ack_new() - prepare an ack
+ * @to: what is acknowledged
+ * @event: whether it is a publish, whose ack tells the sequence number
+ * @gfp: how to allocate
+ *
+ * Return: the ack for nlbus_ack_send(), or NULL.
+ */
+struct sk_buff *nlbus_ack_new(const struct nlmsghdr *to, bool event, gfp_t gfp)
+{
+	struct sk_buff *skb;
+	u64 seq = 0;
+
+	if (!event)
+		return nlbus_error_new(to, 0, 0, 0, gfp);
+
+	skb = nlbus_error_new(to, 0, NLM_F_ACK_TLVS, nla_total_size(sizeof(seq)),
+			      gfp);
+	if (!skb)
+		return NULL;
+	nla_put(skb, NLMSGERR_ATTR_COOKIE, sizeof(seq), &seq);
+	nlmsg_end(skb, nlmsg_hdr(skb));
+	return skb;
+}
+
+/**
+ * nlbus_ack_send() - send the ack of a publish
+ * @sk: the bus's socket
+ * @ack: made by nlbus_ack_new() with its event; used up
+ * @portid: whom to
+ * @seq: the event's sequence number
+ */
+void nlbus_ack_send(struct sock *sk, struct sk_buff *ack, u32 portid, u64 seq)
+{
+	memcpy(skb_tail_pointer(ack) - sizeof(seq), &seq, sizeof(seq));
+	nlbus_reply_send(sk, ack, portid);
+}
+
+/**
+ * nlbus_reply_send() - send an answer
+ * @sk: the bus's socket
+ * @skb: the answer; used up
+ * @portid: whom to
+ *
+ * Never waits: a client that doesn't read loses its answers, and its socket
+ * says so (ENOBUFS).
+ */
+void nlbus_reply_send(struct sock *sk, struct sk_buff *skb, u32 portid)
+{
+	netlink_unicast(sk, skb, portid, MSG_DONTWAIT);
+}
+
+/**
+ * nlbus_refuse() - send a refusal
+ * @sk: the bus's socket
+ * @portid: whom to
+ * @to: what is refused; NULL when it was too short for a header
+ * @refusal: why
+ *
+ * May sleep. Without memory for the answer there is none: a client that gets
+ * none in time can't know what became of its message.
+ */
+void nlbus_refuse(struct sock *sk, u32 portid, const struct nlmsghdr *to,
+		  const struct nlbus_refusal *refusal)
+{
+	size_t len = strlen(refusal->text) + 1;
+	struct sk_buff *skb;
+
+	skb = nlbus_error_new(to, refusal->err, NLM_F_ACK_TLVS,
+			      nla_total_size(len), GFP_KERNEL_ACCOUNT);
+	if (!skb)
+		return;
+	nla_put(skb, NLMSGERR_ATTR_MSG, len, refusal->text);
+	nlmsg_end(skb, nlmsg_hdr(skb));
+	nlbus_reply_send(sk, skb, portid);
+}

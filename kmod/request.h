@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Requests: INFO, TOPIC, REPLAY, WILL. Checked here, answered in answer.c.
+ */
+#ifndef _NLBUS_REQUEST_H
+#define _NLBUS_REQUEST_H
+
+#include <linux/types.h>
+
+struct nlmsghdr;
+struct nlbus_refusal;
+
+/**
+ * struct nlbus_request - a request that was checked
+ * @op: TOPIC: enum nlbus_topic_op
+ * @create: TOPIC: create it if it doesn't exist
+ * @exclusive: TOPIC: refuse one that exists
+ * @name: TOPIC: name, in the message; or NULL
+ * @name_len: TOPIC: its bytes
+ * @id: TOPIC, REPLAY: topic's id
+ * @cursor: TOPIC: list those with higher ids
+ * @since: TOPIC: list those that changed later
+ * @has_since: TOPIC: whether that is wanted
+ * @epoch: REPLAY: that id and number are of
+ * @from: REPLAY: the first number wanted
+ * @limit: REPLAY: events at most, 0 = what fits
+ */
+struct nlbus_request {
+	u32 op;
+	bool create;
+	bool exclusive;
+	const u8 *name;
+	u8 name_len;
+	u32 id;
+	u32 cursor;
+	u64 since;
+	bool has_since;
+	u64 epoch;
+	u64 from;
+	u32 limit;
+};
+
+int nlbus_request_check(const struct nlmsghdr *nlh,
+			struct nlbus_request *request,
+			struct nlbus_refusal *refusal);
+
+#endif /* _NLBUS_REQUEST_H */

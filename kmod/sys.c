@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * $SYS: heartbeats, and word of new topics. These events arise in the bus
+ * thread and are sequenced on the spot: they never wait in the queue, and a
+ * full queue can't hold them up.
+ */
+#include <linux/err.h>
+#include <linux/jiffies.h>
+#include <linux/sched.h>
+#include <linux/timekeeping.h>
+
+#include "bus.h"
+#include "params.h"
+#include "record.h"
+#include "sys.h"
+
+/* Who misses heartbeats wants the newest, who misses $SYS/topics too. */
+#define NLBUS_SYS_HISTORY	4096
+
+/* Topics that appear within this time share one event, but for the first. */
+#define NLBUS_SYS_TOPICS_MS	20
+
+static struct nlbus_topic *nlbus_sys_prepare(struct nlbus_bus *bus,
+					     const char *name)
+{
+	struct nlbus_topic *topic;
+
+	topic = nlbus_topic_prepare(&bus->topics, name, strlen(name));
+	if (IS_ERR(topic))
+		return topic;
+	topic->group = NLBUS_GROUP_SYS;
+	topic->mode = 0444;
+	topic->uid = GLOBAL_ROOT_UID;
+	topic->gid = GLOBAL_ROOT_GID;
+	topic->history.limit = NLBUS_SYS_HISTORY;
+	return topic;
+}
+
+/**
+ * nlbus_sys_start() - create the broker's own topics
+ * @bus: the bus, whose thread doesn't run yet
+ *
+ * They are the first ones, so each has the same id on each bus.
+ *
+ * Return: 0 or -ENOMEM.
+ */
+int nlbus_sys_start(struct nlbus_bus *bus)
+{
+	struct nlbus_sys *sys = &bus->sys;
+	struct nlbus_topic *closing;
+	int err = 0;
+
+	mutex_lock(&bus->topics.lock);
+	sys->heartbeat = nlbus_sys_prepare(bus, NLBUS_SYS_HEARTBEAT);
+	sys->topics = nlbus_sys_prepare(bus, NLBUS_SYS_TOPICS);
+	closing = nlbus_sys_prepare(bus, NLBUS_SYS_CLOSING);
+	if (IS_ERR(sys->heartbeat) || IS_ERR(sys->topics) || IS_ERR(closing)) {
+		nlbus_topics_abort(&bus->topics);
+		err = -ENOMEM;
+	} else {
+		nlbus_topics_commit(bus);
+	}
+	mutex_unlock(&bus->topics.lock);
+
+	sys->heartbeat_at = jiffies;
+	sys->topics_at = jiffies;
+	sys->announced = bus->topics.last_id;
+	sys->seen = bus->topics.last_id;
+	return err;
+}
+
+/* Events of the broker are worth no more than a try: the next one says all that
+ * this one would have said, and no number is used up.
+ */
+static void nlbus_sys_publish(struct nlbus_bus *bus, struct nlbus_topic *topic,
+			      const void *payload, u32 len)
+{
+	struct nlbus_record *record;
+
+	record = nlbus_record_alloc(topic->name, topic->name_len, payload, len,
+				    GFP_KERNEL | __GFP_NOWARN);
+	if (!record)
+		return;
+	record->topic = topic;
+	record->hdr.flags = NLBUS_EVENT_F_KERNEL;
+	record->hdr.content = NLBUS_CONTENT_BINCODE;
+	nlbus_bus_sequence(bus, record);
+}
+
+static void nlbus_sys_publish_heartbeat(struct nlbus_bus *bus)
+{
+	u64 uptime = ktime_get_boottime_ns() - bus->began_ns;
+	struct nlbus_sys_heartbeat beat = {
+		.epoch = cpu_to_le64(bus->epoch),
+		.uptime_ns = cpu_to_le64(uptime),
+		.published = cpu_to_le64(atomic64_read(&bus->counters.published)),
+		.overruns = cpu_to_le64(atomic64_read(&bus->counters.overruns)),
+		.change = cpu_to_le64(atomic64_read(&bus->change)),
+		.last_id = cpu_to_le32(nlbus_topics_last_id(&bus->topics)),
+	};
+
+	nlbus_sys_publish(bus, bus->sys.heartbeat, &beat, sizeof(beat));
+}
+
+static void nlbus_sys_publish_topics(struct nlbus_bus *bus)
+{
+	struct nlbus_sys_topics topics = {
+		.last_id = cpu_to_le32(bus->sys.seen),
+	};
+
+	nlbus_sys_publish(bus, bus->sys.topics, &topics, sizeof(topics));
+}
+
+/**
+ * nlbus_sys_run() - sequence what is due
+ * @bus: the bus, whose thread is the caller and flushes the packs
+ *
+ * Return: jiffies until the next call, MAX_SCHEDULE_TIMEOUT for no need.
+ */
+long nlbus_sys_run(struct nlbus_bus *bus)
+{
+	unsigned long interval = msecs_to_jiffies(nlbus_params.heartbeat_ms);
+	struct nlbus_sys *sys = &bus->sys;
+	long timeout = MAX_SCHEDULE_TIMEOUT;
+	unsigned long now = jiffies;
+
+	sys->seen = nlbus_topics_last_id(&bus->topics);
+	if (sys->seen != sys->announced) {
+		if (time_before(now, sys->topics_at)) {
+			timeout = sys->topics_at - now;
+		} else {
+			nlbus_sys_publish_topics(bus);
+			sys->announced = sys->seen;
+			sys->topics_at = now +
+				msecs_to_jiffies(NLBUS_SYS_TOPICS_MS);
+		}
+	}
+
+	if (nlbus_params.heartbeat_ms) {
+		if (!time_before(now, sys->heartbeat_at)) {
+			nlbus_sys_publish_heartbeat(bus);
+			sys->heartbeat_at += interval;
+			if (!time_before(now, sys->heartbeat_at))
+				sys->heartbeat_at = now + interval;
+		}
+		timeout = min_t(long, timeout, sys->heartbeat_at - now);
+	}
+	return timeout;
+}
+
+/**
+ * nlbus_sys_news() - whether topics appeared that nlbus_sys_run() hasn't seen
+ * @bus: the bus, whose thread is the caller
+ *
+ * Return: true if so.
+ */
+bool nlbus_sys_news(const struct nlbus_bus *bus)
+{
+	return nlbus_topics_last_id(&bus->topics) != bus->sys.seen;
+}

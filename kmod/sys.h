@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * $SYS: what the broker itself has to say.
+ */
+#ifndef _NLBUS_SYS_H
+#define _NLBUS_SYS_H
+
+#include <linux/types.h>
+
+struct nlbus_bus;
+struct nlbus_topic;
+
+/**
+ * struct nlbus_sys - the broker's own topics; the bus thread's own
+ * @heartbeat: $SYS/heartbeat
+ * @topics: $SYS/topics
+ * @heartbeat_at: when the next heartbeat is due, in jiffies
+ * @topics_at: when $SYS/topics may be next published, in jiffies
+ * @seen: the newest topic's id that was looked at
+ * @announced: the newest topic's id that was announced
+ */
+struct nlbus_sys {
+	struct nlbus_topic *heartbeat;
+	struct nlbus_topic *topics;
+	unsigned long heartbeat_at;
+	unsigned long topics_at;
+	u32 seen;
+	u32 announced;
+};
+
+int nlbus_sys_start(struct nlbus_bus *bus);
+long nlbus_sys_run(struct nlbus_bus *bus);
+bool nlbus_sys_news(const struct nlbus_bus *bus);
+
+#endif /* _NLBUS_SYS_H */

@@ -1,0 +1,25 @@
+//! What the conformance suite stands on: brokers in network namespaces of their own, processes that play a role, raw
+//! sockets that send any bytes, and the bookkeeping of what a subscriber was given.
+//!
+//! The same tests run on both brokers. `NLBUS_SUITE_BROKER` says which: `user` (unless set), where each test starts a
+//! broker process, or `module`, where the module is loaded and each network namespace is a bus.
+
+mod args;
+mod case;
+mod child;
+mod fixture;
+mod namespace;
+mod raw;
+mod roles;
+mod tally;
+mod wait;
+
+pub use args::Args;
+pub use case::{Case, main};
+pub use child::Child;
+pub use fixture::{Fixture, Place, broker_kind};
+pub use namespace::in_new_namespace;
+pub use raw::{Datagram, Endpoint, RawClient};
+pub use roles::{Role, payload, stamp, value};
+pub use tally::{Tally, collect, events, quiet};
+pub use wait::{patience, wait_for};

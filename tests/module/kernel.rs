@@ -1,0 +1,103 @@
+//! Loading and unloading, and what the kernel has to say about it.
+
+use nix::errno::Errno;
+use nix::kmod::{DeleteModuleFlags, ModuleInitFlags, delete_module, finit_module};
+use nix::libc::O_NONBLOCK;
+use nlbus_tests::wait_for;
+use std::env;
+use std::ffi::CString;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+/// The same with another version of the protocol.
+pub(crate) const OTHER_VERSION: &str = "nlbus-other-version.ko";
+pub(crate) const MODULE: &str = "nlbus.ko";
+
+/// Loads a module.
+///
+/// # Errors
+/// As `finit_module(2)`, which passes on what the module's init says.
+pub(crate) fn load(file: &str, parameters: &str) -> nix::Result<()> {
+    let folder = env::var_os("NLBUS_MODULES").map_or_else(|| PathBuf::from("/lib/nlbus"), PathBuf::from);
+    let file = File::open(folder.join(file)).unwrap_or_else(|error| panic!("{}: {error}", folder.join(file).display()));
+    finit_module(&file, &CString::new(parameters).expect("no NUL"), ModuleInitFlags::empty())
+}
+
+/// Unloads the module.
+///
+/// # Errors
+/// As `delete_module(2)`: `EWOULDBLOCK` while somebody has a socket open; `rmmod` calls that `EBUSY`.
+pub(crate) fn unload() -> nix::Result<()> {
+    delete_module(c"nlbus", DeleteModuleFlags::O_NONBLOCK)
+}
+
+pub(crate) fn is_loaded() -> bool {
+    Path::new("/sys/module/nlbus").exists()
+}
+
+/// Unloads the module as soon as the sockets of those who were just dropped are closed.
+pub(crate) fn unload_at_last() {
+    wait_for("the module to be let go", || match unload() {
+        Ok(()) => Some(()),
+        Err(Errno::EWOULDBLOCK | Errno::EBUSY) => None,
+        Err(errno) => panic!("unload: {errno}"),
+    });
+    assert!(!is_loaded());
+}
+
+/// Loads the module with these parameters, unloading it first if need be.
+pub(crate) fn reload(parameters: &str) {
+    absent();
+    load(MODULE, parameters).unwrap_or_else(|errno| panic!("load with '{parameters}': {errno}"));
+}
+
+/// Makes sure that no module is there.
+pub(crate) fn absent() {
+    if is_loaded() {
+        unload_at_last();
+    }
+}
+
+/// The kernel's messages from now on.
+pub(crate) struct KernelLog(File);
+
+/// `syslog(2)`: what is below is a warning or worse, and this itself is what somebody should notice.
+const NOTICE: u32 = 5;
+
+/// Said once of the first module that was built outside the kernel, and true.
+const UNAVOIDABLE: [&str; 2] = ["loading out-of-tree module taints kernel", "module verification failed: signature"];
+
+impl KernelLog {
+    pub(crate) fn from_now() -> KernelLog {
+        let mut file = OpenOptions::new().read(true).custom_flags(O_NONBLOCK).open("/dev/kmsg").expect("/dev/kmsg");
+        file.seek(SeekFrom::End(0)).expect("the end of the log");
+        KernelLog(file)
+    }
+
+    /// Messages above the level `info`, but for the unavoidable ones.
+    pub(crate) fn loud(&mut self) -> Vec<String> {
+        let mut loud = Vec::new();
+        let mut record = [0; 8192];
+        loop {
+            // A record a call.
+            let len = match self.0.read(&mut record) {
+                Ok(len) => len,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return loud,
+                // Overwritten before it was read.
+                Err(error) if error.raw_os_error() == Some(Errno::EPIPE as i32) => {
+                    loud.push("messages were lost".into());
+                    continue;
+                }
+                Err(error) => panic!("/dev/kmsg: {error}"),
+            };
+            let text = String::from_utf8_lossy(&record[..len]);
+            let (prefix, message) = text.split_once(';').unwrap_or(("", &text));
+            let priority: u32 = prefix.split(',').next().and_then(|number| number.parse().ok()).unwrap_or(0);
+            if priority % 8 <= NOTICE && !UNAVOIDABLE.iter().any(|known| message.contains(known)) {
+                loud.push(format!("<{}> {}", priority % 8, message.trim_end()));
+            }
+        }
+    }
+}

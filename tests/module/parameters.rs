@@ -1,0 +1,150 @@
+//! The module's parameters do what they say, and values that make no sense are refused when it is loaded.
+
+use crate::kernel::{MODULE, absent, is_loaded, load, reload, unload_at_last};
+use nix::errno::Errno;
+use nlbus::wire::Heartbeat;
+use nlbus::{Bus, RecvTimeoutError, RequestError, Start};
+use nlbus_tests::{Tally, cases, events, payload, quiet};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+cases![
+    the_heartbeat_keeps_its_interval module_only alone,
+    the_heartbeat_can_be_off module_only alone,
+    topics_share_as_many_groups_as_there_are module_only alone,
+    the_protocol_may_be_another_number module_only alone,
+    too_many_topics_are_refused module_only alone,
+    the_newest_event_is_kept_without_history module_only alone,
+    all_histories_share_a_limit module_only alone,
+    values_that_make_no_sense_are_refused module_only alone,
+];
+
+fn the_heartbeat_keeps_its_interval() {
+    reload("heartbeat_ms=50");
+    let bus = Bus::connect().unwrap();
+    assert_eq!(bus.info().unwrap().heartbeat_ms, 50);
+    let mut subscription = bus.subscribe("$SYS/heartbeat").unwrap();
+    let beats = events(&mut subscription, 11);
+    let up: Vec<_> =
+        beats.iter().map(|event| Heartbeat::read(event.payload()).unwrap().uptime_ns / 1_000_000).collect();
+    let took = up[10] - up[0];
+    // An emulated machine may be late, and then doesn't hurry to make up for it.
+    assert!((400..5_000).contains(&took), "ten intervals of 50 ms: {up:?}");
+    assert!(beats.windows(2).all(|two| two[1].seq() == two[0].seq() + 1));
+}
+
+fn the_heartbeat_can_be_off() {
+    reload("heartbeat_ms=0");
+    let bus = Bus::connect().unwrap();
+    assert_eq!(bus.info().unwrap().heartbeat_ms, 0);
+    let mut subscription = bus.subscribe("$SYS/heartbeat").unwrap();
+    // It takes time to see that nothing comes.
+    assert_eq!(subscription.recv_timeout(Duration::from_millis(1500)).unwrap_err(), RecvTimeoutError::Timeout);
+    let mut topics = bus.subscribe("+").unwrap();
+    assert_eq!(bus.publish_acked("x", "x").unwrap(), 1);
+    assert_eq!(events(&mut topics, 1)[0].seq(), 1, "new topics are announced all the same");
+}
+
+fn topics_share_as_many_groups_as_there_are() {
+    const TOPICS: u64 = 200;
+    reload("groups=32");
+    let bus = Bus::connect().unwrap();
+    assert_eq!(bus.info().unwrap().groups, 32);
+    let mut all = bus.subscribe("g/#").unwrap();
+    let mut one = bus.subscribe("g/7").unwrap();
+    for topic in 0..TOPICS {
+        bus.publish(&format!("g/{topic}"), &payload(topic as u32, 1, 32)).unwrap();
+    }
+    let mut tally = Tally::from_one();
+    tally.take(&mut all, TOPICS);
+    assert_eq!((tally.lost, tally.topics()), (0, TOPICS as usize));
+    assert_eq!(events(&mut one, 1)[0].topic(), "g/7");
+    quiet(&mut one);
+    let topics = bus.topics().unwrap();
+    let groups: BTreeSet<_> =
+        topics.iter().filter(|topic| topic.name.starts_with("g/")).map(|topic| topic.group).collect();
+    assert!(groups.iter().all(|group| (3..=32).contains(group)) && groups.len() > 1, "{groups:?}");
+}
+
+fn the_protocol_may_be_another_number() {
+    reload("protocol=26");
+    let bus = Bus::connect().unwrap();
+    assert_eq!(bus.info().unwrap().protocol, 26);
+    let mut subscription = bus.subscribe("#").unwrap();
+    assert_eq!(bus.publish_acked("x", "x").unwrap(), 1);
+    assert_eq!(events(&mut subscription, 1)[0].seq(), 1);
+}
+
+fn too_many_topics_are_refused() {
+    reload("topics=8");
+    let bus = Bus::connect().unwrap();
+    assert_eq!(bus.info().unwrap().limits.topics, 8);
+    let room = 8 - bus.topics().unwrap().len();
+    for topic in 0..room {
+        assert_eq!(bus.publish_acked(&format!("t/{topic}"), "x").unwrap(), 1);
+    }
+    let error = bus.publish_acked("t/more", "x").unwrap_err();
+    assert_eq!(error.errno(), Some(Errno::ENOSPC), "{error}");
+    assert!(error.to_string().contains("t/more"), "{error}");
+    let error = bus.create_topic("t/more").unwrap_err();
+    assert!(matches!(&error, RequestError::Refused(refusal) if refusal.errno == Errno::ENOSPC), "{error:?}");
+    let mut batch = bus.batch();
+    batch.push("t/0", "x").unwrap();
+    batch.push("t/more", "x").unwrap();
+    assert_eq!(batch.send_acked().unwrap_err().errno(), Some(Errno::ENOSPC));
+    assert_eq!(bus.publish_acked("t/0", "x").unwrap(), 2);
+    assert_eq!(bus.topics().unwrap().len(), 8);
+}
+
+fn the_newest_event_is_kept_without_history() {
+    reload("topic_history=0 history=0");
+    let bus = Bus::connect().unwrap();
+    for number in 1..=5 {
+        bus.publish_acked("state", &payload(1, number, 64)).unwrap();
+    }
+    for start in [Start::Last(3), Start::All, Start::From(5)] {
+        let mut subscription = bus.subscriber("state").start(start).open().unwrap();
+        assert_eq!(events(&mut subscription, 1)[0].seq(), 5, "{start:?}");
+        quiet(&mut subscription);
+    }
+}
+
+fn all_histories_share_a_limit() {
+    const LIMIT: u64 = 1 << 20;
+    reload(&format!("history={LIMIT} topic_history={LIMIT}"));
+    let bus = Bus::connect().unwrap();
+    for number in 1..=100 {
+        bus.publish_acked(&format!("h/{}", number % 5), &payload(1, number, 50_000)).unwrap();
+    }
+    let counters = bus.info().unwrap().counters;
+    assert!(counters.history <= LIMIT && counters.history > LIMIT / 2, "{counters:?}");
+    let topics = bus.topics().unwrap();
+    let kept: u64 =
+        topics.iter().filter(|topic| topic.name.starts_with("h/")).map(|topic| topic.head + 1 - topic.first).sum();
+    assert_eq!(counters.evicted, 100 - kept, "{counters:?}");
+}
+
+fn values_that_make_no_sense_are_refused() {
+    absent();
+    for parameters in [
+        "protocol=0",
+        "protocol=16",
+        "protocol=32",
+        "protocol=99",
+        "protocol=x",
+        "groups=1",
+        "groups=100000",
+        "topics=1",
+        "topics=4294967295",
+        "pack=100",
+        "pack=65216",
+        "heartbeat_ms=-1",
+        "heartbeat_ms=99999999",
+        "queue=1",
+    ] {
+        assert_eq!(load(MODULE, parameters), Err(Errno::EINVAL), "{parameters}");
+        assert!(!is_loaded());
+    }
+    load(MODULE, "protocol=31 groups=32 heartbeat_ms=3600000").unwrap();
+    unload_at_last();
+}

@@ -1,0 +1,42 @@
+//! The conformance suite: a file for each promise, on either broker (`NLBUS_SUITE_BROKER=user|module`).
+
+mod bounds;
+mod discovery;
+mod identity;
+mod isolation;
+mod late_joiners;
+mod loss;
+mod malformed;
+mod many;
+mod order;
+mod publish;
+mod replay;
+mod restart;
+mod slow;
+mod spoof;
+mod topics;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    nlbus_tests::main(
+        &[
+            topics::CASES,
+            order::CASES,
+            loss::CASES,
+            late_joiners::CASES,
+            slow::CASES,
+            identity::CASES,
+            isolation::CASES,
+            restart::CASES,
+            bounds::CASES,
+            publish::CASES,
+            malformed::CASES,
+            replay::CASES,
+            spoof::CASES,
+            discovery::CASES,
+            many::CASES,
+        ],
+        &[],
+    )
+}

@@ -1,0 +1,127 @@
+//! Promise 10: a broker that restarts has a new epoch; subscribers reconnect by themselves, say so in line, and never
+//! mistake new numbers for old ones. The module can't be unloaded under its clients, so for it this
+//! is about a user broker that gives way to it: in `tests/module`.
+
+use nix::sys::signal::Signal;
+use nlbus::{Bus, Delivery, PublishReason, Subscription};
+use nlbus_tests::{Fixture, cases, collect, events, patience, quiet, wait_for};
+use std::time::{Duration, Instant};
+
+cases![
+    a_killed_broker_that_comes_back_is_reported_and_followed user_only,
+    a_broker_that_ends_well_is_no_different user_only,
+    while_the_broker_is_gone_publishing_says_so user_only,
+    a_stopped_broker_is_no_restart user_only,
+    an_ack_that_does_not_come_is_unknown user_only,
+];
+
+/// Publishes until a broker takes it: the connection moves to the new one in its own time.
+fn publish_somehow(bus: &Bus, topic: &str) {
+    wait_for("a broker that takes an event", || bus.publish_acked(topic, "x").ok());
+}
+
+/// What was delivered, up to and with the event after the restart.
+fn across_the_restart(subscription: &mut Subscription, epoch: u64) {
+    let seen = collect(subscription, |seen| {
+        seen.iter().any(|delivery| delivery.event().is_some_and(|e| e.payload() == b"new"))
+    });
+    let at = seen.iter().position(|delivery| matches!(delivery, Delivery::Restarted(_))).expect("a restart in line");
+    let Delivery::Restarted(restarted) = seen[at] else { unreachable!() };
+    assert_eq!(restarted.epoch, epoch);
+    assert!(seen[..at].iter().all(|d| d.event().is_some_and(|event| event.payload() == b"old")), "{seen:?}");
+    let after: Vec<_> = seen[at + 1..].iter().map(|d| d.event().map(|e| (e.seq(), e.payload().to_vec()))).collect();
+    assert_eq!(after, [Some((1, b"new".to_vec()))], "{seen:?}");
+}
+
+fn restart(kill: bool) {
+    let mut fixture = Fixture::new();
+    let bus = fixture.connect();
+    let other = fixture.connect();
+    let old = bus.info().unwrap().epoch;
+    let mut subscriptions = ["restart/topic", "restart/+", "#"].map(|filter| bus.subscribe(filter).unwrap());
+    let mut waiting = other.subscribe("restart/later").unwrap();
+    for seq in 1..=3 {
+        assert_eq!(other.publish_acked("restart/topic", "old").unwrap(), seq);
+    }
+    let broker = fixture.broker().expect("a broker");
+    match kill {
+        true => broker.kill(),
+        false => assert!(broker.end().success()),
+    }
+    fixture.start_broker();
+    let fresh = fixture.connect();
+    let epoch = fresh.info().unwrap().epoch;
+    assert_ne!(epoch, old);
+    // Before the old connections have found the broker, or after.
+    assert_eq!(fresh.publish_acked("restart/topic", "new").unwrap(), 1);
+    for subscription in &mut subscriptions {
+        across_the_restart(subscription, epoch);
+        quiet(subscription);
+    }
+    // A filter that waits goes on waiting.
+    publish_somehow(&other, "restart/later");
+    let seen = collect(&mut waiting, |seen| seen.len() == 2);
+    assert!(matches!(&seen[0], Delivery::Restarted(restarted) if restarted.epoch == epoch), "{seen:?}");
+    assert_eq!(seen[1].event().expect("an event").seq(), 1);
+    // And so do new subscriptions of old connections.
+    let mut late = bus.subscribe("restart/later").unwrap();
+    assert_eq!(fresh.publish_acked("restart/later", "x").unwrap(), 2);
+    assert_eq!(events(&mut late, 1)[0].seq(), 2);
+    assert_eq!(bus.info().unwrap().epoch, epoch);
+}
+
+fn a_killed_broker_that_comes_back_is_reported_and_followed() {
+    restart(true);
+}
+
+fn a_broker_that_ends_well_is_no_different() {
+    restart(false);
+}
+
+fn while_the_broker_is_gone_publishing_says_so() {
+    let mut fixture = Fixture::new();
+    let bus = fixture.connect();
+    bus.publish_acked("x", "1").unwrap();
+    fixture.broker().expect("a broker").kill();
+    for error in
+        [bus.publish("x", "2").unwrap_err(), bus.publish_acked("x", "2").unwrap_err(), bus.flush().unwrap_err()]
+    {
+        assert!(matches!(error.reason(), PublishReason::NoBroker), "{error:?}");
+    }
+    fixture.start_broker();
+    publish_somehow(&bus, "x");
+}
+
+/// Only an epoch says restarted, never a late heartbeat.
+fn a_stopped_broker_is_no_restart() {
+    let mut fixture = Fixture::new();
+    let bus = fixture.connect();
+    let mut subscription = bus.subscribe("x").unwrap();
+    bus.publish_acked("x", "1").unwrap();
+    fixture.broker().expect("a broker").signal(Signal::SIGSTOP);
+    bus.publish("x", "2").unwrap();
+    // Longer than a client waits before it asks whether the broker is there (3 s), and than such a question takes.
+    let stopped = Instant::now();
+    while stopped.elapsed() < Duration::from_secs(5) {
+        assert!(stopped.elapsed() < patience());
+        let _ = subscription
+            .recv_timeout(Duration::from_millis(500))
+            .map(|seen| assert!(seen.event().is_some(), "{seen:?}"));
+    }
+    fixture.broker().expect("a broker").signal(Signal::SIGCONT);
+    assert_eq!(bus.publish_acked("x", "3").unwrap(), 3);
+    let last = collect(&mut subscription, |seen| seen.last().and_then(Delivery::event).is_some_and(|e| e.seq() == 3));
+    assert!(last.iter().all(|delivery| delivery.event().is_some()), "{last:?}");
+    quiet(&mut subscription);
+}
+
+fn an_ack_that_does_not_come_is_unknown() {
+    let mut fixture = Fixture::new();
+    let bus = fixture.builder().patience(Duration::from_millis(200)).connect().unwrap();
+    fixture.broker().expect("a broker").signal(Signal::SIGSTOP);
+    let error = bus.publish_acked("x", "1").unwrap_err();
+    assert!(matches!(error.reason(), PublishReason::Unknown), "{error:?}");
+    fixture.broker().expect("a broker").signal(Signal::SIGCONT);
+    // It was published after all, as the error said it may have been.
+    wait_for("the event to be there", || fixture.connect().topic("x").unwrap().filter(|topic| topic.head == 1));
+}
