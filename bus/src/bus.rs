@@ -335,7 +335,7 @@ impl Bus {
             write(seq, &mut frame);
             frame
         };
-        self.shared.remote.tell(Command::Ask(Box::new(write), reply));
+        self.shared.remote.tell(Command::Ask(Box::new(write), self.shared.patience, reply));
         match answer.recv_timeout(self.shared.patience) {
             Ok(Ok(datagram)) => {
                 let page = Messages::new(&datagram).collect::<Result<Vec<_>, _>>();

@@ -28,8 +28,10 @@ pub(crate) enum Command {
     Open(Opening),
     /// The end of one.
     Close(SubId),
-    /// A request; the closure writes it with the number it gets.
-    Ask(Box<dyn FnOnce(u32) -> Vec<u8> + Send>, Sender<Reply>),
+    /// A request, and how long to wait for its answer; the closure writes it with the number it gets.
+    Ask(Box<dyn FnOnce(u32) -> Vec<u8> + Send>, Duration, Sender<Reply>),
+    /// A publisher found that nobody has the broker's port.
+    Gone,
     /// What the client has counted.
     Counters(Sender<ClientCounters>),
     /// The end.
@@ -149,7 +151,8 @@ impl Reactor {
         match command {
             Command::Open(opening) => self.client.open(opening, now),
             Command::Close(id) => self.client.close(id),
-            Command::Ask(write, reply) => self.client.ask(write, reply, now),
+            Command::Ask(write, patience, reply) => self.client.ask(write, reply, later(now, patience)),
+            Command::Gone => self.client.disconnect(),
             Command::Counters(reply) => drop(reply.send(self.client.counters())),
             Command::Stop => return false,
         }
@@ -173,7 +176,16 @@ impl Reactor {
     }
 
     fn read_events(&mut self, now: Instant) {
-        let received = self.batch.receive(&self.events).unwrap_or_default();
+        let received = self.batch.receive(&self.events).unwrap_or_else(|error| {
+            match error.raw_os_error().map(Errno::from_raw) {
+                // The module retires.
+                Some(Errno::ESHUTDOWN) => self.client.disconnect(),
+                Some(Errno::EINTR) => {}
+                // The module had no memory for a broadcast: nothing else would tell.
+                _ => self.client.events_missed(now),
+            }
+            0
+        });
         for datagram in self.batch.iter() {
             if datagram.port != self.info.publish_port {
                 self.client.count_foreign();
@@ -251,4 +263,9 @@ impl Reactor {
         (self.events, self.requests, self.info) = (events, requests, info);
         Ok(())
     }
+}
+
+/// The time after a wait; a wait beyond all bounds ends in a century.
+fn later(now: Instant, wait: Duration) -> Instant {
+    now.checked_add(wait).unwrap_or_else(|| now + Duration::from_secs(100 * 365 * 86_400))
 }

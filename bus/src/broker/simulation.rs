@@ -9,7 +9,7 @@ use crate::client::{Client, Opened, Opening, Output, Refused, Start};
 use crate::delivery::Delivery;
 use crate::flow::Flow;
 use crate::topic::Filter;
-use crate::wire::{Content, push_publish};
+use crate::wire::{Content, TopicRequest, push_publish};
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, bounded, unbounded};
 use proptest::prelude::*;
@@ -29,6 +29,10 @@ enum Step {
         topic: usize,
         count: usize,
         bytes: usize,
+    },
+    /// A topic comes about without an event.
+    Create {
+        topic: usize,
     },
     /// The broker sends what it has.
     Flush,
@@ -65,6 +69,7 @@ fn step(restarts: bool) -> impl Strategy<Value = Step> {
     prop_oneof![
         8 => (0..TOPICS.len(), 1usize..20, 0usize..400)
             .prop_map(|(topic, count, bytes)| Step::Publish { topic, count, bytes }),
+        1 => (0..TOPICS.len()).prop_map(|topic| Step::Create { topic }),
         8 => Just(Step::Flush),
         2 => (0usize..2, 0..FILTERS.len(), 1usize..30, start)
             .prop_map(|(client, filter, capacity, start)| Step::Open { client, filter, capacity, start }),
@@ -160,7 +165,8 @@ impl World {
 
     /// A history of some thirty events, so that some are gone when they are asked for.
     fn config() -> Config {
-        Config { topic_history: 4 << 10, history: 12 << 10, ..Config::default() }
+        // Nothing may depend on heartbeats: a broker may have none.
+        Config { topic_history: 4 << 10, history: 12 << 10, heartbeat: Duration::ZERO, ..Config::default() }
     }
 
     fn route(hosts: &mut [Host], action: Action<'_>) {
@@ -235,6 +241,12 @@ impl World {
                 let sender = Sender { port: 7, pid: 1, uid: 0, gid: 0, to: Endpoint::Publish };
                 self.core.accept(&datagram, sender, self.now, &mut |action| World::route(&mut self.hosts, action));
                 *self.heads.entry(TOPICS[topic].into()).or_default() += count as u64;
+            }
+            Step::Create { topic } => {
+                let mut datagram = Vec::new();
+                TopicRequest::Create { name: TOPICS[topic], exclusive: false }.push(&mut datagram, 1);
+                let sender = Sender { port: 7, pid: 1, uid: 0, gid: 0, to: Endpoint::Request };
+                self.core.accept(&datagram, sender, self.now, &mut |action| World::route(&mut self.hosts, action));
             }
             Step::Flush => self.core.flush(self.now, &mut |action| World::route(&mut self.hosts, action)),
             Step::Open { client, filter, capacity, start } => {

@@ -40,8 +40,8 @@ pub(super) enum Purpose {
     Look { sub: SubId, name: Filter, phase: Phase },
     /// A wildcard subscription lists the topics.
     List { sub: SubId, cursor: u32, phase: Phase },
-    /// Topics newer than the watermark.
-    ListNew { cursor: u32 },
+    /// Topics newer than the watermark, up to what was announced when they were first asked for.
+    ListNew { cursor: u32, announced: u32 },
     /// Heads that have risen.
     Check { cursor: u32, since: u64 },
     /// Events out of history.
@@ -58,7 +58,7 @@ impl Purpose {
         let list = |cursor, since| TopicRequest::List { cursor, since };
         match self {
             Purpose::Look { name, .. } => TopicRequest::Get(TopicKey::Name(name.as_str())).push(datagram, seq),
-            Purpose::List { cursor, .. } | Purpose::ListNew { cursor } => list(*cursor, None).push(datagram, seq),
+            Purpose::List { cursor, .. } | Purpose::ListNew { cursor, .. } => list(*cursor, None).push(datagram, seq),
             Purpose::Check { cursor, since } => list(*cursor, Some(*since)).push(datagram, seq),
             Purpose::Replay(ReplayPage { topic_id, from, limit }) => {
                 let request = ReplayRequest { epoch, topic_id: *topic_id, from: *from, limit: Some(*limit) };
@@ -119,7 +119,8 @@ impl Client {
             (Some(Err(refusal)), purpose) => self.refused(purpose, refusal, now),
             (_, purpose) => {
                 if let Err(malformed) = self.replied(purpose.clone(), before, last, datagram, now) {
-                    self.given_up(purpose, now);
+                    // Not given up at once: the same question at once would have the same answer, without end.
+                    self.request_later(purpose, now);
                     return Err(malformed);
                 }
             }
@@ -143,8 +144,8 @@ impl Client {
             (Purpose::List { sub, cursor, phase }, NLBUS_MSG_TOPIC) => {
                 self.listed(sub, phase, cursor, &records(before)?, TopicPageEnd::read(last.body)?, now);
             }
-            (Purpose::ListNew { .. }, NLBUS_MSG_TOPIC) => {
-                self.listed_new(&records(before)?, TopicPageEnd::read(last.body)?, now);
+            (Purpose::ListNew { announced, .. }, NLBUS_MSG_TOPIC) => {
+                self.listed_new(announced, &records(before)?, TopicPageEnd::read(last.body)?, now);
             }
             (Purpose::Check { since, .. }, NLBUS_MSG_TOPIC) => {
                 self.checked(since, &records(before)?, TopicPageEnd::read(last.body)?, now);
@@ -153,7 +154,9 @@ impl Client {
                 self.replayed(page, before, ReplayEnd::read(last.body)?, datagram);
             }
             (Purpose::Probe, NLBUS_MSG_INFO) => {
-                if Info::read(last.body)?.epoch != self.epoch {
+                let info = Info::read(last.body)?;
+                self.probing = false;
+                if info.epoch != self.epoch {
                     self.disconnect();
                 }
             }
@@ -167,6 +170,8 @@ impl Client {
         for record in records {
             self.registry.head_is(record.id, record.head);
         }
+        // An announcement of new topics may have been dropped, too.
+        self.announced = self.announced.max(end.last_id);
         // The count of the first page: what changed while the pages were read is asked for the next time.
         let seen = *self.checking.get_or_insert(end.change);
         if let Some(cursor) = end.cursor {
@@ -187,11 +192,12 @@ impl Client {
         }
         match purpose {
             Purpose::Look { sub, phase, .. } if refusal.errno == Errno::ENOENT => self.looked_up(sub, phase, None, now),
-            Purpose::Look { sub, .. } | Purpose::List { sub, .. } => {
+            Purpose::Look { sub, .. } | Purpose::List { sub, .. } if !self.registry.is_open(sub) => {
                 self.refuse_opening(sub, Refused::Broker(refusal));
             }
-            Purpose::Replay(page) => self.topic_gone(page.topic_id),
-            purpose => self.given_up(purpose, now),
+            Purpose::Replay(page) if refusal.errno == Errno::ENOENT => self.topic_gone(page.topic_id),
+            // ENOMEM, say, which passes. What was promised is still owed.
+            purpose => self.request_later(purpose, now),
         }
     }
 
@@ -207,7 +213,7 @@ impl Client {
             Purpose::ListNew { .. } | Purpose::Check { .. } => self.request(purpose, 0, now),
             Purpose::Replay(page) => self.registry.replay_is_over(page.topic_id),
             // Silence from a broker that still has its port: it may be stopped, and answers when it goes on.
-            Purpose::Probe => {}
+            Purpose::Probe => self.probing = false,
             Purpose::Ask(reply) => {
                 let _ = reply.send(Err(Unanswered::TimedOut));
             }

@@ -96,6 +96,8 @@ pub(crate) struct Client {
     listing: bool,
     /// The bus's change count when heads were last checked.
     change: u64,
+    /// A probe is under way.
+    probing: bool,
     /// A check of heads is under way; another one was asked for meanwhile.
     check: Option<bool>,
     /// The bus's change count at the first page of that check.
@@ -119,6 +121,7 @@ impl Client {
             watermark: 0,
             announced: 0,
             listing: false,
+            probing: false,
             change: 0,
             check: None,
             checking: None,
@@ -145,6 +148,13 @@ impl Client {
     pub(crate) fn event_datagram_cut(&mut self, now: Instant) {
         self.counters.cut += 1;
         self.check_heads(now);
+    }
+
+    /// The event socket reported an error: the broker had no memory for a broadcast (`netlink_set_err`), and no
+    /// drop was counted.
+    pub(crate) fn events_missed(&mut self, now: Instant) {
+        self.check_heads(now);
+        self.finish(now);
     }
 
     /// A datagram that came from the broker to a group.
@@ -217,6 +227,8 @@ impl Client {
         if self.registry.subscribers.is_empty() {
             self.heard = Some(now);
             self.registry.hold_group(NLBUS_GROUP_SYS, &mut self.outputs);
+            // Nobody watched the broker until now: it may be another one than it was.
+            self.probe(now);
         }
         let id = self.registry.insert(Subscriber::new(opening));
         self.resolve(id, now);
@@ -225,21 +237,20 @@ impl Client {
 
     /// The end of a subscription.
     pub(crate) fn close(&mut self, id: SubId) {
-        self.registry.remove(id, &mut self.outputs);
-        if self.registry.subscribers.is_empty() {
+        if self.registry.remove(id, &mut self.outputs) && self.registry.subscribers.is_empty() {
             self.heard = None;
             self.registry.release_group(NLBUS_GROUP_SYS, &mut self.outputs);
         }
     }
 
-    /// A request that a handle makes; `write` gets the number to send it with.
-    pub(crate) fn ask(&mut self, write: impl FnOnce(u32) -> Vec<u8>, reply: Sender<Reply>, now: Instant) {
+    /// A request that a handle makes and waits for until `deadline`; `write` gets the number to send it with.
+    pub(crate) fn ask(&mut self, write: impl FnOnce(u32) -> Vec<u8>, reply: Sender<Reply>, deadline: Instant) {
         if self.disconnected {
             // The handle may have gone; then nobody waits.
             let _ = reply.send(Err(Unanswered::Gone));
             return;
         }
-        let (seq, _) = self.requests.add(Purpose::Ask(reply), 0, now);
+        let seq = self.requests.add_once(Purpose::Ask(reply), deadline);
         self.outputs.push_back(Output::Send(write(seq).into()));
     }
 
@@ -275,7 +286,8 @@ impl Client {
         }
         self.disconnected = true;
         self.forget_requests();
-        self.outputs.clear();
+        // Verdicts that came are still verdicts, and groups counted as joined must be if the broker turns out to be the same.
+        self.outputs.retain(|output| !matches!(output, Output::Send(_)));
         self.outputs.push_back(Output::Reconnect);
     }
 
@@ -295,7 +307,7 @@ impl Client {
     /// reads the new broker's topics from their beginning: all of it is newer than the subscription.
     pub(crate) fn restarted(&mut self, epoch: u64, now: Instant) {
         self.forget_requests();
-        self.outputs.clear();
+        self.outputs.retain(|output| matches!(output, Output::Answer(..)));
         self.epoch = epoch;
         (self.disconnected, self.drops, self.change) = (false, 0, 0);
         (self.watermark, self.announced) = (0, 0);
@@ -326,7 +338,7 @@ impl Client {
                 let _ = reply.send(Err(Unanswered::Gone));
             }
         }
-        (self.listing, self.check, self.checking) = (false, None, None);
+        (self.listing, self.probing, self.check, self.checking) = (false, false, None, None);
         self.registry.forget_replays();
     }
 
@@ -338,14 +350,17 @@ impl Client {
 
     /// Asks whether the broker is there, and which it is.
     fn probe(&mut self, now: Instant) {
-        self.request(Purpose::Probe, 0, now);
+        if !self.probing && !self.disconnected {
+            self.probing = true;
+            self.request(Purpose::Probe, 0, now);
+        }
     }
 
     /// Asks for the topics that are newer than the known ones, if any were announced.
     fn list_new(&mut self, now: Instant) {
         if self.announced > self.watermark && !self.listing && !self.disconnected {
             self.listing = true;
-            self.request(Purpose::ListNew { cursor: self.watermark }, 0, now);
+            self.request(Purpose::ListNew { cursor: self.watermark, announced: self.announced }, 0, now);
         }
     }
 
@@ -373,9 +388,19 @@ impl Client {
         self.outputs.push_back(Output::Send(datagram.into()));
     }
 
+    /// Makes a request again, not at once but when its answer would be overdue: what the broker can't do now, it can't
+    /// do sooner for being asked without pause.
+    fn request_later(&mut self, purpose: Purpose, now: Instant) {
+        if !self.disconnected {
+            self.requests.add(purpose, 0, now);
+        }
+    }
+
     /// At the end of each input: sends the batches that were filled, and asks for what is missing.
     fn finish(&mut self, now: Instant) {
-        self.registry.flush();
+        for id in self.registry.flush() {
+            self.close(id);
+        }
         if !self.disconnected {
             for replay in self.registry.plan_replays() {
                 self.request(Purpose::Replay(replay), 0, now);

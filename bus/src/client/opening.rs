@@ -130,7 +130,7 @@ impl Client {
     }
 
     /// A page of topics newer than the client's watermark: each goes to the subscriptions that it is new for.
-    pub(super) fn listed_new(&mut self, records: &[TopicRecord], end: TopicPageEnd, now: Instant) {
+    pub(super) fn listed_new(&mut self, announced: u32, records: &[TopicRecord], end: TopicPageEnd, now: Instant) {
         let mut followed = false;
         for record in records {
             let new_for = |subscriber: &Subscriber| {
@@ -152,12 +152,15 @@ impl Client {
         match end.cursor {
             Some(cursor) => {
                 self.watermark = self.watermark.max(cursor);
-                self.request(Purpose::ListNew { cursor }, 0, now);
+                self.request(Purpose::ListNew { cursor, announced }, 0, now);
             }
             None => {
                 self.watermark = self.watermark.max(end.last_id);
-                // What was announced beyond what the broker has was not its word, or a restart's leftover.
-                self.announced = self.announced.min(self.watermark);
+                // What was announced beyond what the broker has was not its word, or a restart's leftover; but what was
+                // announced after the asking, this answer may be older than: events overtake answers.
+                if self.announced <= announced {
+                    self.announced = self.announced.min(self.watermark);
+                }
                 self.listing = false;
             }
         }
@@ -184,9 +187,11 @@ impl Client {
     fn finish_opening(&mut self, id: SubId) {
         if let Some(subscriber) = self.registry.subscribers.get_mut(&id) {
             subscriber.resolved = true;
-            if let Some(opener) = subscriber.opener.take() {
-                // A handle that no longer waits drops its channel; its batches then go nowhere.
-                let _ = opener.send(Ok(Opened { id }));
+            if let Some(opener) = subscriber.opener.take()
+                && opener.send(Ok(Opened { id })).is_err()
+            {
+                // The handle no longer waits: nobody would ever close it.
+                self.close(id);
             }
         }
     }

@@ -61,11 +61,9 @@ impl Subscriber {
         self.batch.is_none()
     }
 
-    fn flush(&mut self) {
-        if let Some(batch) = self.batch.take() {
-            // A receiver that is gone has asked to be closed; the batch gives its room back to nobody.
-            let _ = self.channel.send(batch);
-        }
+    /// Whether somebody can still receive it.
+    fn flush(&mut self) -> bool {
+        self.batch.take().is_none_or(|batch| self.channel.send(batch).is_ok())
     }
 }
 
@@ -113,8 +111,11 @@ impl Registry {
     }
 
     /// Forgets a subscription, and the topics that nobody else follows.
-    pub(super) fn remove(&mut self, id: SubId, outputs: &mut VecDeque<Output>) {
-        self.subscribers.remove(&id);
+    /// Whether there was one.
+    pub(super) fn remove(&mut self, id: SubId, outputs: &mut VecDeque<Output>) -> bool {
+        if self.subscribers.remove(&id).is_none() {
+            return false;
+        }
         for topic in self.topics.values_mut() {
             topic.follows.retain(|follow| follow.sub != id);
         }
@@ -126,6 +127,7 @@ impl Registry {
                 self.forget_topic(id, outputs);
             }
         }
+        true
     }
 
     pub(super) fn forget_topic(&mut self, id: u32, outputs: &mut VecDeque<Output>) {
@@ -180,7 +182,9 @@ impl Registry {
             return;
         }
         let cursor = Cursor::after(seq);
-        let behind = (!cursor.reached(topic.head)).then_some(Cause::Late);
+        // A newer topic's group is joined after its head was told. What came in between shows in the answer to a
+        // replay alone, so there is one even if the head was 0.
+        let behind = (seq == 0 || !cursor.reached(topic.head)).then_some(Cause::Late);
         if behind.is_some() {
             self.behind.insert(topic_id);
         }
@@ -211,13 +215,12 @@ impl Registry {
         }
     }
 
-    /// Sends the batches that were filled.
-    pub(super) fn flush(&mut self) {
-        for id in self.touched.drain(..) {
-            if let Some(subscriber) = self.subscribers.get_mut(&id) {
-                subscriber.flush();
-            }
-        }
+    /// Sends the batches that were filled. Returns the subscriptions that nobody receives any more: their handle is about
+    /// to close them, or gave up waiting just when they were opened, and never will.
+    pub(super) fn flush(&mut self) -> Vec<SubId> {
+        let mut touched = std::mem::take(&mut self.touched);
+        touched.retain(|id| self.subscribers.get_mut(id).is_some_and(|subscriber| !subscriber.flush()));
+        touched
     }
 
     /// Whether the application has this subscription.

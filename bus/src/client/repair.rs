@@ -62,7 +62,7 @@ impl Registry {
             }
             if let Some((from, to)) = follow.cursor.skip_to(first) {
                 subscriber.push(Delivery::Lost(Lost { topic: topic.name.clone(), from, to, cause }));
-                progress.lost += to - from + 1;
+                progress.lost = progress.lost.saturating_add(to - from + 1);
             }
             for message in events {
                 let Ok(view) = EventView::parse(message.body) else { continue };
@@ -95,7 +95,7 @@ impl Client {
     pub(super) fn replayed(&mut self, page: ReplayPage, events: &[Message<'_>], end: ReplayEnd, datagram: &Bytes) {
         let progress = self.registry.replayed(page, events, end, datagram);
         self.counters.repaired += progress.repaired;
-        self.counters.lost += progress.lost;
+        self.counters.lost = self.counters.lost.saturating_add(progress.lost);
     }
 
     /// The broker no longer has the topic: those who follow it have seen its end.

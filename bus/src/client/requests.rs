@@ -49,6 +49,15 @@ impl<P> Requests<P> {
         (seq, &self.waiting.entry(seq).insert_entry(waiting).into_mut().purpose)
     }
 
+    /// Registers a request that isn't made again, and returns the number to send it with.
+    pub(super) fn add_once(&mut self, purpose: P, deadline: Instant) -> u32 {
+        let (seq, _) = self.add(purpose, TRIES - 1, deadline);
+        if let Some(waiting) = self.waiting.get_mut(&seq) {
+            waiting.deadline = deadline;
+        }
+        seq
+    }
+
     /// The purpose of the request that this answers, which waits no longer.
     pub(super) fn take(&mut self, seq: u32) -> Option<P> {
         self.waiting.remove(&seq).map(|waiting| waiting.purpose)
