@@ -15,6 +15,9 @@ const EMPTY_SHELF: usize = 0;
 /// One for each power of two of a `u64`, and the empty one.
 const SHELVES: usize = 65;
 
+/// Places for records that a topic may hold on to.
+const SPARE_PLACES: usize = 64;
+
 /// The records of all topics. Topics are numbered from 0, in the order in which they were added.
 #[derive(Debug)]
 pub struct History {
@@ -58,6 +61,11 @@ impl Ring {
         let len = record.len() as u64;
         self.first += 1;
         self.bytes -= len;
+        // A ring never shrinks by itself, and the common limit counts records, not places: a flood that went from topic
+        // to topic would leave each of them its largest ring.
+        if self.records.len() <= self.records.capacity() / 4 && self.records.capacity() > SPARE_PLACES {
+            self.records.shrink_to(self.records.len() * 2);
+        }
         Some(len)
     }
 }
@@ -253,6 +261,19 @@ mod tests {
         }
         let (one, two) = (history.bytes_of(one).0, history.bytes_of(two).0);
         assert!(one >= 2_500 && two >= 2_500, "{one} {two}");
+    }
+
+    #[test]
+    fn a_ring_that_was_large_gives_its_places_back() {
+        let mut history = History::new(100_000);
+        let topics: Vec<_> = (0..50).map(|_| history.add_topic(u64::MAX)).collect();
+        for topic in topics {
+            for _ in 0..10_000 {
+                history.push(topic, record(10));
+            }
+        }
+        let places: usize = history.rings.iter().map(|ring| ring.records.capacity()).sum();
+        assert!(places < 60_000, "{places} places for 10 000 records");
     }
 
     proptest! {
