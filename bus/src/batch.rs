@@ -1,12 +1,12 @@
 //! What travels in a subscription's channel: one datagram's deliveries for this subscription.
 
-use crate::delivery::Delivery;
+use crate::delivery::{Delivery, Event};
 use crate::flow::Flow;
 use std::collections::VecDeque;
 use std::collections::vec_deque;
 use std::sync::Arc;
 
-/// Deliveries that came together, in order: at most one datagram's, so at least 1 and at most about 900.
+/// Deliveries that came together, in order: at most one datagram's, so at least 1 and at most about 1000.
 ///
 /// Dropping a batch, or the iterator over it, gives its room in the channel back; until then the
 /// subscription counts its events as unread.
@@ -24,15 +24,20 @@ impl Batch {
         Batch { deliveries: VecDeque::new(), events: 0, bytes: 0, flow: Arc::clone(flow) }
     }
 
+    /// Adds what isn't an event, and so takes no room.
     pub(crate) fn push(&mut self, delivery: Delivery) {
-        if let Delivery::Event(event) = &delivery {
-            // What this event pins of the shared buffer, its headers included.
-            let bytes = event.payload().len() + event.topic().len() + 56;
-            self.flow.take(1, bytes);
-            self.events += 1;
-            self.bytes += bytes;
-        }
+        debug_assert!(delivery.event().is_none(), "an event takes room");
         self.deliveries.push_back(delivery);
+    }
+
+    /// Adds an event of a datagram of so many bytes. One event pins all of them, however small it is, and the others
+    /// of the same datagram no more.
+    pub(crate) fn push_event(&mut self, event: Event, datagram: usize) {
+        let bytes = datagram.saturating_sub(self.bytes);
+        self.flow.take(1, bytes);
+        self.events += 1;
+        self.bytes += bytes;
+        self.deliveries.push_back(Delivery::Event(event));
     }
 
     /// Whether nothing is left in it.
@@ -77,5 +82,35 @@ impl Drop for Batch {
         if self.events > 0 {
             self.flow.give_back(self.events, self.bytes);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{EventHeader, EventView, Header, Messages, push_event};
+    use bytes::Bytes;
+
+    #[test]
+    fn a_small_event_of_a_large_datagram_takes_the_room_that_it_pins() {
+        let mut datagram = Vec::new();
+        for payload in [1, 1, 50_000] {
+            push_event(&mut datagram, Header::default(), &EventHeader::default(), "a", &vec![0; payload]);
+        }
+        let datagram = Bytes::from(datagram);
+        let event = |at| {
+            let message = Messages::new(&datagram).nth(at).unwrap().unwrap();
+            Event::new(&datagram, &EventView::parse(message.body).unwrap())
+        };
+        let flow = Flow::new(10, datagram.len() + 1, Arc::new(|| ()));
+        let mut batch = Batch::new(&flow);
+        batch.push_event(event(0), datagram.len());
+        batch.push_event(event(1), datagram.len());
+        assert_eq!(flow.room(), 8, "the second one pins nothing more");
+        let mut other = Batch::new(&flow);
+        other.push_event(event(0), datagram.len());
+        assert_eq!(flow.room(), 0);
+        drop((batch, other));
+        assert_eq!(flow.room(), 10);
     }
 }

@@ -21,7 +21,7 @@ pub(crate) use registry::SubId;
 pub(crate) use requests::REQUEST_BIT;
 
 use crate::batch::Batch;
-use crate::delivery::{Delivery, Event, Restarted};
+use crate::delivery::{Delivery, Restarted};
 use crate::wire::uapi::*;
 use crate::wire::{EventView, Heartbeat, Messages, Refusal, TopicsAnnouncement};
 use answers::Purpose;
@@ -176,7 +176,7 @@ impl Client {
                 self.probe(now);
                 continue;
             }
-            self.registry.live_event(&view, || Event::new(datagram, &view));
+            self.registry.live_event(&view, datagram);
             if view.topic.starts_with('$') {
                 self.sys_event(&view);
             }

@@ -8,6 +8,7 @@ use crate::flow::Flow;
 use crate::sequence::{Cursor, Place};
 use crate::topic::Filter;
 use crate::wire::{EventView, TopicRecord};
+use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -54,6 +55,12 @@ impl Subscriber {
     pub(super) fn push(&mut self, delivery: Delivery) {
         self.begun = true;
         self.batch.get_or_insert_with(|| Batch::new(&self.flow)).push(delivery);
+    }
+
+    /// Gives an event of a datagram of so many bytes.
+    pub(super) fn push_event(&mut self, event: Event, datagram: usize) {
+        self.begun = true;
+        self.batch.get_or_insert_with(|| Batch::new(&self.flow)).push_event(event, datagram);
     }
 
     /// Whether it has no batch that waits to be sent.
@@ -191,8 +198,8 @@ impl Registry {
         topic.follows.push(Follow { sub, cursor, behind });
     }
 
-    /// An event from its topic's group goes to those who are live there. `event` makes it, for the first of them.
-    pub(super) fn live_event(&mut self, view: &EventView<'_>, event: impl Fn() -> Event) {
+    /// An event from its topic's group, in this datagram, goes to those who are live there.
+    pub(super) fn live_event(&mut self, view: &EventView<'_>, datagram: &Bytes) {
         let Some(topic) = self.topics.get_mut(&view.header.topic_id) else { return };
         let seq = view.header.seq;
         topic.head = topic.head.max(seq);
@@ -206,7 +213,7 @@ impl Registry {
                     if subscriber.is_flushed() {
                         self.touched.push(follow.sub);
                     }
-                    subscriber.push(Delivery::Event(event()));
+                    subscriber.push_event(Event::new(datagram, view), datagram.len());
                     follow.cursor.advance();
                     continue;
                 }

@@ -67,7 +67,7 @@ impl Registry {
             for message in events {
                 let Ok(view) = EventView::parse(message.body) else { continue };
                 if follow.cursor.place(view.header.seq) == Place::Next && subscriber.flow.room() > 0 {
-                    subscriber.push(Delivery::Event(Event::new(datagram, &view)));
+                    subscriber.push_event(Event::new(datagram, &view), datagram.len());
                     follow.cursor.advance();
                     progress.repaired += 1;
                 }
