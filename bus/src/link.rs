@@ -68,6 +68,17 @@ pub enum ConnectError {
     },
 }
 
+impl ConnectError {
+    /// Whether waiting for a broker may help: there is none, or one that is closing.
+    pub(crate) fn may_pass(&self) -> bool {
+        match self {
+            ConnectError::NoBroker { .. } => true,
+            ConnectError::Refused(refusal) => refusal.errno == Errno::ESHUTDOWN,
+            _ => false,
+        }
+    }
+}
+
 impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -152,9 +163,11 @@ fn find_module() -> Result<Option<Info>, ConnectError> {
 
 /// What the user broker says, or `None` where nobody has its port.
 fn find_user_broker(port: u32) -> Result<Option<Info>, ConnectError> {
+    // Behind the last port id there is none for requests, and so no broker.
+    let Some(request_port) = port.checked_add(1) else { return Ok(None) };
     let mut request = Vec::new();
     push_info_request(&mut request, 1);
-    let broker = Exchange::new(NETLINK_USERSOCK, port + 1, BrokerKind::User)?;
+    let broker = Exchange::new(NETLINK_USERSOCK, request_port, BrokerKind::User)?;
     match broker.ask(&request, |message| Info::read(message.body)) {
         Err(ConnectError::Io { error, .. }) if error.raw_os_error() == Some(Errno::ECONNREFUSED as i32) => Ok(None),
         info => info.map(Some),
@@ -265,6 +278,8 @@ mod tests {
         // Below 2^31 and no process id: the kernel gives it to nobody.
         let error = find(Choice::User, 0x7000_0000).unwrap_err();
         assert!(matches!(error, ConnectError::NoBroker { .. }), "{error:?}");
+        let error = find(Choice::User, u32::MAX).unwrap_err();
+        assert!(matches!(error, ConnectError::NoBroker { port: u32::MAX, .. }), "{error:?}");
         let both = ConnectError::NoBroker { choice: Choice::Auto, port: 7 }.to_string();
         assert!(both.contains("modprobe nlbus") && both.contains("nlbus broker"), "{both}");
     }

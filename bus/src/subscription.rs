@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 /// Events that a subscription's channel holds unless it is asked for another number.
 pub const CAPACITY: usize = 16_384;
 
-/// Bytes of events that a subscription's channel holds.
+/// Bytes of datagrams that a subscription's channel holds.
 const CAPACITY_BYTES: usize = 16 << 20;
 
 /// What happens when a subscription's channel is full.
@@ -133,7 +133,8 @@ impl Subscriber {
         }
     }
 
-    /// How many events the channel holds, at least 1; 16 384 unless set. It also holds at most about 16 MiB of them.
+    /// How many events the channel holds, at least 1; 16 384 unless set. It also holds at most about 16 MiB of the
+    /// datagrams that they came in, which an event keeps whole.
     pub fn capacity(mut self, events: usize) -> Self {
         self.capacity = events;
         self
@@ -250,12 +251,16 @@ impl Subscription {
     /// # Errors
     /// `Timeout` when none came; `Disconnected` when the bus was closed and nothing is left.
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Delivery, RecvTimeoutError> {
-        let deadline = Instant::now() + timeout;
+        // No deadline: one that lies beyond all time (Duration::MAX).
+        let deadline = Instant::now().checked_add(timeout);
         loop {
             if let Some(delivery) = self.take_current() {
                 return Ok(delivery);
             }
-            self.current = Some(self.batches.recv_deadline(deadline)?);
+            self.current = Some(match deadline {
+                Some(deadline) => self.batches.recv_deadline(deadline)?,
+                None => self.batches.recv().map_err(|RecvError| RecvTimeoutError::Disconnected)?,
+            });
         }
     }
 

@@ -62,7 +62,7 @@ impl Core {
             groups: NLBUS_USER_GROUPS,
             uptime_ns: self.now.boot_ns - self.start_ns,
             clock_offset_ns: self.now.clock_offset_ns,
-            heartbeat_ms: u32::try_from(self.config.heartbeat.as_millis()).unwrap_or(u32::MAX),
+            heartbeat_ms: u32::try_from(self.config.heartbeat_ns() / 1_000_000).unwrap_or(u32::MAX),
             limits: self.config.limits(),
             counters: Counters {
                 evicted: self.topics.history().evicted(),

@@ -48,6 +48,14 @@ impl Default for Config {
 }
 
 impl Config {
+    /// Between heartbeats in nanoseconds, 0 for none. Not below a millisecond, which is what `INFO` tells it in.
+    pub(super) fn heartbeat_ns(&self) -> u64 {
+        match u64::try_from(self.heartbeat.as_nanos()).unwrap_or(u64::MAX) {
+            0 => 0,
+            ns => ns.max(1_000_000),
+        }
+    }
+
     pub(super) fn limits(&self) -> Limits {
         Limits {
             topics: self.topics_max,

@@ -89,7 +89,7 @@ impl Core {
     /// A new bus. The epoch is random and not 0.
     pub(super) fn new(config: Config, epoch: u64, now: Now) -> Core {
         let owner = Owner { uid: config.uid, gid: config.gid };
-        let interval = config.heartbeat.as_nanos() as u64;
+        let interval = config.heartbeat_ns();
         Core {
             topics: Topics::new(config.history, config.topic_history, owner),
             packs: Packs::new(NLBUS_USER_GROUPS, config.pack, epoch),
@@ -309,7 +309,7 @@ impl Core {
         }
         if self.next_heartbeat_ns.is_some_and(|due| now >= due) {
             // The next one keeps the beat, unless that has passed as well: a suspended machine doesn't catch up.
-            let interval = self.config.heartbeat.as_nanos() as u64;
+            let interval = self.config.heartbeat_ns();
             let next = self.next_heartbeat_ns.map(|due| due.saturating_add(interval));
             self.next_heartbeat_ns = next.map(|next| if next > now { next } else { now.saturating_add(interval) });
             let heartbeat = Heartbeat {

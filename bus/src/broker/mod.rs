@@ -100,7 +100,7 @@ impl BrokerBuilder {
         self
     }
 
-    /// Time between heartbeats, a second unless set; zero for none.
+    /// Time between heartbeats, a second unless set, at least a millisecond; zero for none.
     pub fn heartbeat(mut self, interval: Duration) -> Self {
         self.config.heartbeat = interval;
         self

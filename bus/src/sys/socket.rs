@@ -77,6 +77,8 @@ impl NetlinkSocket {
     /// # Errors
     /// What `setsockopt(2)` says, but for the lack of that capability.
     pub fn set_recv_buffer(&self, bytes: usize) -> io::Result<usize> {
+        // An int to the kernel, where a negative one is the least possible buffer (sock_setsockopt).
+        let bytes = bytes.min(i32::MAX as usize);
         if setsockopt(self, sockopt::RcvBufForce, &bytes).is_err() {
             setsockopt(self, sockopt::RcvBuf, &bytes)?;
         }

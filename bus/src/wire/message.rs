@@ -126,7 +126,8 @@ pub fn end_multi(datagram: &mut [u8], offset: usize) {
 
 /// `n` rounded up to a multiple of `to`, a power of two.
 pub(crate) const fn align(n: usize, to: usize) -> usize {
-    (n + to - 1) & !(to - 1)
+    // Saturating: on 32-bit machines a length from outside may be all that a usize holds.
+    n.saturating_add(to - 1) & !(to - 1)
 }
 
 /// Appends zeros until what starts at `start` is a multiple of `to` bytes.
