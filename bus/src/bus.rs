@@ -14,6 +14,7 @@ use crate::wire::{
 };
 use crossbeam_channel::bounded;
 use nix::errno::Errno;
+use nix::sys::eventfd::{EfdFlags, EventFd};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt;
@@ -87,20 +88,22 @@ impl Builder {
     /// # Errors
     /// Any [`ConnectError`].
     pub fn connect(self) -> Result<Bus, ConnectError> {
-        let deadline = Instant::now() + self.wait;
+        let start = Instant::now();
         let info = loop {
             match link::find(self.choice, self.port) {
-                Err(ConnectError::NoBroker { .. }) if Instant::now() < deadline => thread::sleep(LOOK_AGAIN),
+                Err(error) if error.may_pass() && start.elapsed() < self.wait => thread::sleep(LOOK_AGAIN),
                 found => break found?,
             }
         };
         let events = link::open_events(&info, self.receive_buffer)?;
         let requests = Arc::new(link::open_requests(&info, self.receive_buffer)?);
         let route = Route { socket: Arc::clone(&requests), port: info.publish_port };
-        let publisher = Arc::new(Publisher::new(route, self.patience));
-        let settings = Settings { choice: self.choice, port: self.port, receive_buffer: self.receive_buffer };
         let io = |what| move |error| ConnectError::Io { what, error };
-        let (reactor, remote) = Reactor::new(settings, info, events, requests, Arc::clone(&publisher))
+        let waker = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK);
+        let waker = Arc::new(waker.map_err(|errno| io("make an eventfd")(errno.into()))?);
+        let publisher = Arc::new(Publisher::new(route, self.patience, Arc::clone(&waker)));
+        let settings = Settings { choice: self.choice, port: self.port, receive_buffer: self.receive_buffer };
+        let (reactor, remote) = Reactor::new(settings, info, events, requests, Arc::clone(&publisher), waker)
             .map_err(io("wait at the sockets"))?;
         thread::Builder::new()
             .name("nlbus".into())

@@ -1,18 +1,21 @@
 //! Publishing: a frame a datagram, or a batch of them, sent by the calling thread. Verdicts come back
 //! over the same socket, which the client's driver reads.
 
+mod error;
+
 use crate::client::REQUEST_BIT;
-use crate::codec::{self, EncodeError};
+use crate::codec;
 use crate::sys::NetlinkSocket;
-use crate::topic::{TopicError, check_name};
+use crate::topic::check_name;
 use crate::wire::uapi::{NLBUS_DATAGRAM_MAX, NLBUS_EVENT_F_NO_WAIT, NLBUS_PAYLOAD_MAX, NLM_F_ACK, NLM_F_REQUEST};
 use crate::wire::{Content, Refusal, push_info_request, push_publish};
 use crossbeam_channel::{Sender, bounded};
+pub use error::{PublishError, PublishReason};
 use nix::errno::Errno;
+use nix::sys::eventfd::EventFd;
 use serde::Serialize;
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
-use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -24,105 +27,6 @@ const REFUSALS_KEPT: usize = 64;
 thread_local! {
     /// Where a thread writes its frames, so that publishing allocates nothing.
     static FRAME: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
-
-/// An event was not published, or it isn't known whether it was.
-#[derive(Debug)]
-pub struct PublishError {
-    topic: Box<str>,
-    reason: PublishReason,
-}
-
-/// Why an event was not published.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum PublishReason {
-    /// The topic isn't a topic name.
-    Topic(TopicError),
-    /// The payload has more than 64 512 bytes: how many.
-    TooLarge(usize),
-    /// The batch has no room for it; send the batch first.
-    BatchFull,
-    /// The value can't be encoded.
-    Encode(EncodeError),
-    /// The broker refused this event.
-    Refused(Refusal),
-    /// The broker refused an event that was published before, without waiting for its verdict. This one was not sent.
-    EarlierRefused(Refusal),
-    /// No broker is there.
-    NoBroker,
-    /// The kernel didn't take the datagram.
-    Send(io::Error),
-    /// No ack came in time, or the broker restarted meanwhile: the event may have been published.
-    /// Publishing it again may duplicate it.
-    Unknown,
-    /// The bus was closed.
-    Closed,
-}
-
-impl PublishError {
-    fn new(topic: &str, reason: PublishReason) -> PublishError {
-        PublishError { topic: topic.into(), reason }
-    }
-
-    /// The topic that was published to.
-    pub fn topic(&self) -> &str {
-        &self.topic
-    }
-
-    /// Why it failed.
-    pub fn reason(&self) -> &PublishReason {
-        &self.reason
-    }
-
-    /// The errno of the kernel or the broker, if it is one of theirs.
-    pub fn errno(&self) -> Option<Errno> {
-        match &self.reason {
-            PublishReason::Refused(refusal) | PublishReason::EarlierRefused(refusal) => Some(refusal.errno),
-            PublishReason::NoBroker => Some(Errno::ECONNREFUSED),
-            PublishReason::Send(error) => error.raw_os_error().map(Errno::from_raw),
-            _ => None,
-        }
-    }
-}
-
-impl fmt::Display for PublishError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let PublishReason::EarlierRefused(refusal) = &self.reason {
-            return write!(f, "an event published before was refused: {refusal}");
-        }
-        write!(f, "can't publish to '{}': ", self.topic.escape_debug())?;
-        match &self.reason {
-            PublishReason::Topic(error) => error.fmt(f),
-            PublishReason::TooLarge(len) => {
-                write!(f, "the payload has {len} bytes, at most {NLBUS_PAYLOAD_MAX} are allowed")
-            }
-            PublishReason::BatchFull => f.write_str("the batch is full; send it and begin another"),
-            PublishReason::Encode(error) => error.fmt(f),
-            PublishReason::Refused(refusal) | PublishReason::EarlierRefused(refusal) => refusal.fmt(f),
-            PublishReason::NoBroker => f.write_str("the broker is gone; start it again (nlbus broker, modprobe nlbus)"),
-            PublishReason::Send(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                f.write_str("the broker's queue is full; try again, or let it wait")
-            }
-            PublishReason::Send(error) => error.fmt(f),
-            PublishReason::Unknown => {
-                f.write_str("no ack came; the event may have been published, and publishing it again may duplicate it")
-            }
-            PublishReason::Closed => f.write_str("the bus was closed"),
-        }
-    }
-}
-
-impl std::error::Error for PublishError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match &self.reason {
-            PublishReason::Topic(error) => Some(error),
-            PublishReason::Encode(error) => Some(error),
-            PublishReason::Refused(refusal) | PublishReason::EarlierRefused(refusal) => Some(refusal),
-            PublishReason::Send(error) => Some(error),
-            _ => None,
-        }
-    }
 }
 
 type Verdict = Result<Option<u64>, Refusal>;
@@ -145,10 +49,13 @@ pub(crate) struct Publisher {
     any_refusal: AtomicBool,
     refused: AtomicU64,
     patience: Duration,
+    /// Nobody has the broker's port. The driver is told by its waker: without subscriptions nothing else makes it look.
+    gone: AtomicBool,
+    waker: Arc<EventFd>,
 }
 
 impl Publisher {
-    pub(crate) fn new(route: Route, patience: Duration) -> Publisher {
+    pub(crate) fn new(route: Route, patience: Duration, waker: Arc<EventFd>) -> Publisher {
         Publisher {
             route: RwLock::new(Some(route)),
             next: AtomicU32::new(1),
@@ -157,12 +64,19 @@ impl Publisher {
             any_refusal: AtomicBool::new(false),
             refused: AtomicU64::new(0),
             patience,
+            gone: AtomicBool::new(false),
+            waker,
         }
     }
 
     /// How many publishes were refused without anybody waiting for their verdict.
     pub(crate) fn refused(&self) -> u64 {
         self.refused.load(Ordering::Acquire)
+    }
+
+    /// Whether a publish found nobody at the broker's port since this was last asked.
+    pub(crate) fn take_gone(&self) -> bool {
+        self.gone.swap(false, Ordering::AcqRel)
     }
 
     /// The broker moved.
@@ -215,6 +129,9 @@ impl Publisher {
                 // A signal while waiting for room (netlink_attachskb): nothing was sent.
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.raw_os_error() == Some(Errno::ECONNREFUSED as i32) => {
+                    self.gone.store(true, Ordering::Release);
+                    // It can fail only when the counter is full, and then the driver is awake.
+                    let _ = self.waker.write(1);
                     return Err(fail(PublishReason::NoBroker));
                 }
                 Err(error) => return Err(fail(PublishReason::Send(error))),

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender};
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::sys::eventfd::EventFd;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -30,8 +30,6 @@ pub(crate) enum Command {
     Close(SubId),
     /// A request, and how long to wait for its answer; the closure writes it with the number it gets.
     Ask(Box<dyn FnOnce(u32) -> Vec<u8> + Send>, Duration, Sender<Reply>),
-    /// A publisher found that nobody has the broker's port.
-    Gone,
     /// What the client has counted.
     Counters(Sender<ClientCounters>),
     /// The end.
@@ -87,9 +85,9 @@ impl Reactor {
         events: NetlinkSocket,
         requests: Arc<NetlinkSocket>,
         publisher: Arc<Publisher>,
+        waker: Arc<EventFd>,
     ) -> io::Result<(Reactor, Remote)> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-        let waker = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
         epoll.add(&events, EpollEvent::new(EpollFlags::EPOLLIN, 0))?;
         epoll.add(&*requests, EpollEvent::new(EpollFlags::EPOLLIN, 0))?;
         epoll.add(&*waker, EpollEvent::new(EpollFlags::EPOLLIN, 0))?;
@@ -130,6 +128,9 @@ impl Reactor {
                     return;
                 }
             }
+            if self.publisher.take_gone() {
+                self.client.disconnect();
+            }
             self.client.room(now);
             self.read_replies(now);
             self.read_events(now);
@@ -152,7 +153,6 @@ impl Reactor {
             Command::Open(opening) => self.client.open(opening, now),
             Command::Close(id) => self.client.close(id),
             Command::Ask(write, patience, reply) => self.client.ask(write, reply, later(now, patience)),
-            Command::Gone => self.client.disconnect(),
             Command::Counters(reply) => drop(reply.send(self.client.counters())),
             Command::Stop => return false,
         }

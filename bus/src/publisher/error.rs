@@ -1,0 +1,112 @@
+//! Why an event was not published.
+
+use crate::codec::EncodeError;
+use crate::topic::TopicError;
+use crate::wire::Refusal;
+use crate::wire::uapi::NLBUS_PAYLOAD_MAX;
+use nix::errno::Errno;
+use std::fmt;
+use std::io;
+
+/// An event was not published, or it isn't known whether it was.
+#[derive(Debug)]
+pub struct PublishError {
+    topic: Box<str>,
+    reason: PublishReason,
+}
+
+/// Why an event was not published.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum PublishReason {
+    /// The topic isn't a topic name.
+    Topic(TopicError),
+    /// The payload has more than 64 512 bytes: how many.
+    TooLarge(usize),
+    /// The batch has no room for it; send the batch first.
+    BatchFull,
+    /// The value can't be encoded.
+    Encode(EncodeError),
+    /// The broker refused this event.
+    Refused(Refusal),
+    /// The broker refused an event that was published before, without waiting for its verdict. This one was not sent.
+    EarlierRefused(Refusal),
+    /// No broker is there.
+    NoBroker,
+    /// The kernel didn't take the datagram.
+    Send(io::Error),
+    /// No ack came in time, or the broker restarted meanwhile: the event may have been published.
+    /// Publishing it again may duplicate it.
+    Unknown,
+    /// The bus was closed.
+    Closed,
+}
+
+impl PublishError {
+    pub(super) fn new(topic: &str, reason: PublishReason) -> PublishError {
+        PublishError { topic: topic.into(), reason }
+    }
+
+    /// The topic that was published to.
+    pub fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    /// Why it failed.
+    pub fn reason(&self) -> &PublishReason {
+        &self.reason
+    }
+
+    /// The errno of the kernel or the broker, if it is one of theirs.
+    pub fn errno(&self) -> Option<Errno> {
+        match &self.reason {
+            PublishReason::Refused(refusal) | PublishReason::EarlierRefused(refusal) => Some(refusal.errno),
+            PublishReason::NoBroker => Some(Errno::ECONNREFUSED),
+            PublishReason::Send(error) => error.raw_os_error().map(Errno::from_raw),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for PublishError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let PublishReason::EarlierRefused(refusal) = &self.reason {
+            return write!(f, "an event published before was refused: {refusal}");
+        }
+        if self.topic.is_empty() && !matches!(self.reason, PublishReason::Topic(_)) {
+            f.write_str("can't flush: ")?;
+        } else {
+            write!(f, "can't publish to '{}': ", self.topic.escape_debug())?;
+        }
+        match &self.reason {
+            PublishReason::Topic(error) => error.fmt(f),
+            PublishReason::TooLarge(len) => {
+                write!(f, "the payload has {len} bytes, at most {NLBUS_PAYLOAD_MAX} are allowed")
+            }
+            PublishReason::BatchFull => f.write_str("the batch is full; send it and begin another"),
+            PublishReason::Encode(error) => error.fmt(f),
+            PublishReason::Refused(refusal) | PublishReason::EarlierRefused(refusal) => refusal.fmt(f),
+            PublishReason::NoBroker => f.write_str("the broker is gone; start it again (nlbus broker, modprobe nlbus)"),
+            PublishReason::Send(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                f.write_str("the broker's queue is full; try again, or let it wait")
+            }
+            PublishReason::Send(error) => error.fmt(f),
+            PublishReason::Unknown => {
+                f.write_str("no ack came; the event may have been published, and publishing it again may duplicate it")
+            }
+            PublishReason::Closed => f.write_str("the bus was closed"),
+        }
+    }
+}
+
+impl std::error::Error for PublishError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.reason {
+            PublishReason::Topic(error) => Some(error),
+            PublishReason::Encode(error) => Some(error),
+            PublishReason::Refused(refusal) | PublishReason::EarlierRefused(refusal) => Some(refusal),
+            PublishReason::Send(error) => Some(error),
+            _ => None,
+        }
+    }
+}
