@@ -411,3 +411,6 @@ impl Client {
 
 /// What a subscription's channel carries.
 pub(crate) type Channel = Sender<Batch>;
+
+#[cfg(test)]
+mod tests;

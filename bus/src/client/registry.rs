@@ -84,6 +84,8 @@ pub(super) struct Topic {
     pub(super) follows: Vec<Follow>,
     /// A replay is under way.
     pub(super) replaying: bool,
+    /// Counts replays, so that each of those who are behind gets its turn.
+    pub(super) turn: usize,
 }
 
 /// One subscription's place in one topic.
@@ -176,6 +178,7 @@ impl Registry {
                     head: record.head,
                     follows: Vec::new(),
                     replaying: false,
+                    turn: 0,
                 };
                 self.topics.insert(record.id, topic);
             }

@@ -19,7 +19,9 @@ impl Registry {
         let mut under_way = self.behind.iter().filter(|id| self.topics.get(id).is_some_and(|t| t.replaying)).count();
         for id in &self.behind {
             let Some(topic) = self.topics.get_mut(id).filter(|topic| !topic.replaying) else { continue };
-            let (mut from, mut limit) = (u64::MAX, 0);
+            // A page begins at the place of the hindmost, and serves all whom it reaches; but each second one begins at
+            // that of the next in turn, or one that takes an event at a time would hold up those who are far ahead.
+            let (mut from, mut limit, mut ready) = (u64::MAX, 0, Vec::new());
             for follow in topic.follows.iter().filter(|follow| follow.behind.is_some()) {
                 let Some(subscriber) = self.subscribers.get(&follow.sub) else { continue };
                 let mut room = subscriber.flow.room();
@@ -28,12 +30,17 @@ impl Registry {
                 }
                 if room > 0 {
                     from = from.min(follow.cursor.next());
+                    ready.push(follow.cursor.next());
                     limit = limit.max(room);
                 }
             }
             if limit > 0 && under_way < PARALLEL {
                 under_way += 1;
                 topic.replaying = true;
+                topic.turn = topic.turn.wrapping_add(1);
+                if topic.turn % 2 == 0 {
+                    from = ready[topic.turn / 2 % ready.len()];
+                }
                 pages.push(ReplayPage { topic_id: *id, from, limit: limit.min(u32::MAX as usize) as u32 });
             }
         }
