@@ -47,6 +47,10 @@ static struct sk_buff *nlbus_error_new(const struct nlmsghdr *to, int err,
 		return NULL;
 	nlh = nlmsg_put(skb, to ? to->nlmsg_pid : 0, to ? to->nlmsg_seq : 0,
 			NLMSG_ERROR, sizeof(*error), NLM_F_CAPPED | flags);
+	if (!nlh) {
+		nlmsg_free(skb);
+		return NULL;
+	}
 	error = nlmsg_data(nlh);
 	memset(error, 0, sizeof(*error));
 	error->error = err;

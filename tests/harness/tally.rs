@@ -4,10 +4,11 @@
 use crate::{patience, stamp};
 use nlbus::{Delivery, Event, Lost, RecvTimeoutError, Subscription};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::{Duration, Instant};
 
 /// The account of one subscription.
-#[derive(Debug, Default, Clone)]
+#[derive(Default, Clone)]
 pub struct Tally {
     /// Events.
     pub delivered: u64,
@@ -27,6 +28,22 @@ struct Account {
     time_ns: u64,
     /// Publishers' numbers of their newest events.
     publishers: BTreeMap<u32, u64>,
+}
+
+/// Of many topics only the first ones: a failing test prints this.
+impl fmt::Debug for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let heads: Vec<_> =
+            self.topics.iter().take(20).map(|(name, account)| format!("{name}: {}", account.next - 1)).collect();
+        f.debug_struct("Tally")
+            .field("delivered", &self.delivered)
+            .field("lost", &self.lost)
+            .field("replayed", &self.replayed)
+            .field("restarts", &self.restarts)
+            .field("topics", &self.topics.len())
+            .field("heads", &heads)
+            .finish()
+    }
 }
 
 impl Tally {
@@ -123,7 +140,10 @@ pub fn collect(subscription: &mut Subscription, mut enough: impl FnMut(&[Deliver
     while !enough(&deliveries) {
         match subscription.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             Ok(delivery) => deliveries.push(delivery),
-            Err(error) => panic!("{error} after {} deliveries: {deliveries:?}", deliveries.len()),
+            Err(error) => {
+                let last = &deliveries[deliveries.len().saturating_sub(20)..];
+                panic!("{error} after {} deliveries, the last ones: {last:?}", deliveries.len());
+            }
         }
     }
     deliveries

@@ -131,6 +131,7 @@ impl Client {
 
     /// A page of topics newer than the client's watermark: each goes to the subscriptions that it is new for.
     pub(super) fn listed_new(&mut self, records: &[TopicRecord], end: TopicPageEnd, now: Instant) {
+        let mut followed = false;
         for record in records {
             let new_for = |subscriber: &Subscriber| {
                 subscriber.watermark.is_some_and(|watermark| record.id > watermark)
@@ -141,7 +142,12 @@ impl Client {
             for sub in subs {
                 self.registry.track(record, &mut self.outputs);
                 self.registry.follow(sub, record.id, 0);
+                followed = true;
             }
+        }
+        if followed {
+            // What was broadcast after the broker wrote the list and before the groups are joined shows nowhere else.
+            self.check_heads(now);
         }
         match end.cursor {
             Some(cursor) => {
