@@ -1,5 +1,6 @@
 //! The conformance suite: a file for each promise, on either broker (`NLBUS_SUITE_BROKER=user|module`).
 
+mod backpressure;
 mod bounds;
 mod discovery;
 mod identity;
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
             loss::CASES,
             late_joiners::CASES,
             slow::CASES,
+            backpressure::CASES,
             identity::CASES,
             isolation::CASES,
             restart::CASES,
