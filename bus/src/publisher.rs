@@ -162,7 +162,7 @@ impl Publisher {
 
     /// How many publishes were refused without anybody waiting for their verdict.
     pub(crate) fn refused(&self) -> u64 {
-        self.refused.load(Ordering::Relaxed)
+        self.refused.load(Ordering::Acquire)
     }
 
     /// The broker moved.
@@ -177,12 +177,13 @@ impl Publisher {
         match (lock(&self.waiting).remove(&seq), verdict) {
             (Some(waiting), verdict) => drop(waiting.send(verdict)),
             (None, Err(refusal)) => {
-                self.refused.fetch_add(1, Ordering::Relaxed);
                 let mut refusals = lock(&self.refusals);
                 if refusals.len() < REFUSALS_KEPT {
                     refusals.push_back(refusal);
                 }
                 self.any_refusal.store(true, Ordering::Release);
+                // Last: whoever sees it counted is told of it by the next publish.
+                self.refused.fetch_add(1, Ordering::Release);
             }
             (None, Ok(_)) => {}
         }

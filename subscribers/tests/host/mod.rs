@@ -38,8 +38,9 @@ fn may_join() -> bool {
 fn in_a_namespace(closure: &str) {
     let name = closure.split("::").nth(1).unwrap();
     let test = std::env::current_exe().unwrap();
-    let unshare = Command::new("unshare").arg("-Urn").arg(test).args(["--exact", name, "--nocapture"]).status();
-    assert!(unshare.expect("unshare(1) is needed where this user lacks CAP_NET_ADMIN").success());
+    let unshared = Command::new("unshare").arg("-Urn").arg(test).args(["--exact", name]).output();
+    let unshared = unshared.expect("unshare(1) is needed where this user lacks CAP_NET_ADMIN");
+    assert!(unshared.status.success(), "in a namespace: {}", String::from_utf8_lossy(&unshared.stdout));
 }
 
 impl Host {
