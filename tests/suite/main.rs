@@ -1,5 +1,6 @@
 //! The conformance suite: a file for each promise, on either broker (`NLBUS_SUITE_BROKER=user|module`).
 
+mod access;
 mod backpressure;
 mod bounds;
 mod discovery;
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
             slow::CASES,
             backpressure::CASES,
             identity::CASES,
+            access::CASES,
             isolation::CASES,
             restart::CASES,
             bounds::CASES,
