@@ -181,8 +181,8 @@ impl Reactor {
                 // The module retires.
                 Some(Errno::ESHUTDOWN) => self.client.disconnect(),
                 Some(Errno::EINTR) => {}
-                // The module had no memory for a broadcast: nothing else would tell.
-                _ => self.client.events_missed(now),
+                // The module had no memory for a broadcast (netlink_set_err): no datagram shows what is missing.
+                _ => self.client.missed(now),
             }
             0
         });

@@ -18,7 +18,7 @@ pub use args::Args;
 pub use case::{Case, main};
 pub use child::Child;
 pub use fixture::{Fixture, Place, broker_kind};
-pub use namespace::in_new_namespace;
+pub use namespace::{in_new_namespace, other_users};
 pub use raw::{Datagram, Endpoint, RawClient};
 pub use roles::{Role, payload, stamp, value};
 pub use tally::{Tally, collect, events, quiet};

@@ -31,6 +31,13 @@ pub(crate) fn prepare() -> Result<(), String> {
     map("gid_map", format!("0 {gid} 1"))
 }
 
+/// Whether a process can become another user here: not in an ordinary user's own user namespace.
+pub fn other_users() -> bool {
+    let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let count = map.split_whitespace().nth(2).and_then(|count| count.parse::<u32>().ok());
+    geteuid().is_root() && count.is_some_and(|count| count > 65534)
+}
+
 /// Runs something in a thread in a new network namespace, and waits for its end.
 ///
 /// # Panics

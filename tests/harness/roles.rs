@@ -134,7 +134,8 @@ fn subscriber(place: Place, args: &Args) {
     hear();
 }
 
-/// Does what it is told: `publish TOPIC`, answered by `published seq= pid=`; `uid N`, answered by `uid N`.
+/// Becomes the user `uid`, if there is one, says `ready` and does what it is told: `publish TOPIC`, answered by
+/// `published seq= pid=`; `subscribe FILTER`, answered by `subscribed` or `refused` and why.
 fn client(place: Place, args: &Args) {
     if let Some(uid) = args.get::<u32>("uid") {
         nix::unistd::setuid(uid.into()).unwrap_or_else(|errno| panic!("become {uid}: {errno}"));
@@ -148,6 +149,10 @@ fn client(place: Place, args: &Args) {
                 let seq = bus.publish_acked(topic, "x").unwrap_or_else(|error| panic!("{error}"));
                 say(format_args!("published seq={seq} pid={}", process::id()));
             }
+            Some(("subscribe", filter)) => match bus.subscribe(filter) {
+                Ok(_) => say(format_args!("subscribed")),
+                Err(error) => say(format_args!("refused {error}")),
+            },
             _ => panic!("what does '{line}' mean?"),
         }
     }

@@ -3,7 +3,7 @@
 use nix::unistd::getuid;
 use nlbus::wire::push_publish;
 use nlbus::{BrokerKind, Content};
-use nlbus_tests::{Endpoint, Fixture, broker_kind, cases, events, value};
+use nlbus_tests::{Endpoint, Fixture, broker_kind, cases, events, other_users, value};
 use std::process;
 
 cases![
@@ -50,7 +50,7 @@ fn processes_are_told_apart() {
 }
 
 fn another_user_is_told_apart() {
-    if !getuid().is_root() || setuid_is_impossible() {
+    if !other_users() {
         println!("    skipped: this user namespace has one user only");
         return;
     }
@@ -62,12 +62,6 @@ fn another_user_is_told_apart() {
     child.line();
     let sender = events(&mut subscription, 1)[0].sender();
     assert_eq!((sender.uid, sender.pid, sender.kernel), (65534, child.pid(), false), "{sender:?}");
-}
-
-/// Whether the user namespace maps no second user.
-fn setuid_is_impossible() -> bool {
-    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    map.split_whitespace().nth(2).and_then(|count| count.parse().ok()).is_none_or(|count: u32| count < 65535)
 }
 
 fn the_brokers_own_events_are_from_port_0() {

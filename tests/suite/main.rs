@@ -1,5 +1,7 @@
 //! The conformance suite: a file for each promise, on either broker (`NLBUS_SUITE_BROKER=user|module`).
 
+mod access;
+mod backpressure;
 mod bounds;
 mod discovery;
 mod identity;
@@ -26,7 +28,9 @@ fn main() -> ExitCode {
             loss::CASES,
             late_joiners::CASES,
             slow::CASES,
+            backpressure::CASES,
             identity::CASES,
+            access::CASES,
             isolation::CASES,
             restart::CASES,
             bounds::CASES,

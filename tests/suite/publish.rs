@@ -1,12 +1,14 @@
 //! Promise 13: publishing says what becomes of an event: queued, numbered, refused; and a batch goes whole or not at all.
 
 use nix::errno::Errno;
+use nlbus::wire::EventView;
 use nlbus::{Content, PublishReason, RequestError, TypedDelivery};
 use nlbus_tests::{Fixture, cases, events, quiet, wait_for};
 use serde::{Deserialize, Serialize};
 
 cases![
     an_ack_has_the_sequence_number,
+    an_ack_comes_after_every_socket_has_the_event,
     a_refusal_names_topic_and_errno,
     a_refusal_without_an_ack_surfaces_later,
     a_flush_tells_of_refusals,
@@ -26,6 +28,25 @@ fn an_ack_has_the_sequence_number() {
     assert_eq!(bus.publish_acked("y", "1").unwrap(), 1);
     assert_eq!(bus.publish_content_acked("x", Content::Text, "3").unwrap(), 3);
     assert_eq!(bus.publish_value_acked("x", &4u32).unwrap(), 4);
+}
+
+/// So that a receiver needs no patience once the publisher knows.
+fn an_ack_comes_after_every_socket_has_the_event() {
+    let fixture = Fixture::new();
+    let bus = fixture.connect();
+    let group = bus.create_topic("acked").unwrap().group;
+    let watchers = [(); 5].map(|()| fixture.raw());
+    for watcher in &watchers {
+        watcher.join(group).unwrap();
+    }
+    for seq in 1..=200 {
+        assert_eq!(bus.publish_acked("acked", "x").unwrap(), seq);
+        for watcher in &watchers {
+            let datagram = watcher.try_receive().unwrap_or_else(|| panic!("event {seq} isn't there, its ack is"));
+            let last = datagram.messages().last().map(|message| EventView::parse(message.body).unwrap().header.seq);
+            assert_eq!(last, Some(seq));
+        }
+    }
 }
 
 fn a_refusal_names_topic_and_errno() {

@@ -1,4 +1,4 @@
-//! `TOPIC` and `REPLAY` as they are on the wire: pages, cursors, closing messages.
+//! Broadcasts, `TOPIC` and `REPLAY` as they are on the wire: packs, pages, cursors, closing messages.
 
 use nlbus::wire::uapi::*;
 use nlbus::wire::{
@@ -8,6 +8,7 @@ use nlbus::wire::{
 use nlbus_tests::{Datagram, Endpoint, Fixture, RawClient, cases, payload};
 
 cases![
+    broadcasts_are_packed_and_say_where_they_end,
     a_replay_is_one_datagram_with_a_closing_message,
     a_replay_keeps_to_its_limit_and_says_where_to_go_on,
     a_replay_of_large_events_comes_in_pages,
@@ -30,6 +31,41 @@ fn record(raw: &RawClient, name: &str) -> TopicRecord {
     let mut request = Vec::new();
     TopicRequest::Get(TopicKey::Name(name)).push(&mut request, 2);
     TopicRecord::read(raw.ask(&request).messages()[0].body).unwrap()
+}
+
+/// Whoever reads the group without the library sees what docs/PROTOCOL.md says.
+fn broadcasts_are_packed_and_say_where_they_end() {
+    const COUNT: u64 = 400;
+    let fixture = Fixture::new();
+    let (bus, raw) = (fixture.connect(), fixture.raw());
+    let (info, topic) = (info(&raw), bus.create_topic("packed").unwrap());
+    raw.join(topic.group).unwrap();
+    let mut batch = bus.batch();
+    for number in 1..=COUNT {
+        batch.push("packed", &payload(1, number, 64)).unwrap();
+    }
+    assert_eq!(batch.send_acked().unwrap(), Some(COUNT));
+    let (mut next, mut packs, mut boot) = (1, 0, 0);
+    while next <= COUNT {
+        let datagram = raw.receive();
+        packs += 1;
+        assert!(datagram.bytes.len() <= info.limits.pack as usize, "{} bytes in a pack", datagram.bytes.len());
+        assert_eq!((datagram.port, datagram.groups), (info.publish_port, 1 << (topic.group - 1)));
+        let messages = datagram.messages();
+        for (at, message) in messages.iter().enumerate() {
+            let more = if at + 1 < messages.len() { NLM_F_MULTI } else { 0 };
+            let want = Header { kind: NLBUS_MSG_EVENT, flags: more, seq: info.epoch as u32, portid: 0 };
+            assert_eq!(message.header, want, "message {at} of {}", messages.len());
+            let event = EventView::parse(message.body).unwrap();
+            assert_eq!((event.header.seq, event.header.topic_id, event.header.flags), (next, topic.id, 0));
+            assert_eq!((event.topic, event.payload), ("packed", &payload(1, next, 64)[..]));
+            assert!(event.header.time_ns >= boot);
+            boot = event.header.time_ns;
+            next += 1;
+        }
+    }
+    // 128 bytes an event: 400 of them need four packs of 16 KiB, and not many more when they come at once.
+    assert!((4..=20).contains(&packs), "{COUNT} events in {packs} packs");
 }
 
 /// A page's events and its end, with its framing checked.

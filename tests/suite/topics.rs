@@ -13,6 +13,7 @@ cases![
     a_wildcard_misses_no_first_event_in_a_burst_of_new_topics,
     exact_filters_miss_no_first_event_in_a_burst_of_new_topics,
     a_wildcard_sees_old_and_new_topics,
+    new_topics_are_announced_without_a_heartbeat user_only,
     sys_topics_come_to_those_who_name_them,
     a_dropped_subscription_ends_alone,
 ];
@@ -166,6 +167,17 @@ fn a_wildcard_sees_old_and_new_topics() {
     seen.sort();
     assert_eq!(seen, [("mixed/new".to_owned(), 1), ("mixed/old".to_owned(), 2)]);
     quiet(&mut subscription);
+}
+
+/// The heartbeat would tell of them, too, a second later. For the module in `tests/module`.
+fn new_topics_are_announced_without_a_heartbeat() {
+    let fixture = Fixture::with(&["heartbeat_ms=0"]);
+    let (bus, publisher) = (fixture.connect(), fixture.connect());
+    let mut subscription = bus.subscribe("#").unwrap();
+    for topic in ["one", "two", "three"] {
+        publisher.publish(topic, "x").unwrap();
+        assert_eq!(events(&mut subscription, 1)[0].topic(), topic);
+    }
 }
 
 fn sys_topics_come_to_those_who_name_them() {

@@ -150,9 +150,8 @@ impl Client {
         self.check_heads(now);
     }
 
-    /// The event socket reported an error: the broker had no memory for a broadcast (`netlink_set_err`), and no
-    /// drop was counted.
-    pub(crate) fn events_missed(&mut self, now: Instant) {
+    /// Events may have been missed that no datagram shows.
+    pub(crate) fn missed(&mut self, now: Instant) {
         self.check_heads(now);
         self.finish(now);
     }
