@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 cases![
     a_killed_broker_that_comes_back_is_reported_and_followed user_only,
     a_broker_that_ends_well_is_no_different user_only,
+    who_subscribes_after_a_restart_is_told_of_none user_only,
     while_the_broker_is_gone_publishing_says_so user_only,
     a_stopped_broker_is_no_restart user_only,
     an_ack_that_does_not_come_is_unknown user_only,
@@ -76,6 +77,24 @@ fn a_killed_broker_that_comes_back_is_reported_and_followed() {
 
 fn a_broker_that_ends_well_is_no_different() {
     restart(false);
+}
+
+/// A connection without subscriptions doesn't watch its broker. Its first one is the present broker's.
+fn who_subscribes_after_a_restart_is_told_of_none() {
+    let mut fixture = Fixture::new();
+    let bus = fixture.connect();
+    bus.publish_acked("x", "old").unwrap();
+    fixture.broker().expect("a broker").kill();
+    fixture.start_broker();
+    let fresh = fixture.connect();
+    for seq in 1..=3 {
+        assert_eq!(fresh.publish_acked("x", "before").unwrap(), seq);
+    }
+    let mut subscription = bus.subscribe("x").unwrap();
+    assert_eq!(fresh.publish_acked("x", "after").unwrap(), 4);
+    let seen = collect(&mut subscription, |seen| seen.len() == 1);
+    assert_eq!(seen[0].event().map(|event| event.seq()), Some(4), "{seen:?}");
+    quiet(&mut subscription);
 }
 
 fn while_the_broker_is_gone_publishing_says_so() {
