@@ -359,10 +359,6 @@ static int nlbus_answer_replay(struct nlbus_bus *bus, u32 portid,
 	if (!topic)
 		return nlbus_refusal_set(refusal, -ENOENT,
 					 "no topic has the id %u", request->id);
-	if (!request->from)
-		return nlbus_refusal_set(refusal, -EINVAL,
-					 "topic '%.*s': from is 0; sequence numbers begin at 1",
-					 topic->name_len, topic->name);
 
 	page.records = kmalloc_array(page.room, sizeof(*page.records),
 				     GFP_KERNEL_ACCOUNT);
