@@ -173,7 +173,11 @@ impl Reactor {
     }
 
     fn read_events(&mut self, now: Instant) {
-        let received = self.batch.receive(&self.events).unwrap_or_default();
+        // The broker says that it had no memory for a broadcast (netlink_set_err): no datagram shows what is missing.
+        let received = self.batch.receive(&self.events).unwrap_or_else(|_| {
+            self.client.missed(now);
+            0
+        });
         for datagram in self.batch.iter() {
             if datagram.port != self.info.publish_port {
                 self.client.count_foreign();

@@ -11,7 +11,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 fn demo(args: &[&str]) -> Child {
     let mut demo = Command::new(env!("CARGO_BIN_EXE_demo"));
-    demo.args(args).env_remove("BROKER").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    demo.args(args).env_remove("NLBUS_BROKER").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     demo.spawn().unwrap()
 }
 

@@ -147,6 +147,11 @@ impl Client {
         self.check_heads(now);
     }
 
+    /// Events may have been missed that no datagram shows.
+    pub(crate) fn missed(&mut self, now: Instant) {
+        self.check_heads(now);
+    }
+
     /// A datagram that came from the broker to a group.
     pub(crate) fn events(&mut self, datagram: &Bytes, now: Instant) {
         self.hear(now);

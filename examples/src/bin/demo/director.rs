@@ -6,7 +6,7 @@ use crate::table::{self, Row};
 use crate::team::Team;
 use crate::{BrokerArg, Role, Stage, namespace};
 use anyhow::{Context, bail};
-use nlbus::{Broker, BrokerHandle, Bus, Filter};
+use nlbus::{Broker, BrokerHandle, BrokerKind, Bus, Choice, ConnectError, Filter};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub fn direct(mut stage: Stage) -> anyhow::Result<()> {
+    stage.broker = choose(stage.broker)?;
     // First, because there must be no threads yet. Anybody may join the module's groups.
     let namespace = stage.broker == BrokerArg::User && namespace::ensure_may_join()?;
     let mut broker = start_broker(&mut stage)?;
@@ -79,6 +80,18 @@ pub fn direct(mut stage: Stage) -> anyhow::Result<()> {
     judge(&rows, &published)
 }
 
+/// One of the two.
+fn choose(broker: BrokerArg) -> anyhow::Result<BrokerArg> {
+    if broker != BrokerArg::Auto {
+        return Ok(broker);
+    }
+    match Bus::builder().broker(Choice::Module).connect() {
+        Ok(_) => Ok(BrokerArg::Module),
+        Err(ConnectError::NoBroker { .. }) => Ok(BrokerArg::User),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Starts a broker in this process, at a port of its own. The module is there already, or isn't.
 fn start_broker(stage: &mut Stage) -> anyhow::Result<Option<BrokerHandle>> {
     if stage.broker == BrokerArg::Module {
@@ -92,9 +105,9 @@ fn start_broker(stage: &mut Stage) -> anyhow::Result<Option<BrokerHandle>> {
 fn introduce(stage: &Stage, bus: &Bus, namespace: bool) -> anyhow::Result<()> {
     let info = bus.info()?;
     let place = if namespace { " in a user and network namespace" } else { "" };
-    let broker = match stage.broker {
-        BrokerArg::User => format!("user broker over NETLINK_USERSOCK at port {}{place}", info.publish_port),
-        BrokerArg::Module => format!("kernel module, netlink protocol {}", info.protocol),
+    let broker = match info.broker {
+        BrokerKind::User => format!("user broker over NETLINK_USERSOCK at port {}{place}", info.publish_port),
+        _ => format!("kernel module, netlink protocol {}", info.protocol),
     };
     show(&format!("{broker}, epoch {:x}; {} s, please\n\n", info.epoch, stage.seconds));
     Ok(())

@@ -38,8 +38,8 @@ struct Args {
 /// What all processes of the demo need to know.
 #[derive(Debug, Clone, clap::Args)]
 struct Stage {
-    /// A user broker of its own, or the kernel module, which must be loaded.
-    #[arg(long, env = "BROKER", default_value = "user")]
+    /// Which broker to show.
+    #[arg(long, env = "NLBUS_BROKER", default_value = "auto")]
     broker: BrokerArg,
     /// How long to publish.
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
@@ -51,7 +51,11 @@ struct Stage {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum BrokerArg {
+    /// The kernel module where it is loaded, else a user broker.
+    Auto,
+    /// A user broker of the demo's own.
     User,
+    /// The kernel module.
     Module,
 }
 
@@ -81,11 +85,12 @@ impl Stage {
     }
 
     fn connect(&self) -> anyhow::Result<Bus> {
-        let bus = match self.broker {
-            BrokerArg::User => Bus::builder().broker(Choice::User).port(self.port),
-            BrokerArg::Module => Bus::builder().broker(Choice::Module),
+        let choice = match self.broker {
+            BrokerArg::Auto => Choice::Auto,
+            BrokerArg::User => Choice::User,
+            BrokerArg::Module => Choice::Module,
         };
-        Ok(bus.connect()?)
+        Ok(Bus::builder().broker(choice).port(self.port).connect()?)
     }
 }
 
