@@ -222,7 +222,7 @@ static int nlbus_answer_list(struct nlbus_bus *bus, u32 portid,
 	u32 last_id, id;
 	u64 change;
 
-	skb = alloc_skb(NLBUS_LIST_LEN, GFP_KERNEL_ACCOUNT);
+	skb = alloc_skb(NLBUS_LIST_LEN, GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
 	if (!skb)
 		return nlbus_no_memory(refusal);
 
@@ -272,7 +272,8 @@ static struct sk_buff *nlbus_replay_build(const struct nlbus_page *page,
 	struct sk_buff *skb;
 	u32 i;
 
-	skb = alloc_skb(page->len + NLBUS_REPLAY_END_LEN, GFP_KERNEL_ACCOUNT);
+	skb = alloc_skb(page->len + NLBUS_REPLAY_END_LEN,
+			GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
 	if (!skb)
 		return NULL;
 
@@ -309,7 +310,7 @@ static int nlbus_answer_page(struct nlbus_bus *bus, u32 portid,
 			     struct nlbus_refusal *refusal)
 {
 	struct sk_buff *skb;
-	u32 i;
+	u32 count;
 
 	if (nlbus_history_page(&topic->history, request->from, page))
 		return nlbus_refusal_set(refusal, -ERANGE,
@@ -317,13 +318,16 @@ static int nlbus_answer_page(struct nlbus_bus *bus, u32 portid,
 					 topic->name_len, topic->name,
 					 request->from, page->head + 1);
 
-	skb = nlbus_replay_build(page, to, topic->id);
-	for (i = 0; i < page->count; i++)
-		nlbus_record_put(page->records[i]);
+	/* Up to 64 KiB in one piece may not be there: less is an answer too. */
+	while (!(skb = nlbus_replay_build(page, to, topic->id)) &&
+	       page->count > 1)
+		nlbus_page_cut(page, page->count / 2);
+	count = page->count;
+	nlbus_page_cut(page, 0);
 	if (!skb)
 		return nlbus_no_memory(refusal);
 
-	atomic64_add(page->count, &bus->counters.replayed);
+	atomic64_add(count, &bus->counters.replayed);
 	nlbus_reply_send(bus->sk, skb, portid);
 	return 0;
 }
@@ -355,10 +359,6 @@ static int nlbus_answer_replay(struct nlbus_bus *bus, u32 portid,
 	if (!topic)
 		return nlbus_refusal_set(refusal, -ENOENT,
 					 "no topic has the id %u", request->id);
-	if (!request->from)
-		return nlbus_refusal_set(refusal, -EINVAL,
-					 "topic '%.*s': from is 0; sequence numbers begin at 1",
-					 topic->name_len, topic->name);
 
 	page.records = kmalloc_array(page.room, sizeof(*page.records),
 				     GFP_KERNEL_ACCOUNT);

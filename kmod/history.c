@@ -215,7 +215,7 @@ static bool nlbus_history_take(struct nlbus_history *history,
  * nlbus_history_page() - take events out of a history, to send them again
  * @history: the history
  * @from: the first sequence number wanted, not 0
- * @page: where and how many; filled in. Each record is the caller's to put.
+ * @page: where and how many; filled in, and the caller's to cut to 0
  *
  * Return: 0, or -ERANGE for @from beyond the newest event and the next one;
  * then only the numbers of @page are filled in.
@@ -249,4 +249,21 @@ int nlbus_history_page(struct nlbus_history *history, u64 from,
 		spin_unlock(&history->lock);
 	}
 	return 0;
+}
+
+/**
+ * nlbus_page_cut() - let go of the last records of a page
+ * @page: the page
+ * @count: how many to keep, at most as many as there are
+ */
+void nlbus_page_cut(struct nlbus_page *page, u32 count)
+{
+	struct nlbus_record *record;
+
+	while (page->count > count) {
+		record = page->records[--page->count];
+		page->len -= nlbus_record_len(record);
+		page->next--;
+		nlbus_record_put(record);
+	}
 }

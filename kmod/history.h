@@ -70,5 +70,6 @@ void nlbus_history_append(struct nlbus_bus *bus, struct nlbus_history *history,
 			  struct nlbus_record *record);
 int nlbus_history_page(struct nlbus_history *history, u64 from,
 		       struct nlbus_page *page);
+void nlbus_page_cut(struct nlbus_page *page, u32 count);
 
 #endif /* _NLBUS_HISTORY_H */

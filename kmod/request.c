@@ -177,6 +177,8 @@ static int nlbus_replay_check(const struct nlmsghdr *nlh,
 	request->epoch = nla_get_u64(tb[NLBUS_REPLAY_A_EPOCH]);
 	request->id = nla_get_u32(tb[NLBUS_REPLAY_A_TOPIC]);
 	request->from = nla_get_u64(tb[NLBUS_REPLAY_A_FROM]);
+	if (!request->from)
+		return nlbus_invalid(refusal, "sequence numbers begin at 1");
 	if (tb[NLBUS_REPLAY_A_LIMIT])
 		request->limit = nla_get_u32(tb[NLBUS_REPLAY_A_LIMIT]);
 	return 0;

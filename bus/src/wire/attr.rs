@@ -74,7 +74,7 @@ impl<'a> Attribute<'a> {
 
     /// The value as attributes.
     pub fn nested(&self) -> AttributeIter<'a> {
-        AttributeIter { rest: self.value }
+        AttributeIter::new(self.value)
     }
 }
 
@@ -82,12 +82,18 @@ impl<'a> Attribute<'a> {
 #[derive(Debug, Clone)]
 pub struct AttributeIter<'a> {
     rest: &'a [u8],
+    flat: bool,
 }
 
 impl<'a> AttributeIter<'a> {
     /// A walk from the body's start.
     pub fn new(body: &'a [u8]) -> Self {
-        AttributeIter { rest: body }
+        AttributeIter { rest: body, flat: false }
+    }
+
+    /// A walk over a request's attributes, none of which may be a nest (`NL_VALIDATE_NESTED`).
+    pub fn flat(body: &'a [u8]) -> Self {
+        AttributeIter { rest: body, flat: true }
     }
 }
 
@@ -99,6 +105,9 @@ impl<'a> Iterator for AttributeIter<'a> {
             return None;
         }
         let rest = std::mem::take(&mut self.rest);
+        if self.flat && u16_at(rest, 2).is_some_and(|kind| kind & NLA_F_NESTED != 0) {
+            return Some(Err(Malformed("an attribute that is no nest says it is one")));
+        }
         let attribute = (|| {
             let len = usize::from(u16_at(rest, 0)?);
             let kind = u16_at(rest, 2)? & NLA_TYPE_MASK;

@@ -36,7 +36,7 @@ impl ReplayRequest {
     pub fn check(body: &[u8]) -> Result<Self, Refusal> {
         let bad = |what: &'static str| Refusal::new(Errno::EINVAL, what);
         let (mut epoch, mut topic_id, mut from, mut limit) = (None, None, None, None);
-        for attribute in AttributeIter::new(body) {
+        for attribute in AttributeIter::flat(body) {
             let attribute = attribute.map_err(|error| bad(error.0))?;
             match attribute.kind {
                 NLBUS_REPLAY_A_EPOCH => epoch = Some(attribute.u64().map_err(|error| bad(error.0))?),

@@ -67,7 +67,7 @@ impl<'a> TopicRequest<'a> {
     pub fn check(flags: u16, body: &'a [u8]) -> Result<Self, Refusal> {
         let bad = |what: &'static str| Refusal::new(Errno::EINVAL, what);
         let (mut op, mut id, mut name, mut cursor, mut since) = (None, None, None, None, None);
-        for attribute in AttributeIter::new(body) {
+        for attribute in AttributeIter::flat(body) {
             let attribute = attribute.map_err(|error| bad(error.0))?;
             let number = |attribute: &Attribute<'_>| attribute.u32().map(Some).map_err(|error| bad(error.0));
             match attribute.kind {

@@ -40,7 +40,7 @@ impl<'a> WillRequest<'a> {
     pub fn check(body: &'a [u8]) -> Result<Self, Refusal> {
         let bad = |what: &'static str| Refusal::new(Errno::EINVAL, what);
         let (mut topic, mut content, mut payload) = (None, None, None);
-        for attribute in AttributeIter::new(body) {
+        for attribute in AttributeIter::flat(body) {
             let attribute = attribute.map_err(|error| bad(error.0))?;
             match attribute.kind {
                 NLBUS_WILL_A_TOPIC => topic = Some(attribute.value),

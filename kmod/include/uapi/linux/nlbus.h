@@ -248,7 +248,7 @@ enum nlbus_replay_attr {
 	NLBUS_REPLAY_A_EPOCH,		/* request, u64 */
 	NLBUS_REPLAY_A_TOPIC,		/* request and closing, u32: topic id */
 	NLBUS_REPLAY_A_FROM,		/* request, u64: from 1 */
-	NLBUS_REPLAY_A_LIMIT,		/* request, u32: events at most; absent = what fits */
+	NLBUS_REPLAY_A_LIMIT,		/* request, u32: events at most; 0 or absent = what fits */
 	NLBUS_REPLAY_A_FIRST,		/* closing, u64: first kept */
 	NLBUS_REPLAY_A_NEXT,		/* closing, u64: where to go on from */
 	NLBUS_REPLAY_A_HEAD,		/* closing, u64: newest sequence number */
