@@ -2,11 +2,14 @@
 
 use crate::kernel::{MODULE, absent, is_loaded, load, reload, unload_at_last};
 use nix::errno::Errno;
-use nlbus::wire::Heartbeat;
-use nlbus::{Bus, RecvTimeoutError, RequestError, Start};
-use nlbus_tests::{Tally, cases, events, payload, quiet};
+use nlbus::wire::uapi::{NLBUS_EVENT_F_NO_WAIT, NLMSG_ERROR};
+use nlbus::wire::{Heartbeat, push_info_request, push_publish};
+use nlbus::{Bus, Content, RecvTimeoutError, RequestError, Start};
+use nlbus_tests::{Datagram, Endpoint, Fixture, Tally, cases, events, patience, payload, quiet};
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 cases![
     the_heartbeat_keeps_its_interval module_only alone,
@@ -16,6 +19,7 @@ cases![
     too_many_topics_are_refused module_only alone,
     the_newest_event_is_kept_without_history module_only alone,
     all_histories_share_a_limit module_only alone,
+    who_does_not_wait_for_the_queue_is_refused module_only alone,
     values_that_make_no_sense_are_refused module_only alone,
 ];
 
@@ -122,6 +126,52 @@ fn all_histories_share_a_limit() {
     let kept: u64 =
         topics.iter().filter(|topic| topic.name.starts_with("h/")).map(|topic| topic.head + 1 - topic.first).sum();
     assert_eq!(counters.evicted, 100 - kept, "{counters:?}");
+}
+
+/// Publishers flood a queue that holds three of their events, until one was refused; and none of those that weren't is
+/// missing.
+fn who_does_not_wait_for_the_queue_is_refused() {
+    reload("queue=262144");
+    let fixture = Fixture::new();
+    let (refused, sent) = (AtomicU64::new(0), AtomicU64::new(0));
+    let deadline = Instant::now() + patience();
+    thread::scope(|scope| {
+        for publisher in 1..=4 {
+            let (raw, refused, sent) = (fixture.raw(), &refused, &sent);
+            scope.spawn(move || {
+                // Reads what has come; whether it was the answer behind all the others.
+                let read = |datagram: Datagram| {
+                    let message = datagram.messages()[0].header;
+                    if message.kind == NLMSG_ERROR {
+                        assert_eq!(datagram.answer().result.unwrap_err().errno, Errno::EAGAIN);
+                        refused.fetch_add(1, Ordering::Relaxed);
+                    }
+                    message.kind != NLMSG_ERROR
+                };
+                let mut number = 0;
+                while number < 50 || (refused.load(Ordering::Relaxed) == 0 && Instant::now() < deadline) {
+                    number += 1;
+                    let mut datagram = Vec::new();
+                    let payload = payload(publisher, number, 60_000);
+                    push_publish(&mut datagram, 1, false, NLBUS_EVENT_F_NO_WAIT, Content::Opaque, "flood", &payload);
+                    raw.send(Endpoint::Publish, &datagram);
+                    sent.fetch_add(1, Ordering::Relaxed);
+                    while let Some(datagram) = raw.try_receive() {
+                        read(datagram);
+                    }
+                }
+                let mut last = Vec::new();
+                push_info_request(&mut last, 2);
+                raw.send(Endpoint::Request, &last);
+                while !read(raw.receive()) {}
+            });
+        }
+    });
+    let (refused, sent) = (refused.into_inner(), sent.into_inner());
+    println!("    of {sent} events that wouldn't wait {refused} were refused");
+    assert!(refused > 0, "the queue of 256 KiB was never full");
+    let last = fixture.connect().publish_acked("flood", "the end").unwrap();
+    assert_eq!(last - 1 + refused, sent, "each was taken or refused");
 }
 
 fn values_that_make_no_sense_are_refused() {
