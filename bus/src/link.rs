@@ -259,6 +259,8 @@ pub(crate) fn open_events(info: &Info, receive_buffer: usize) -> Result<NetlinkS
     let io = |what| move |error| ConnectError::Io { what, error };
     let socket = open(info.protocol)?;
     socket.set_no_enobufs().map_err(io("set NETLINK_NO_ENOBUFS"))?;
+    // The module counts what some socket didn't take, of those that ask for it.
+    socket.set_broadcast_error().map_err(io("set NETLINK_BROADCAST_ERROR"))?;
     socket.set_recv_buffer(receive_buffer).map_err(io("set the receive buffer"))?;
     Ok(socket)
 }

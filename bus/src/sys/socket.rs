@@ -62,6 +62,14 @@ impl NetlinkSocket {
         self.socket.set_no_enobufs(true)
     }
 
+    /// Lets senders of broadcasts know when this socket has no room for one (`netlink_broadcast` then says `ENOBUFS`).
+    ///
+    /// # Errors
+    /// What `setsockopt(2)` says.
+    pub fn set_broadcast_error(&self) -> io::Result<()> {
+        self.socket.set_broadcast_error(true)
+    }
+
     /// Has the kernel tell with each datagram who sent it (`SO_PASSCRED`).
     ///
     /// # Errors

@@ -7,8 +7,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, unshare};
 use nlbus::wire::uapi::*;
 use nlbus::wire::{
-    Answer, Content, EventHeader, EventView, Info, Messages, Refusal, ReplayEnd, ReplayRequest, TopicRecord,
-    TopicRequest, push_info_request, push_publish,
+    Answer, Content, EventHeader, EventView, Info, Messages, ReplayEnd, ReplayRequest, TopicRecord, TopicRequest,
+    push_info_request, push_publish,
 };
 use nlbus::{Broker, BrokerBuilder, BrokerHandle};
 use std::cell::Cell;
@@ -132,11 +132,6 @@ impl Client {
         assert_eq!(message.header.kind, NLMSG_ERROR);
         assert!(messages.next().is_none());
         Answer::parse(&message).unwrap()
-    }
-
-    pub fn refusal(&self) -> (Refusal, u32) {
-        let answer = self.answer();
-        (answer.result.unwrap_err(), answer.to.seq)
     }
 
     pub fn info(&self) -> Info {
