@@ -6,7 +6,8 @@ use crate::wire::uapi::{
     NLBUS_VERSION, NLM_F_MULTI, NLMSG_ALIGNTO, NLMSG_HDRLEN,
 };
 use crate::wire::{
-    self, BrokerKind, Counters, Header, Info, ReplayEnd, ReplayRequest, Request, TopicKey, TopicPageEnd, TopicRequest,
+    self, BrokerKind, Counters, Header, Info, Refusal, ReplayEnd, ReplayRequest, Request, TopicKey, TopicPageEnd,
+    TopicRequest,
 };
 use nix::errno::Errno;
 
@@ -20,34 +21,53 @@ impl Core {
         request: &Request<'_>,
         sender: Sender,
         out: &mut impl FnMut(Action<'_>),
-    ) {
+    ) -> Result<(), Refusal> {
         let to = Header { portid: sender.port, ..message };
         let mut datagram = std::mem::take(&mut self.scratch);
         datagram.clear();
-        match request {
-            Request::Info => wire::push_info(&mut datagram, to, &self.info()),
-            Request::Topic(TopicRequest::Create { name, .. }) => {
-                let id = self.find_or_create(name, sender);
-                self.topics.record(id).push(&mut datagram, to, false);
-            }
-            Request::Topic(TopicRequest::Get(key)) => {
-                let id = match key {
-                    TopicKey::Name(name) => self.topics.find(name),
-                    TopicKey::Id(id) => self.topics.by_id(*id),
-                };
-                if let Some(id) = id {
-                    self.topics.record(id).push(&mut datagram, to, false);
-                }
-            }
-            Request::Topic(TopicRequest::List { cursor, since }) => self.list(&mut datagram, to, *cursor, *since),
-            Request::Replay(replay) => self.replay(&mut datagram, to, replay),
-            // The first is not a request and the second is refused.
-            Request::Publish(_) | Request::Will(_) => {}
-        }
-        if !datagram.is_empty() {
+        let answered = self.write_answer(&mut datagram, to, request, sender);
+        if answered.is_ok() {
             out(Action::Unicast { port: sender.port, from: sender.to, datagram: &datagram });
         }
         self.scratch = datagram;
+        answered
+    }
+
+    fn write_answer(
+        &mut self,
+        datagram: &mut Vec<u8>,
+        to: Header,
+        request: &Request<'_>,
+        sender: Sender,
+    ) -> Result<(), Refusal> {
+        match request {
+            Request::Info => wire::push_info(datagram, to, &self.info()),
+            Request::Topic(TopicRequest::Create { name, exclusive }) => {
+                match self.topics.find(name) {
+                    Some(_) if *exclusive => {
+                        return Err(Refusal::new(Errno::EEXIST, format!("topic '{name}' exists")));
+                    }
+                    None if self.room_for_topics() == 0 => return Err(self.one_topic_too_many(name)),
+                    _ => {}
+                }
+                let id = self.find_or_create(name, sender);
+                self.topics.record(id).push(datagram, to, false);
+            }
+            Request::Topic(TopicRequest::Get(key)) => {
+                let (id, what) = match key {
+                    TopicKey::Name(name) => (self.topics.find(name), format!("'{name}'")),
+                    TopicKey::Id(id) => (self.topics.by_id(*id), format!("with id {id}")),
+                };
+                let id = id.ok_or_else(|| Refusal::new(Errno::ENOENT, format!("there is no topic {what}")))?;
+                self.topics.record(id).push(datagram, to, false);
+            }
+            Request::Topic(TopicRequest::List { cursor, since }) => self.list(datagram, to, *cursor, *since),
+            Request::Replay(replay) => self.replay(datagram, to, replay)?,
+            Request::Will(_) => return Err(Refusal::new(Errno::EOPNOTSUPP, "this broker doesn't serve wills")),
+            // It has its place among the events and no answer but its ack.
+            Request::Publish(_) => {}
+        }
+        Ok(())
     }
 
     /// What the broker says of itself.
@@ -87,23 +107,17 @@ impl Core {
         TopicPageEnd::new(self.topics.len(), self.topics.change(), more).push(datagram, to);
     }
 
-    /// Whether a replay can be answered; if not, with which errno and why.
-    pub(super) fn check_replay(&self, replay: &ReplayRequest) -> Result<(), (Errno, String)> {
+    fn replay(&mut self, datagram: &mut Vec<u8>, to: Header, replay: &ReplayRequest) -> Result<(), Refusal> {
         if replay.epoch != self.epoch {
-            return Err((Errno::ESTALE, format!("epoch {:#x} is not this bus's", replay.epoch)));
+            return Err(Refusal::new(Errno::ESTALE, format!("epoch {:#x} is not this bus's", replay.epoch)));
         }
         let Some(id) = self.topics.by_id(replay.topic_id) else {
-            return Err((Errno::ENOENT, format!("there is no topic with id {}", replay.topic_id)));
+            return Err(Refusal::new(Errno::ENOENT, format!("there is no topic with id {}", replay.topic_id)));
         };
-        let next = self.topics.head(id) + 1;
-        if replay.from > next {
-            return Err((Errno::ERANGE, format!("from {} is beyond the next event, {next}", replay.from)));
+        if replay.from > self.topics.head(id) + 1 {
+            let beyond = format!("from {} is beyond the next event, {}", replay.from, self.topics.head(id) + 1);
+            return Err(Refusal::new(Errno::ERANGE, beyond));
         }
-        Ok(())
-    }
-
-    fn replay(&mut self, datagram: &mut Vec<u8>, to: Header, replay: &ReplayRequest) {
-        let Some(id) = self.topics.by_id(replay.topic_id) else { return };
         let kept = self.topics.kept(id);
         let mut next = replay.from.max(kept.start);
         let limit = replay.limit.map_or(usize::MAX, |limit| limit as usize);
@@ -119,6 +133,7 @@ impl Core {
         }
         let end = ReplayEnd { topic_id: id.get(), first: kept.start, next, head: kept.end - 1 };
         end.push(datagram, to);
+        Ok(())
     }
 }
 

@@ -11,7 +11,7 @@ use super::topics::{Owner, SYS_CLOSING, SYS_HEARTBEAT, SYS_TOPICS, TopicId, Topi
 use crate::wire::uapi::{NLBUS_CONTENT_BINCODE, NLBUS_USER_GROUPS, NLM_F_ACK, NLMSG_HDRLEN};
 use crate::wire::{
     self, Counters, EventHeader, Header, Heartbeat, Message, PublishView, Refusal, RefusedDatagram, Request,
-    TopicRequest, TopicsAnnouncement,
+    TopicsAnnouncement,
 };
 use nix::errno::Errno;
 use std::collections::HashSet;
@@ -111,7 +111,7 @@ impl Core {
     pub(super) fn accept(&mut self, datagram: &[u8], sender: Sender, now: Now, out: &mut impl FnMut(Action<'_>)) {
         self.advance(now);
         let checked = wire::check_datagram(datagram);
-        let checked = checked.and_then(|requests| self.check_against_bus(&requests).map(|()| requests));
+        let checked = checked.and_then(|requests| self.check_publishes(&requests).map(|()| requests));
         match checked {
             Ok(requests) => {
                 for (message, request) in &requests {
@@ -172,58 +172,35 @@ impl Core {
         self.now = Now { boot_ns: now.boot_ns.max(self.now.boot_ns), ..now };
     }
 
-    /// What the frames alone don't tell: whether topics exist, whether there is room for new ones. A datagram's own
-    /// topics exist for the messages behind them.
-    fn check_against_bus(&self, requests: &[(Message<'_>, Request<'_>)]) -> Result<(), RefusedDatagram> {
-        let refuse = |message: &Message<'_>, errno, text: String| RefusedDatagram {
-            header: message.header,
-            len: (NLMSG_HDRLEN + message.body.len()) as u32,
-            refusal: Refusal::new(errno, text),
-        };
+    /// Whether the publishes of a datagram can be accepted, all of them: what else is wrong with them is told by their
+    /// bytes alone.
+    fn check_publishes(&self, requests: &[(Message<'_>, Request<'_>)]) -> Result<(), RefusedDatagram> {
         if let (true, Some((message, _))) = (self.closing, requests.first()) {
-            return Err(refuse(message, Errno::ESHUTDOWN, "the bus is closing".into()));
+            return Err(refused(message, Refusal::new(Errno::ESHUTDOWN, "the bus is closing")));
         }
         // The path of nearly all publishes: there is room for as many topics as the datagram could create.
-        let room = self.config.topics_max.saturating_sub(self.topics.len()) as usize;
-        if requests.len() <= room && requests.iter().all(|(_, request)| matches!(request, Request::Publish(_))) {
+        let room = self.room_for_topics();
+        if requests.len() <= room {
             return Ok(());
         }
         let mut created: HashSet<&str> = HashSet::new();
         for (message, request) in requests {
-            let exists = |name: &str| self.topics.find(name).is_some() || created.contains(name);
-            let mut wanted = None;
-            let verdict = match request {
-                Request::Publish(publish) => {
-                    wanted = Some(publish.topic);
-                    Ok(())
-                }
-                Request::Topic(TopicRequest::Create { name, exclusive: true }) if exists(name) => {
-                    Err((Errno::EEXIST, format!("topic '{name}' exists")))
-                }
-                Request::Topic(TopicRequest::Create { name, .. }) => {
-                    wanted = Some(name);
-                    Ok(())
-                }
-                Request::Topic(TopicRequest::Get(wire::TopicKey::Name(name))) if !exists(name) => {
-                    Err((Errno::ENOENT, format!("there is no topic '{name}'")))
-                }
-                Request::Topic(TopicRequest::Get(wire::TopicKey::Id(id))) if self.topics.by_id(*id).is_none() => {
-                    Err((Errno::ENOENT, format!("there is no topic with id {id}")))
-                }
-                Request::Replay(replay) => self.check_replay(replay),
-                Request::Will(_) => Err((Errno::EOPNOTSUPP, "this broker doesn't serve wills".into())),
-                Request::Info | Request::Topic(_) => Ok(()),
-            };
-            verdict.map_err(|(errno, text)| refuse(message, errno, text))?;
-            if let Some(name) = wanted.filter(|name| !exists(name)) {
-                if created.len() >= room {
-                    let text = format!("topic '{name}' would be one too many: the limit is {}", self.config.topics_max);
-                    return Err(refuse(message, Errno::ENOSPC, text));
-                }
-                created.insert(name);
+            let Request::Publish(PublishView { topic, .. }) = request else { continue };
+            if self.topics.find(topic).is_none() && created.insert(topic) && created.len() > room {
+                return Err(refused(message, self.one_topic_too_many(topic)));
             }
         }
         Ok(())
+    }
+
+    /// How many topics may still be created.
+    pub(super) fn room_for_topics(&self) -> usize {
+        self.config.topics_max.saturating_sub(self.topics.len()) as usize
+    }
+
+    pub(super) fn one_topic_too_many(&self, name: &str) -> Refusal {
+        let text = format!("topic '{name}' would be one too many: the limit is {}", self.config.topics_max);
+        Refusal::new(Errno::ENOSPC, text)
     }
 
     fn execute(
@@ -233,8 +210,7 @@ impl Core {
         sender: Sender,
         out: &mut impl FnMut(Action<'_>),
     ) {
-        let len = (NLMSG_HDRLEN + message.body.len()) as u32;
-        let ack = message.header.flags & NLM_F_ACK != 0;
+        let (len, ack) = (length(message), message.header.flags & NLM_F_ACK != 0);
         if let Request::Publish(publish) = request {
             let seq = self.publish(publish, sender);
             if ack {
@@ -242,7 +218,9 @@ impl Core {
             }
             return;
         }
-        self.answer(message.header, request, sender, out);
+        if let Err(refusal) = self.answer(message.header, request, sender, out) {
+            return self.refuse(&refused(message, refusal), sender, out);
+        }
         if ack {
             self.scratch.clear();
             wire::push_ack(&mut self.scratch, message.header, len, None);
@@ -323,6 +301,16 @@ impl Core {
             self.publish_own(SYS_HEARTBEAT, &heartbeat.to_bytes());
         }
     }
+}
+
+/// `nlmsg_len` of a message that was read.
+fn length(message: &Message<'_>) -> u32 {
+    (NLMSG_HDRLEN + message.body.len()) as u32
+}
+
+/// The refusal of a message.
+fn refused(message: &Message<'_>, refusal: Refusal) -> RefusedDatagram {
+    RefusedDatagram { header: message.header, len: length(message), refusal }
 }
 
 #[cfg(test)]
