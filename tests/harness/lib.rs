@@ -8,6 +8,7 @@ mod args;
 mod case;
 mod child;
 mod fixture;
+pub mod limits;
 mod namespace;
 mod raw;
 mod roles;

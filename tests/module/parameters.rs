@@ -4,8 +4,8 @@ use crate::kernel::{MODULE, absent, is_loaded, load, reload, unload_at_last};
 use nix::errno::Errno;
 use nlbus::wire::uapi::{NLBUS_EVENT_F_NO_WAIT, NLMSG_ERROR};
 use nlbus::wire::{Heartbeat, push_info_request, push_publish};
-use nlbus::{Bus, Content, RecvTimeoutError, RequestError, Start};
-use nlbus_tests::{Datagram, Endpoint, Fixture, Tally, cases, events, patience, payload, quiet};
+use nlbus::{Bus, Content, RecvTimeoutError};
+use nlbus_tests::{Datagram, Endpoint, Fixture, Tally, cases, events, limits, patience, payload, quiet};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -81,36 +81,12 @@ fn the_protocol_may_be_another_number() {
 
 fn too_many_topics_are_refused() {
     reload("topics=8");
-    let bus = Bus::connect().unwrap();
-    assert_eq!(bus.info().unwrap().limits.topics, 8);
-    let room = 8 - bus.topics().unwrap().len();
-    for topic in 0..room {
-        assert_eq!(bus.publish_acked(&format!("t/{topic}"), "x").unwrap(), 1);
-    }
-    let error = bus.publish_acked("t/more", "x").unwrap_err();
-    assert_eq!(error.errno(), Some(Errno::ENOSPC), "{error}");
-    assert!(error.to_string().contains("t/more"), "{error}");
-    let error = bus.create_topic("t/more").unwrap_err();
-    assert!(matches!(&error, RequestError::Refused(refusal) if refusal.errno == Errno::ENOSPC), "{error:?}");
-    let mut batch = bus.batch();
-    batch.push("t/0", "x").unwrap();
-    batch.push("t/more", "x").unwrap();
-    assert_eq!(batch.send_acked().unwrap_err().errno(), Some(Errno::ENOSPC));
-    assert_eq!(bus.publish_acked("t/0", "x").unwrap(), 2);
-    assert_eq!(bus.topics().unwrap().len(), 8);
+    limits::one_topic_too_many_is_refused(&Bus::connect().unwrap(), 8);
 }
 
 fn the_newest_event_is_kept_without_history() {
     reload("topic_history=0 history=0");
-    let bus = Bus::connect().unwrap();
-    for number in 1..=5 {
-        bus.publish_acked("state", &payload(1, number, 64)).unwrap();
-    }
-    for start in [Start::Last(3), Start::All, Start::From(5)] {
-        let mut subscription = bus.subscriber("state").start(start).open().unwrap();
-        assert_eq!(events(&mut subscription, 1)[0].seq(), 5, "{start:?}");
-        quiet(&mut subscription);
-    }
+    limits::the_newest_event_is_kept(&Bus::connect().unwrap());
 }
 
 fn all_histories_share_a_limit() {

@@ -1,9 +1,8 @@
 //! Promise 12: what is over a limit is a clear error, and what is just within it works.
 
-use nix::errno::Errno;
 use nlbus::wire::uapi::{NLBUS_DATAGRAM_MAX, NLBUS_PAYLOAD_MAX, NLBUS_TOPIC_MAX};
 use nlbus::{PublishReason, RequestError, Start, TopicError};
-use nlbus_tests::{Fixture, cases, events, quiet};
+use nlbus_tests::{Fixture, cases, events, limits, quiet};
 
 cases![
     the_largest_event_goes_through_live_and_out_of_history,
@@ -82,24 +81,7 @@ fn a_batch_fills_a_datagram_to_the_last_byte() {
 /// With a module parameter, in `tests/module`, for the module.
 fn too_many_topics_are_refused() {
     let fixture = Fixture::with(&["topics_max=8"]);
-    let bus = fixture.connect();
-    let own = bus.topics().unwrap().len();
-    let room = 8 - own;
-    for topic in 0..room {
-        assert_eq!(bus.publish_acked(&format!("t/{topic}"), "x").unwrap(), 1);
-    }
-    let error = bus.publish_acked("t/more", "x").unwrap_err();
-    assert_eq!(error.errno(), Some(Errno::ENOSPC), "{error}");
-    assert!(error.to_string().contains("t/more"), "{error}");
-    let error = bus.create_topic("t/more").unwrap_err();
-    assert!(matches!(&error, RequestError::Refused(refusal) if refusal.errno == Errno::ENOSPC), "{error:?}");
-    // A batch goes with its bad message, and what exists goes on.
-    let mut batch = bus.batch();
-    batch.push("t/0", "x").unwrap();
-    batch.push("t/more", "x").unwrap();
-    assert_eq!(batch.send_acked().unwrap_err().errno(), Some(Errno::ENOSPC));
-    assert_eq!(bus.publish_acked("t/0", "x").unwrap(), 2);
-    assert_eq!(bus.topics().unwrap().len(), 8);
+    limits::one_topic_too_many_is_refused(&fixture.connect(), 8);
 }
 
 fn history_stays_within_its_bytes() {

@@ -1,7 +1,7 @@
 //! Promise 4: a subscriber says where to begin, and the seam between history and live neither skips nor repeats.
 
 use nlbus::{BrokerKind, Bus, Cause, Delivery, Start, SubscribeReason, Subscription};
-use nlbus_tests::{Fixture, Tally, broker_kind, cases, collect, events, patience, payload, quiet};
+use nlbus_tests::{Fixture, Tally, broker_kind, cases, collect, events, limits, patience, payload, quiet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Instant;
@@ -128,13 +128,7 @@ fn what_is_asked_for_and_no_longer_kept_is_reported() {
 /// With a module parameter, in `tests/module`, for the module.
 fn the_newest_event_is_kept_without_history() {
     let fixture = Fixture::with(&["topic_history=0", "history=0"]);
-    let bus = fixture.connect();
-    publish(&bus, "state", 1..=5);
-    for start in [Start::Last(3), Start::All, Start::From(5)] {
-        let mut subscription = bus.subscriber("state").start(start).open().unwrap();
-        assert_eq!(events(&mut subscription, 1)[0].seq(), 5, "{start:?}");
-        quiet(&mut subscription);
-    }
+    limits::the_newest_event_is_kept(&fixture.connect());
 }
 
 /// Subscriptions begin while three connections publish: each round lets them publish a few more, and meanwhile opens

@@ -1,11 +1,13 @@
 //! Broadcasts, `TOPIC` and `REPLAY` as they are on the wire: packs, pages, cursors, closing messages.
 
+use nix::errno::Errno;
 use nlbus::wire::uapi::*;
 use nlbus::wire::{
     Answer, Content, EventView, Header, Info, ReplayEnd, ReplayRequest, TopicKey, TopicPageEnd, TopicRecord,
     TopicRequest, push_info_request, push_message, push_publish,
 };
 use nlbus_tests::{Datagram, Endpoint, Fixture, RawClient, cases, payload};
+use std::collections::BTreeMap;
 
 cases![
     broadcasts_are_packed_and_say_where_they_end,
@@ -19,6 +21,7 @@ cases![
     an_ack_follows_the_reply_if_asked_for,
     info_says_where_everything_is,
     several_requests_in_a_datagram_are_answered_in_order,
+    what_only_the_bus_can_refuse_is_refused_alone,
 ];
 
 fn info(raw: &RawClient) -> Info {
@@ -281,6 +284,26 @@ fn info_says_where_everything_is() {
     let boot = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME).unwrap();
     let boot = i128::from(boot.tv_sec()) * 1_000_000_000 + i128::from(boot.tv_nsec());
     assert!((now - boot - i128::from(info.clock_offset_ns)).abs() < 2_000_000_000, "{info:?}");
+}
+
+fn what_only_the_bus_can_refuse_is_refused_alone() {
+    let fixture = Fixture::new();
+    let raw = fixture.raw();
+    let mut datagram = Vec::new();
+    push_publish(&mut datagram, 1, false, 0, Content::Text, "kept", b"x");
+    TopicRequest::Get(TopicKey::Name("absent")).push(&mut datagram, 2);
+    push_info_request(&mut datagram, 3);
+    push_publish(&mut datagram, 4, true, 0, Content::Text, "kept", b"x");
+    raw.send(Endpoint::Publish, &datagram);
+    let mut seen = BTreeMap::new();
+    while seen.len() < 3 {
+        for message in raw.receive().messages() {
+            let answer = (message.header.kind == NLMSG_ERROR).then(|| Answer::parse(&message).unwrap().result);
+            seen.insert(message.header.seq, answer.map(|result| result.map_err(|refusal| refusal.errno)));
+        }
+    }
+    let want = [(2, Some(Err(Errno::ENOENT))), (3, None), (4, Some(Ok(Some(2))))];
+    assert_eq!(seen, BTreeMap::from(want));
 }
 
 fn several_requests_in_a_datagram_are_answered_in_order() {

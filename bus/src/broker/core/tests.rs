@@ -4,7 +4,7 @@ use super::*;
 use crate::wire::uapi::*;
 use crate::wire::{
     Answer, Content, EventView, Info, Messages, ReplayEnd, ReplayRequest, TopicKey, TopicPageEnd, TopicRecord,
-    TopicsAnnouncement, WillRequest, push_info_request, push_publish,
+    TopicRequest, TopicsAnnouncement, WillRequest, push_info_request, push_publish,
 };
 use proptest::prelude::*;
 use std::collections::HashMap;
