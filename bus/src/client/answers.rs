@@ -1,9 +1,8 @@
 //! What the broker answers, and to what: each request is remembered with its purpose, and the answer to
 //! it does what the purpose says.
 
-use super::opening::Refused;
-use super::registry::SubId;
 use super::requests::REQUEST_BIT;
+use super::subscriber::{Refused, SubId};
 use super::{Client, Output, Reply, Unanswered};
 use crate::topic::Filter;
 use crate::wire::uapi::*;

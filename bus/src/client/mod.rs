@@ -12,25 +12,25 @@ mod opening;
 mod registry;
 mod repair;
 mod requests;
+mod subscriber;
 
-#[cfg(test)]
-pub(crate) use opening::Opened;
-pub use opening::Start;
-pub(crate) use opening::{Opening, Refused};
-pub(crate) use registry::SubId;
 pub(crate) use requests::REQUEST_BIT;
+#[cfg(test)]
+pub(crate) use subscriber::Opened;
+pub use subscriber::Start;
+pub(crate) use subscriber::{Opening, Refused, SubId};
 
-use crate::batch::Batch;
 use crate::delivery::{Delivery, Restarted};
 use crate::wire::uapi::*;
 use crate::wire::{EventView, Heartbeat, Messages, Refusal, TopicsAnnouncement};
 use answers::Purpose;
 use bytes::Bytes;
 use crossbeam_channel::Sender;
-use registry::{Registry, Subscriber};
+use registry::Registry;
 use requests::{Expired, Requests};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
+use subscriber::Subscriber;
 
 /// No word from the broker for this long, and the client asks whether it is there.
 const SILENCE: Duration = Duration::from_secs(3);
@@ -407,9 +407,6 @@ impl Client {
         }
     }
 }
-
-/// What a subscription's channel carries.
-pub(crate) type Channel = Sender<Batch>;
 
 #[cfg(test)]
 mod tests;

@@ -2,65 +2,14 @@
 //! The heads are the baseline: what is newer reaches the socket or leaves a gap. (docs/PROTOCOL.md,
 //! "Subscribing without a hole".)
 
+use super::Client;
 use super::answers::{Phase, Purpose};
-use super::registry::{SubId, Subscriber};
-use super::{Channel, Client};
-use crate::flow::Flow;
+use super::subscriber::{Opened, Refused, Start, SubId, Subscriber};
 use crate::topic::Filter;
 use crate::wire::uapi::NLBUS_GROUP_SYS;
-use crate::wire::{Refusal, TopicPageEnd, TopicRecord};
-use crossbeam_channel::Sender;
+use crate::wire::{TopicPageEnd, TopicRecord};
 use nix::errno::Errno;
-use std::sync::Arc;
 use std::time::Instant;
-
-/// Where a subscription begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum Start {
-    /// With events published after [`crate::Subscriber::open`] returned, and the first one of each topic created later.
-    #[default]
-    Live,
-    /// With the last `n` events that each topic keeps; 0 is `Live`.
-    Last(u64),
-    /// With this sequence number of the one topic that the filter names. What history no longer keeps is
-    /// reported as lost; beyond the newest event + 1 is an error.
-    From(u64),
-    /// With everything that each topic keeps.
-    All,
-}
-
-/// What a handle asks for when it subscribes.
-#[derive(Debug)]
-pub(crate) struct Opening {
-    pub(crate) filter: Filter,
-    pub(crate) start: Start,
-    pub(crate) flow: Arc<Flow>,
-    pub(crate) channel: Channel,
-    pub(crate) opener: Opener,
-}
-
-/// Where a handle waits for its subscription.
-pub(crate) type Opener = Sender<Result<Opened, Refused>>;
-
-/// The subscription can miss nothing any more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Opened {
-    pub(crate) id: SubId,
-}
-
-/// The subscription can't be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Refused {
-    /// The broker refused a look-up.
-    Broker(Refusal),
-    /// The kernel refused to let the event socket join a group.
-    Join(Errno),
-    /// `Start::From` lies beyond the topic's newest event + 1.
-    Beyond { head: u64 },
-    /// The broker didn't answer.
-    TimedOut,
-}
 
 impl Client {
     /// Begins, or begins again, to find what a subscription matches.

@@ -1,78 +1,13 @@
 //! Who follows what: subscriptions, topics, groups. Events find their subscriptions here.
 
-use super::opening::{Opener, Opening, Start};
-use super::{Channel, Output};
-use crate::batch::Batch;
-use crate::delivery::{Cause, Delivery, Event};
-use crate::flow::Flow;
+use super::Output;
+use super::subscriber::{SubId, Subscriber};
+use crate::delivery::{Cause, Event};
 use crate::sequence::{Cursor, Place};
-use crate::topic::Filter;
 use crate::wire::{EventView, TopicRecord};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
-
-/// Names a subscription within its client. Never reused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct SubId(u64);
-
-/// One subscription.
-#[derive(Debug)]
-pub(super) struct Subscriber {
-    pub(super) filter: Filter,
-    pub(super) start: Start,
-    pub(super) flow: Arc<Flow>,
-    channel: Channel,
-    batch: Option<Batch>,
-    /// It has been given something.
-    pub(super) begun: bool,
-    /// Told once the subscription can miss nothing any more; gone after that.
-    pub(super) opener: Option<Opener>,
-    /// All that it matches is followed.
-    pub(super) resolved: bool,
-    /// Topics with a higher id are newer than the subscription and are read from 1. `None` until the broker has said.
-    pub(super) watermark: Option<u32>,
-    /// The broker restarted: all of its topics are newer than the subscription.
-    pub(super) from_the_beginning: bool,
-}
-
-impl Subscriber {
-    pub(super) fn new(opening: Opening) -> Subscriber {
-        Subscriber {
-            filter: opening.filter,
-            start: opening.start,
-            flow: opening.flow,
-            channel: opening.channel,
-            batch: None,
-            begun: false,
-            opener: Some(opening.opener),
-            resolved: false,
-            watermark: None,
-            from_the_beginning: false,
-        }
-    }
-
-    pub(super) fn push(&mut self, delivery: Delivery) {
-        self.begun = true;
-        self.batch.get_or_insert_with(|| Batch::new(&self.flow)).push(delivery);
-    }
-
-    /// Gives an event of a datagram of so many bytes.
-    pub(super) fn push_event(&mut self, event: Event, datagram: usize) {
-        self.begun = true;
-        self.batch.get_or_insert_with(|| Batch::new(&self.flow)).push_event(event, datagram);
-    }
-
-    /// Whether it has no batch that waits to be sent.
-    pub(super) fn is_flushed(&self) -> bool {
-        self.batch.is_none()
-    }
-
-    /// Whether somebody can still receive it.
-    fn flush(&mut self) -> bool {
-        self.batch.take().is_none_or(|batch| self.channel.send(batch).is_ok())
-    }
-}
 
 /// One topic that subscriptions follow, or are about to.
 #[derive(Debug)]

@@ -1,6 +1,7 @@
 //! What the simulation's broker never does: refuse what it should not, and be left waiting.
 
 use super::*;
+use crate::batch::Batch;
 use crate::flow::Flow;
 use crate::topic::Filter;
 use crate::wire::{

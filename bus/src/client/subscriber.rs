@@ -1,0 +1,123 @@
+//! One subscription, as the client holds it, and what is said about it when it begins.
+
+use crate::batch::Batch;
+use crate::delivery::{Delivery, Event};
+use crate::flow::Flow;
+use crate::topic::Filter;
+use crate::wire::Refusal;
+use crossbeam_channel::Sender;
+use nix::errno::Errno;
+use std::sync::Arc;
+
+/// Names a subscription within its client. Never reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct SubId(pub(super) u64);
+
+/// Where a subscription begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Start {
+    /// With events published after [`crate::Subscriber::open`] returned, and the first one of each topic created later.
+    #[default]
+    Live,
+    /// With the last `n` events that each topic keeps; 0 is `Live`.
+    Last(u64),
+    /// With this sequence number of the one topic that the filter names. What history no longer keeps is
+    /// reported as lost; beyond the newest event + 1 is an error.
+    From(u64),
+    /// With everything that each topic keeps.
+    All,
+}
+
+/// What a handle asks for when it subscribes.
+#[derive(Debug)]
+pub(crate) struct Opening {
+    pub(crate) filter: Filter,
+    pub(crate) start: Start,
+    pub(crate) flow: Arc<Flow>,
+    pub(crate) channel: Channel,
+    pub(crate) opener: Opener,
+}
+
+/// Where a handle waits for its subscription.
+pub(crate) type Opener = Sender<Result<Opened, Refused>>;
+
+/// The subscription can miss nothing any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Opened {
+    pub(crate) id: SubId,
+}
+
+/// The subscription can't be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// The broker refused a look-up.
+    Broker(Refusal),
+    /// The kernel refused to let the event socket join a group.
+    Join(Errno),
+    /// `Start::From` lies beyond the topic's newest event + 1.
+    Beyond { head: u64 },
+    /// The broker didn't answer.
+    TimedOut,
+}
+
+/// What a subscription's channel carries.
+pub(crate) type Channel = Sender<Batch>;
+
+/// One subscription.
+#[derive(Debug)]
+pub(super) struct Subscriber {
+    pub(super) filter: Filter,
+    pub(super) start: Start,
+    pub(super) flow: Arc<Flow>,
+    channel: Channel,
+    batch: Option<Batch>,
+    /// It has been given something.
+    pub(super) begun: bool,
+    /// Told once the subscription can miss nothing any more; gone after that.
+    pub(super) opener: Option<Opener>,
+    /// All that it matches is followed.
+    pub(super) resolved: bool,
+    /// Topics with a higher id are newer than the subscription and are read from 1. `None` until the broker has said.
+    pub(super) watermark: Option<u32>,
+    /// The broker restarted: all of its topics are newer than the subscription.
+    pub(super) from_the_beginning: bool,
+}
+
+impl Subscriber {
+    pub(super) fn new(opening: Opening) -> Subscriber {
+        Subscriber {
+            filter: opening.filter,
+            start: opening.start,
+            flow: opening.flow,
+            channel: opening.channel,
+            batch: None,
+            begun: false,
+            opener: Some(opening.opener),
+            resolved: false,
+            watermark: None,
+            from_the_beginning: false,
+        }
+    }
+
+    pub(super) fn push(&mut self, delivery: Delivery) {
+        self.begun = true;
+        self.batch.get_or_insert_with(|| Batch::new(&self.flow)).push(delivery);
+    }
+
+    /// Gives an event of a datagram of so many bytes.
+    pub(super) fn push_event(&mut self, event: Event, datagram: usize) {
+        self.begun = true;
+        self.batch.get_or_insert_with(|| Batch::new(&self.flow)).push_event(event, datagram);
+    }
+
+    /// Whether it has no batch that waits to be sent.
+    pub(super) fn is_flushed(&self) -> bool {
+        self.batch.is_none()
+    }
+
+    /// Whether somebody can still receive it.
+    pub(super) fn flush(&mut self) -> bool {
+        self.batch.take().is_none_or(|batch| self.channel.send(batch).is_ok())
+    }
+}
