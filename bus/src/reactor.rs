@@ -218,7 +218,7 @@ impl Reactor {
                 Output::Join(group) => {
                     if let Err(error) = self.events.add_membership(group) {
                         let errno = Errno::from_raw(error.raw_os_error().unwrap_or_default());
-                        self.client.join_failed(group, errno);
+                        self.client.join_failed(group, errno, Instant::now());
                     }
                 }
                 // What still comes from a group that can't be left is nobody's.

@@ -47,6 +47,8 @@ pub(super) enum Purpose {
     Replay(ReplayPage),
     /// Whether the broker is there, and which.
     Probe,
+    /// Nothing is asked: a group that could not be joined is to be joined once more.
+    Join(u32),
     /// A handle's own request.
     Ask(Sender<Reply>),
 }
@@ -64,7 +66,7 @@ impl Purpose {
                 request.push(datagram, seq);
             }
             Purpose::Probe => push_info_request(datagram, seq),
-            Purpose::Ask(_) => {}
+            Purpose::Ask(_) | Purpose::Join(_) => {}
         }
     }
 }
@@ -211,6 +213,7 @@ impl Client {
             // Nothing else would ask for what these look for.
             Purpose::ListNew { .. } | Purpose::Check { .. } => self.request(purpose, 0, now),
             Purpose::Replay(page) => self.registry.replay_is_over(page.topic_id),
+            Purpose::Join(group) => self.join_again(group, now),
             // Silence from a broker that still has its port: it may be stopped, and answers when it goes on.
             Purpose::Probe => self.probing = false,
             Purpose::Ask(reply) => {

@@ -9,6 +9,7 @@
 
 mod answers;
 mod opening;
+mod reconnect;
 mod registry;
 mod repair;
 mod requests;
@@ -20,7 +21,6 @@ pub(crate) use subscriber::Opened;
 pub use subscriber::Start;
 pub(crate) use subscriber::{Opening, Refused, SubId};
 
-use crate::delivery::{Delivery, Restarted};
 use crate::wire::uapi::*;
 use crate::wire::{EventView, Heartbeat, Messages, Refusal, TopicsAnnouncement};
 use answers::Purpose;
@@ -267,6 +267,7 @@ impl Client {
                 Expired::Again(Purpose::Ask(reply), _) | Expired::GivenUp(Purpose::Ask(reply)) => {
                     let _ = reply.send(Err(Unanswered::TimedOut));
                 }
+                Expired::Again(Purpose::Join(group), _) => self.join_again(group, now),
                 Expired::Again(purpose, tried) => self.request(purpose, tried, now),
                 Expired::GivenUp(purpose) => self.given_up(purpose, now),
             }
@@ -278,80 +279,9 @@ impl Client {
         self.finish(now);
     }
 
-    /// The driver could not send: the broker's port is closed.
-    pub(crate) fn disconnect(&mut self) {
-        if self.disconnected {
-            return;
-        }
-        self.disconnected = true;
-        self.forget_requests();
-        // Verdicts that came are still verdicts, and groups counted as joined must be if the broker turns out to be the same.
-        self.outputs.retain(|output| !matches!(output, Output::Send(_)));
-        self.outputs.push_back(Output::Reconnect);
-    }
-
-    /// The driver found the broker that was there before: what went by meanwhile is caught up with.
-    pub(crate) fn resumed(&mut self, now: Instant) {
-        self.disconnected = false;
-        for id in self.registry.unresolved() {
-            self.resolve(id, now);
-        }
-        self.check_heads(now);
-        self.announced = self.announced.max(self.watermark.saturating_add(1));
-        self.list_new(now);
-        self.finish(now);
-    }
-
-    /// The driver found another broker and has a fresh event socket. Every subscription is told, and then
-    /// reads the new broker's topics from their beginning: all of it is newer than the subscription.
-    pub(crate) fn restarted(&mut self, epoch: u64, now: Instant) {
-        self.forget_requests();
-        self.outputs.retain(|output| matches!(output, Output::Answer(..)));
-        self.epoch = epoch;
-        (self.disconnected, self.drops, self.change) = (false, 0, 0);
-        (self.watermark, self.announced) = (0, 0);
-        self.registry.forget_topics();
-        let ids: Vec<SubId> = self.registry.subscribers.keys().copied().collect();
-        if !ids.is_empty() {
-            self.heard = Some(now);
-            self.registry.hold_group(NLBUS_GROUP_SYS, &mut self.outputs);
-        }
-        for id in ids {
-            if let Some(subscriber) = self.registry.subscribers.get_mut(&id) {
-                // One that is just being opened, and was given nothing yet, is the new broker's alone.
-                if subscriber.opener.is_none() || subscriber.begun {
-                    subscriber.push(Delivery::Restarted(Restarted::new(epoch)));
-                    subscriber.from_the_beginning = true;
-                    self.registry.touched.push(id);
-                }
-                subscriber.resolved = false;
-            }
-            self.resolve(id, now);
-        }
-        self.finish(now);
-    }
-
-    fn forget_requests(&mut self) {
-        for purpose in self.requests.drain() {
-            if let Purpose::Ask(reply) = purpose {
-                let _ = reply.send(Err(Unanswered::Gone));
-            }
-        }
-        (self.listing, self.probing, self.check, self.checking) = (false, false, None, None);
-        self.registry.forget_replays();
-    }
-
     fn hear(&mut self, now: Instant) {
         if let Some(heard) = &mut self.heard {
             *heard = now;
-        }
-    }
-
-    /// Asks whether the broker is there, and which it is.
-    fn probe(&mut self, now: Instant) {
-        if !self.probing && !self.disconnected {
-            self.probing = true;
-            self.request(Purpose::Probe, 0, now);
         }
     }
 

@@ -155,19 +155,31 @@ impl Client {
         }
     }
 
-    /// The driver could not join a group.
-    pub(crate) fn join_failed(&mut self, group: u32, errno: Errno) {
+    /// The driver could not join a group. Who waits for his subscription is told, and a wildcard covers what it may
+    /// read; but whoever has followed the group's topics before gets their events out of history until it can be joined.
+    pub(crate) fn join_failed(&mut self, group: u32, errno: Errno, now: Instant) {
         let waiting = self.registry.subscribers.iter().filter(|(_, subscriber)| {
-            // A wildcard covers what it may read; an exact subscription has nothing else.
-            !subscriber.resolved && (group == NLBUS_GROUP_SYS || !subscriber.filter.is_wildcard())
+            let needs_it = group == NLBUS_GROUP_SYS || !subscriber.filter.is_wildcard();
+            subscriber.opener.is_some() && needs_it
         });
         let waiting: Vec<SubId> = waiting.map(|(id, _)| *id).collect();
+        for id in waiting {
+            self.refuse_opening(id, Refused::Join(errno));
+        }
+        if self.registry.needs_group(group) && !matches!(errno, Errno::EPERM | Errno::EACCES) {
+            return self.request_later(Purpose::Join(group), now);
+        }
         for id in self.registry.topics_of_group(group) {
             self.registry.forget_topic(id, &mut self.outputs);
         }
         self.outputs.retain(|output| *output != super::Output::Leave(group));
-        for id in waiting {
-            self.refuse_opening(id, Refused::Join(errno));
+    }
+
+    /// Once more, what could not be joined; and meanwhile nothing tells of its events but the topics' heads.
+    pub(super) fn join_again(&mut self, group: u32, now: Instant) {
+        if self.registry.needs_group(group) {
+            self.outputs.push_back(super::Output::Join(group));
+            self.check_heads(now);
         }
     }
 }

@@ -212,6 +212,11 @@ impl Registry {
         }
     }
 
+    /// Whether anything is in a group that should be joined.
+    pub(super) fn needs_group(&self, group: u32) -> bool {
+        self.groups.contains_key(&group)
+    }
+
     /// The tracked topics of a group.
     pub(super) fn topics_of_group(&self, group: u32) -> Vec<u32> {
         self.topics.iter().filter(|(_, topic)| topic.group == group).map(|(id, _)| *id).collect()

@@ -115,3 +115,27 @@ fn one_who_takes_an_event_at_a_time_does_not_hold_up_the_others() {
     }
     assert!(slow_got > 50, "nor do they hold it up: {slow_got}");
 }
+
+#[test]
+fn what_is_in_a_group_that_can_not_be_joined_comes_out_of_history() {
+    let mut world = World::new(2);
+    let (batches, opened) = world.open(100);
+    let mut joins = 0;
+    while let Some(output) = world.client.next_output() {
+        match output {
+            Output::Join(3) => {
+                joins += 1;
+                world.client.join_failed(3, Errno::ENOMEM, world.now);
+            }
+            output => drop(world.answer_one(output, &mut None)),
+        }
+    }
+    assert!(opened.try_recv().unwrap().is_ok());
+    assert_eq!((joins, batches.try_iter().flatten().count()), (1, 2));
+    world.head = 5;
+    world.now += Duration::from_secs(10);
+    world.client.tick(world.now);
+    assert!(world.client.outputs.contains(&Output::Join(3)), "it is tried again");
+    world.answer(None);
+    assert_eq!(batches.try_iter().flatten().count(), 3);
+}
