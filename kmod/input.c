@@ -12,6 +12,7 @@
 #include <linux/err.h>
 #include <linux/netlink.h>
 #include <linux/sched.h>
+#include <linux/sched/signal.h>
 #include <linux/skbuff.h>
 #include <net/net_namespace.h>
 #include <net/netlink.h>
@@ -198,7 +199,10 @@ put_records:
 	return err;
 }
 
-/* Answers the requests of a datagram that was checked, each for itself. */
+/* Answers the requests of a datagram that was checked, each for itself. There
+ * may be thousands, and each may look at all topics: so not on behalf of one who
+ * is dead already.
+ */
 static void nlbus_answer_all(struct nlbus_bus *bus, const struct sk_buff *skb,
 			     struct nlbus_refusal *refusal)
 {
@@ -210,6 +214,9 @@ static void nlbus_answer_all(struct nlbus_bus *bus, const struct sk_buff *skb,
 	while ((nlh = nlbus_message_next(skb, nlh))) {
 		if (nlh->nlmsg_type == NLBUS_MSG_PUBLISH)
 			continue;
+		cond_resched();
+		if (fatal_signal_pending(current))
+			return;
 		if (nlbus_request_check(nlh, &request, refusal) ||
 		    nlbus_answer(bus, portid, nlh, &request, refusal)) {
 			atomic64_inc(&bus->counters.refused);
