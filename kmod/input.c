@@ -144,9 +144,12 @@ static int nlbus_accept(struct nlbus_bus *bus, const struct sk_buff *skb,
 
 	while ((nlh = nlbus_message_next(skb, nlh))) {
 		const struct nlbus_event_hdr *hdr = nlmsg_data(nlh);
+		bool full;
 
 		if (nlh->nlmsg_type != NLBUS_MSG_PUBLISH)
 			continue;
+		/* Before the look-up: what a full bus hasn't, it never will. */
+		full = nlbus_topics_last_id(&bus->topics) >= nlbus_params.topics;
 		record = nlbus_accept_one(bus, skb, nlh);
 		if (!record) {
 			*bad = nlh;
@@ -166,8 +169,7 @@ static int nlbus_accept(struct nlbus_bus *bus, const struct sk_buff *skb,
 		}
 		if (!record->topic && !missing) {
 			missing = record;
-			if (nlbus_topics_last_id(&bus->topics) >=
-			    nlbus_params.topics) {
+			if (full) {
 				*bad = nlh;
 				err = nlbus_refuse_topic(refusal, -ENOSPC,
 							 record);
