@@ -10,6 +10,7 @@
  */
 #include <linux/errno.h>
 #include <linux/mm.h>
+#include <linux/sched.h>
 #include <linux/slab.h>
 
 #include "bus.h"
@@ -53,12 +54,14 @@ static struct nlbus_record **nlbus_history_slot(struct nlbus_history *history,
 
 /**
  * nlbus_history_free() - let go of all that a history keeps
- * @history: a history that nobody uses any more
+ * @history: a history that nobody uses any more; may sleep
  */
 void nlbus_history_free(struct nlbus_history *history)
 {
-	for (; history->first <= history->head; history->first++)
+	for (; history->first <= history->head; history->first++) {
 		nlbus_record_put(*nlbus_history_slot(history, history->first));
+		cond_resched();
+	}
 	if (history->ring != &history->one)
 		kvfree(history->ring);
 }
