@@ -10,6 +10,7 @@
  */
 #include <linux/errno.h>
 #include <linux/mm.h>
+#include <linux/sched.h>
 #include <linux/slab.h>
 
 #include "bus.h"
@@ -19,6 +20,9 @@
 
 /* References that a replay takes before it lets the bus thread have its turn. */
 #define NLBUS_HISTORY_TURN	64
+
+/* The least that a ring of more than one slot has. */
+#define NLBUS_HISTORY_SLOTS	8
 
 /**
  * nlbus_history_init() - make an empty history
@@ -50,23 +54,23 @@ static struct nlbus_record **nlbus_history_slot(struct nlbus_history *history,
 
 /**
  * nlbus_history_free() - let go of all that a history keeps
- * @history: a history that nobody uses any more
+ * @history: a history that nobody uses any more; may sleep
  */
 void nlbus_history_free(struct nlbus_history *history)
 {
-	for (; history->first <= history->head; history->first++)
+	for (; history->first <= history->head; history->first++) {
 		nlbus_record_put(*nlbus_history_slot(history, history->first));
+		cond_resched();
+	}
 	if (history->ring != &history->one)
 		kvfree(history->ring);
 }
 
-/* Makes room for one more in a full ring, if there is memory: when not, the
- * oldest event gives way. The caller is the one writer, so nothing changes while
- * the records are copied without the lock.
+/* Gives the ring another number of slots, if there is memory. The caller is the
+ * one writer, so nothing changes while the records are copied without the lock.
  */
-static void nlbus_history_grow(struct nlbus_history *history)
+static void nlbus_history_resize(struct nlbus_history *history, u32 slots)
 {
-	u32 slots = max_t(u32, history->slots * 2, 8);
 	struct nlbus_record **ring, **old = history->ring;
 	u64 seq;
 
@@ -83,6 +87,24 @@ static void nlbus_history_grow(struct nlbus_history *history)
 
 	if (old != &history->one)
 		kvfree(old);
+}
+
+/* Makes room for one more in a full ring; if it can't, the oldest gives way. */
+static void nlbus_history_grow(struct nlbus_history *history)
+{
+	nlbus_history_resize(history,
+			     max_t(u32, history->slots * 2, NLBUS_HISTORY_SLOTS));
+}
+
+/* Halves a ring that is mostly empty. Rings don't count for any limit and are
+ * charged to nobody, so they must not stay as large as they once were: else
+ * topics that are filled one after the other each leave one behind.
+ */
+static void nlbus_history_shrink(struct nlbus_history *history)
+{
+	if (history->slots > NLBUS_HISTORY_SLOTS &&
+	    nlbus_history_count(history) <= history->slots / 4)
+		nlbus_history_resize(history, history->slots / 2);
 }
 
 /* Takes the oldest event out; under the lock. */
@@ -116,6 +138,7 @@ static void nlbus_history_evict(struct nlbus_bus *bus,
 	spin_unlock(&history->lock);
 	nlbus_history_drop(bus, record);
 
+	nlbus_history_shrink(history);
 	if (nlbus_history_count(history) <= 1)
 		list_del_init(&history->trim);
 }

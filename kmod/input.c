@@ -12,6 +12,7 @@
 #include <linux/err.h>
 #include <linux/netlink.h>
 #include <linux/sched.h>
+#include <linux/sched/signal.h>
 #include <linux/skbuff.h>
 #include <net/net_namespace.h>
 #include <net/netlink.h>
@@ -143,9 +144,12 @@ static int nlbus_accept(struct nlbus_bus *bus, const struct sk_buff *skb,
 
 	while ((nlh = nlbus_message_next(skb, nlh))) {
 		const struct nlbus_event_hdr *hdr = nlmsg_data(nlh);
+		bool full;
 
 		if (nlh->nlmsg_type != NLBUS_MSG_PUBLISH)
 			continue;
+		/* Before the look-up: what a full bus hasn't, it never will. */
+		full = nlbus_topics_last_id(&bus->topics) >= nlbus_params.topics;
 		record = nlbus_accept_one(bus, skb, nlh);
 		if (!record) {
 			*bad = nlh;
@@ -165,8 +169,7 @@ static int nlbus_accept(struct nlbus_bus *bus, const struct sk_buff *skb,
 		}
 		if (!record->topic && !missing) {
 			missing = record;
-			if (nlbus_topics_last_id(&bus->topics) >=
-			    nlbus_params.topics) {
+			if (full) {
 				*bad = nlh;
 				err = nlbus_refuse_topic(refusal, -ENOSPC,
 							 record);
@@ -198,7 +201,10 @@ put_records:
 	return err;
 }
 
-/* Answers the requests of a datagram that was checked, each for itself. */
+/* Answers the requests of a datagram that was checked, each for itself. There
+ * may be thousands, and each may look at all topics: so not on behalf of one who
+ * is dead already.
+ */
 static void nlbus_answer_all(struct nlbus_bus *bus, const struct sk_buff *skb,
 			     struct nlbus_refusal *refusal)
 {
@@ -210,6 +216,9 @@ static void nlbus_answer_all(struct nlbus_bus *bus, const struct sk_buff *skb,
 	while ((nlh = nlbus_message_next(skb, nlh))) {
 		if (nlh->nlmsg_type == NLBUS_MSG_PUBLISH)
 			continue;
+		cond_resched();
+		if (fatal_signal_pending(current))
+			return;
 		if (nlbus_request_check(nlh, &request, refusal) ||
 		    nlbus_answer(bus, portid, nlh, &request, refusal)) {
 			atomic64_inc(&bus->counters.refused);

@@ -7,6 +7,7 @@
  */
 #include <linux/mm.h>
 #include <linux/netlink.h>
+#include <linux/sched.h>
 #include <linux/skbuff.h>
 #include <linux/slab.h>
 #include <net/netlink.h>
@@ -160,6 +161,11 @@ static void nlbus_pack_flush(struct nlbus_bus *bus, u32 group)
 	INIT_LIST_HEAD(&pack->records);
 	pack->len = 0;
 	list_del_init(&pack->waiting);
+
+	/* A broadcast takes as long as there are sockets and filters on them, and
+	 * a turn of the bus thread may have a thousand.
+	 */
+	cond_resched();
 }
 
 /**

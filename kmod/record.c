@@ -3,6 +3,7 @@
  * Records: an event in memory, laid out as it goes out.
  */
 #include <linux/mm.h>
+#include <linux/sched.h>
 #include <linux/skbuff.h>
 #include <linux/slab.h>
 
@@ -81,7 +82,9 @@ void nlbus_record_put_list(struct list_head *records)
 {
 	struct nlbus_record *record, *next;
 
-	list_for_each_entry_safe(record, next, records, link)
+	list_for_each_entry_safe(record, next, records, link) {
 		nlbus_record_put(record);
+		cond_resched();
+	}
 	INIT_LIST_HEAD(records);
 }

@@ -62,8 +62,8 @@ int nlbus_sys_start(struct nlbus_bus *bus)
 	}
 	mutex_unlock(&bus->topics.lock);
 
-	sys->heartbeat_at = jiffies;
-	sys->topics_at = jiffies;
+	sys->heartbeat_at = get_jiffies_64();
+	sys->topics_at = sys->heartbeat_at;
 	sys->announced = bus->topics.last_id;
 	sys->seen = bus->topics.last_id;
 	return err;
@@ -122,11 +122,11 @@ long nlbus_sys_run(struct nlbus_bus *bus)
 	unsigned long interval = msecs_to_jiffies(nlbus_params.heartbeat_ms);
 	struct nlbus_sys *sys = &bus->sys;
 	long timeout = MAX_SCHEDULE_TIMEOUT;
-	unsigned long now = jiffies;
+	u64 now = get_jiffies_64();
 
 	sys->seen = nlbus_topics_last_id(&bus->topics);
 	if (sys->seen != sys->announced) {
-		if (time_before(now, sys->topics_at)) {
+		if (time_before64(now, sys->topics_at)) {
 			timeout = sys->topics_at - now;
 		} else {
 			nlbus_sys_publish_topics(bus);
@@ -137,10 +137,10 @@ long nlbus_sys_run(struct nlbus_bus *bus)
 	}
 
 	if (nlbus_params.heartbeat_ms) {
-		if (!time_before(now, sys->heartbeat_at)) {
+		if (!time_before64(now, sys->heartbeat_at)) {
 			nlbus_sys_publish_heartbeat(bus);
 			sys->heartbeat_at += interval;
-			if (!time_before(now, sys->heartbeat_at))
+			if (!time_before64(now, sys->heartbeat_at))
 				sys->heartbeat_at = now + interval;
 		}
 		timeout = min_t(long, timeout, sys->heartbeat_at - now);

@@ -14,16 +14,17 @@ struct nlbus_topic;
  * struct nlbus_sys - the broker's own topics; the bus thread's own
  * @heartbeat: $SYS/heartbeat
  * @topics: $SYS/topics
- * @heartbeat_at: when the next heartbeat is due, in jiffies
- * @topics_at: when $SYS/topics may be next published, in jiffies
+ * @heartbeat_at: when the next heartbeat is due, in jiffies; 64 bits, as between
+ *                two looks any time may pass
+ * @topics_at: when $SYS/topics may be next published, likewise
  * @seen: the newest topic's id that was looked at
  * @announced: the newest topic's id that was announced
  */
 struct nlbus_sys {
 	struct nlbus_topic *heartbeat;
 	struct nlbus_topic *topics;
-	unsigned long heartbeat_at;
-	unsigned long topics_at;
+	u64 heartbeat_at;
+	u64 topics_at;
 	u32 seen;
 	u32 announced;
 };

@@ -28,7 +28,7 @@
 void nlbus_topics_init(struct nlbus_topics *topics)
 {
 	mutex_init(&topics->lock);
-	xa_init(&topics->by_id);
+	xa_init_flags(&topics->by_id, XA_FLAGS_ACCOUNT);
 	INIT_LIST_HEAD(&topics->prepared);
 	topics->next_group = NLBUS_GROUP_FIRST;
 	topics->group_end = NLBUS_GROUP_FIRST;
