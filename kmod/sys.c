@@ -69,10 +69,10 @@ int nlbus_sys_start(struct nlbus_bus *bus)
 	return err;
 }
 
-/* Events of the broker are worth no more than a try: the next one says all that
- * this one would have said, and no number is used up.
+/* Without memory there is no event, and no number is used up. Return: whether
+ * there is one.
  */
-static void nlbus_sys_publish(struct nlbus_bus *bus, struct nlbus_topic *topic,
+static bool nlbus_sys_publish(struct nlbus_bus *bus, struct nlbus_topic *topic,
 			      const void *payload, u32 len)
 {
 	struct nlbus_record *record;
@@ -80,13 +80,15 @@ static void nlbus_sys_publish(struct nlbus_bus *bus, struct nlbus_topic *topic,
 	record = nlbus_record_alloc(topic->name, topic->name_len, payload, len,
 				    GFP_KERNEL | __GFP_NOWARN);
 	if (!record)
-		return;
+		return false;
 	record->topic = topic;
 	record->hdr.flags = NLBUS_EVENT_F_KERNEL;
 	record->hdr.content = NLBUS_CONTENT_BINCODE;
 	nlbus_bus_sequence(bus, record);
+	return true;
 }
 
+/* Worth no more than a try: the next one says all that this one would have. */
 static void nlbus_sys_publish_heartbeat(struct nlbus_bus *bus)
 {
 	u64 uptime = ktime_get_boottime_ns() - bus->began_ns;
@@ -102,13 +104,13 @@ static void nlbus_sys_publish_heartbeat(struct nlbus_bus *bus)
 	nlbus_sys_publish(bus, bus->sys.heartbeat, &beat, sizeof(beat));
 }
 
-static void nlbus_sys_publish_topics(struct nlbus_bus *bus)
+static bool nlbus_sys_publish_topics(struct nlbus_bus *bus)
 {
 	struct nlbus_sys_topics topics = {
 		.last_id = cpu_to_le32(bus->sys.seen),
 	};
 
-	nlbus_sys_publish(bus, bus->sys.topics, &topics, sizeof(topics));
+	return nlbus_sys_publish(bus, bus->sys.topics, &topics, sizeof(topics));
 }
 
 /**
@@ -129,10 +131,13 @@ long nlbus_sys_run(struct nlbus_bus *bus)
 		if (time_before64(now, sys->topics_at)) {
 			timeout = sys->topics_at - now;
 		} else {
-			nlbus_sys_publish_topics(bus);
-			sys->announced = sys->seen;
 			sys->topics_at = now +
 				msecs_to_jiffies(NLBUS_SYS_TOPICS_MS);
+			/* Nobody may ever announce them again: so once more. */
+			if (nlbus_sys_publish_topics(bus))
+				sys->announced = sys->seen;
+			else
+				timeout = sys->topics_at - now;
 		}
 	}
 
