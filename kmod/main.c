@@ -5,8 +5,9 @@
  * An event comes in through input.c, in its publisher's task, is checked
  * (check.c), waits in queue.c, and is taken by the bus thread (bus.c), which
  * gives it its number (history.c) and broadcasts it (pack.c). Requests are
- * checked in request.c and answered in answer.c. Constants and structures that processes see are in
- * include/uapi/linux/nlbus.h; which error answers what is in docs/PROTOCOL.md.
+ * checked in request.c and answered in answer.c. Constants and structures that
+ * processes see are in include/uapi/linux/nlbus.h; which error answers what is
+ * in docs/PROTOCOL.md.
  *
  * No MODULE_ALIAS for the protocol or the family: they would let any process
  * load the module.
