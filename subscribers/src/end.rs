@@ -1,8 +1,10 @@
-//! How a verb ends when it doesn't just finish: the exit status, and the line that says why.
+//! How a verb, or a subscriber, ends when it doesn't just finish: the exit status, and the line that says why.
 
 use crate::text::Escaped;
-use nlbus::{ConnectError, PublishError, RequestError, SubscribeError};
+use nlbus::{BrokerError, ConnectError, PublishError, RequestError, SubscribeError};
+use std::env;
 use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// An end before the verb was done.
@@ -53,7 +55,14 @@ impl End {
 
 /// Says something on standard error, in one line. There is nobody to tell if that fails.
 pub fn say(line: &str) {
-    let _ = writeln!(io::stderr(), "nlbus: {}", Escaped::text(line.as_bytes()));
+    let _ = writeln!(io::stderr(), "{}: {}", program(), Escaped::text(line.as_bytes()));
+}
+
+/// The name that this program was started by.
+fn program() -> String {
+    let path = env::args_os().next().map(PathBuf::from);
+    let name = path.as_deref().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
+    name.unwrap_or_else(|| "nlbus".into())
 }
 
 impl From<ConnectError> for End {
@@ -76,6 +85,12 @@ impl From<PublishError> for End {
 
 impl From<RequestError> for End {
     fn from(error: RequestError) -> End {
+        End::Failed(error.to_string())
+    }
+}
+
+impl From<BrokerError> for End {
+    fn from(error: BrokerError) -> End {
         End::Failed(error.to_string())
     }
 }

@@ -1,12 +1,6 @@
 //! The `nlbus` command: the bus from a shell. This file chooses the verb and turns its end into the exit
 //! status that scripts rely on; a verb is a file in `verbs/`.
 
-mod connect;
-mod end;
-mod event_json;
-mod signals;
-mod text;
-mod values;
 mod verbs;
 
 use clap::Parser;

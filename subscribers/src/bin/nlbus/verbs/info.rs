@@ -1,8 +1,8 @@
 //! `nlbus info`: what the broker says of itself.
 
-use crate::connect::connect;
-use crate::end::End;
 use nlbus::{BrokerKind, Info};
+use nlbus_subscribers::connect::connect;
+use nlbus_subscribers::end::End;
 use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
 use std::io::Write as _;

@@ -2,14 +2,14 @@
 
 mod printer;
 
-use crate::connect;
-use crate::end::End;
-use crate::signals::Interrupts;
-use crate::values;
 use crossbeam_channel::{Receiver, Select, Sender, TryRecvError, unbounded};
 use humantime::Duration as HumanDuration;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nlbus::{Batch, Bus, CAPACITY, ConnectError, Delivery, Filter, Lost, Start, Subscription};
+use nlbus_subscribers::connect;
+use nlbus_subscribers::end::End;
+use nlbus_subscribers::signals::Interrupts;
+use nlbus_subscribers::values;
 use printer::{Format, Printer};
 use std::io;
 use std::os::fd::AsFd;

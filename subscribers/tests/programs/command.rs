@@ -1,8 +1,6 @@
-//! What scripts rely on, shown with the real command on a real broker: output, exit status, and when what happens.
+//! The `nlbus` command. What scripts rely on, shown with the real command on a real broker: output, exit status, and when what happens.
 
-mod host;
-
-use host::on_a_host;
+use crate::host::on_a_host;
 use serde_json::Value;
 
 fn json(line: &str) -> Value {

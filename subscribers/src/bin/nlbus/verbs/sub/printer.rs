@@ -1,10 +1,10 @@
 //! Deliveries as bytes on standard output; what isn't an event goes to standard error unless it is JSON.
 
 use super::loss;
-use crate::end::say;
-use crate::event_json::{EventJson, NoteJson};
-use crate::text::Escaped;
 use nlbus::{Event, Lost, Restarted};
+use nlbus_subscribers::end::say;
+use nlbus_subscribers::event_json::{EventJson, NoteJson};
+use nlbus_subscribers::text::Escaped;
 use serde::Serialize;
 use std::io::{self, BufWriter, Write};
 use std::time::{Duration, SystemTime};

@@ -1,12 +1,12 @@
 //! `nlbus pub`: a message, a number of them, or standard input as events. Whatever was published, an ack
 //! comes last, so that a refusal is this command's failure.
 
-use crate::connect::connect;
-use crate::end::End;
-use crate::signals::Interrupts;
-use crate::values;
 use humantime::Duration as HumanDuration;
 use nlbus::{Bus, Content, PublishBatch, PublishError, PublishReason};
+use nlbus_subscribers::connect::connect;
+use nlbus_subscribers::end::End;
+use nlbus_subscribers::signals::Interrupts;
+use nlbus_subscribers::values;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::thread;
 use std::time::{Duration, Instant};

@@ -36,7 +36,8 @@ fn may_join() -> bool {
 
 /// Runs this test alone, by the name that its closure's type has, where this user has that capability.
 fn in_a_namespace(closure: &str) {
-    let name = closure.split("::").nth(1).unwrap();
+    // The crate's name comes first and the closure's last.
+    let name = closure.split_once("::").and_then(|(_, path)| path.rsplit_once("::")).unwrap().0;
     let test = std::env::current_exe().unwrap();
     let unshared = Command::new("unshare").arg("-Urn").arg(test).args(["--exact", name]).output();
     let unshared = unshared.expect("unshare(1) is needed where this user lacks CAP_NET_ADMIN");
@@ -58,17 +59,15 @@ impl Host {
 
     /// With other variables in its environment, too.
     pub fn nlbus_with(&self, args: &[&str], variables: &[(&str, &str)]) -> Running {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_nlbus"));
-        command.args(args).env("NLBUS_PORT", self.port.to_string()).env("NLBUS_BROKER", "user");
-        command.envs(variables.iter().copied());
+        let mut command = self.command(env!("CARGO_BIN_EXE_nlbus"));
+        command.args(args).envs(variables.iter().copied());
         Running::start(command.stdin(Stdio::null()), args)
     }
 
     /// `nlbus` with these arguments and this standard input.
     pub fn nlbus_reads(&self, args: &[&str], input: Vec<u8>) -> Running {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_nlbus"));
-        command.args(args).env("NLBUS_PORT", self.port.to_string()).env("NLBUS_BROKER", "user");
-        let mut running = Running::start(command.stdin(Stdio::piped()), args);
+        let mut command = self.command(env!("CARGO_BIN_EXE_nlbus"));
+        let mut running = Running::start(command.args(args).stdin(Stdio::piped()), args);
         let mut stdin = running.child.stdin.take().unwrap();
         // A command that fails early closes its end.
         thread::spawn(move || drop(stdin.write_all(&input)));
@@ -82,11 +81,30 @@ impl Host {
         sub
     }
 
+    /// One of the other programs, by the path that `env!("CARGO_BIN_EXE_…")` has, once it logs that it is ready.
+    pub fn service(&self, program: &str, args: &[&str]) -> Running {
+        let mut service =
+            Running::start(self.command(program).args(args).stdin(Stdio::null()), &[&[program], args].concat());
+        while !service.next_note().ends_with("ready") {}
+        service
+    }
+
+    /// A command that finds this broker by its environment.
+    pub fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command.env("NLBUS_PORT", self.port.to_string()).env("NLBUS_BROKER", "user");
+        command
+    }
+
+    /// A connection of the test itself.
+    pub fn connect(&self) -> nlbus::Bus {
+        nlbus::Bus::builder().broker(nlbus::Choice::User).port(self.port).connect().unwrap()
+    }
+
     /// A line of shell, in which `nlbus` is the command.
     pub fn shell(&self, line: &str) -> Running {
-        let mut command = Command::new("sh");
+        let mut command = self.command("sh");
         command.args(["-c", &format!("nlbus() {{ '{}' \"$@\"; }}; {line}", env!("CARGO_BIN_EXE_nlbus"))]);
-        command.env("NLBUS_PORT", self.port.to_string()).env("NLBUS_BROKER", "user");
         Running::start(command.stdin(Stdio::null()), &[line])
     }
 }
@@ -112,7 +130,7 @@ pub struct Ended {
 }
 
 impl Running {
-    fn start(command: &mut Command, args: &[&str]) -> Running {
+    pub fn start(command: &mut Command, args: &[&str]) -> Running {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let output = lines(child.stdout.take().unwrap());
         let notes = lines(child.stderr.take().unwrap());

@@ -1,9 +1,9 @@
 //! `nlbus broker`: the user broker in the foreground.
 
-use crate::connect;
-use crate::end::End;
-use crate::values;
-use nlbus::{Broker, BrokerError};
+use nlbus::Broker;
+use nlbus_subscribers::connect;
+use nlbus_subscribers::end::End;
+use nlbus_subscribers::values;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::low_level::pipe;
 use std::io::{self, Write};
@@ -35,10 +35,4 @@ fn stopped_by_signals() -> io::Result<UnixStream> {
     pipe::register(SIGINT, write.try_clone()?)?;
     pipe::register(SIGTERM, write)?;
     Ok(stop)
-}
-
-impl From<BrokerError> for End {
-    fn from(error: BrokerError) -> End {
-        End::Failed(error.to_string())
-    }
 }

@@ -1,10 +1,10 @@
 //! `nlbus topics`: what is on the bus.
 
-use crate::connect::connect;
-use crate::end::End;
-use crate::text::Escaped;
 use nix::unistd::{Gid, Group, Uid, User};
 use nlbus::{Filter, TopicRecord};
+use nlbus_subscribers::connect::connect;
+use nlbus_subscribers::end::End;
+use nlbus_subscribers::text::Escaped;
 use serde_json::json;
 use std::fmt::Write as _;
 use std::io::Write as _;

@@ -1,0 +1,151 @@
+//! What the long-running programs have in common: they wait for a broker, log what they do, tell systemd when they are
+//! ready, and put things in order before SIGINT or SIGTERM ends them.
+
+use crate::end::End;
+use crate::values;
+use clap::Parser;
+use crossbeam_channel::{Receiver, bounded};
+use humantime::Duration as HumanDuration;
+use nlbus::{Bus, Choice, ConnectError};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use std::convert::Infallible;
+use std::env;
+use std::io::{self, IsTerminal};
+use std::process::{self, ExitCode};
+use std::thread;
+use std::time::{Duration, Instant};
+use tracing::{info, warn};
+use tracing_subscriber::EnvFilter;
+
+/// How long a look for a broker waits before it is asked whether to go on looking.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// Which broker to connect to.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Connection")]
+pub struct Connection {
+    /// Which broker: the module where it is loaded and else the user broker, or one of them.
+    #[arg(long, value_name = "WHICH", env = "NLBUS_BROKER", default_value = "auto")]
+    broker: Which,
+    /// Netlink port id of the user broker [default: 1852596852].
+    #[arg(long, value_name = "N", env = "NLBUS_PORT", value_parser = values::port)]
+    port: Option<u32>,
+    /// How long to wait for a broker where there is none yet, like 500ms, 30s or 5m.
+    #[arg(long, value_name = "DUR", default_value = "30s")]
+    wait: HumanDuration,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Which {
+    Auto,
+    Module,
+    User,
+}
+
+/// A program that runs until it is stopped.
+#[derive(Debug)]
+pub struct Service {
+    stop: Receiver<Infallible>,
+}
+
+/// Parses the arguments and runs a program to its end: SIGINT and SIGTERM are a good one.
+pub fn main<A: Parser>(run: fn(A, &Service) -> Result<(), End>) -> ExitCode {
+    let args = A::parse();
+    start_log();
+    let end = match Service::start() {
+        Ok(service) => run(args, &service),
+        Err(error) => Err(End::Failed(format!("can't handle signals: {error}"))),
+    };
+    match end {
+        Ok(()) | Err(End::Interrupted) => ExitCode::SUCCESS,
+        Err(end) => end.report(false),
+    }
+}
+
+/// Logs to standard error, from `info` up unless `NLBUS_LOG` says otherwise. The journal has a clock of its own.
+fn start_log() {
+    let filter = EnvFilter::builder().with_default_directive(tracing::Level::INFO.into());
+    let filter = filter.with_env_var("NLBUS_LOG").from_env_lossy();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
+    let colours = io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let log = log.with_ansi(colours);
+    match env::var_os("JOURNAL_STREAM") {
+        Some(_) => log.without_time().init(),
+        None => log.init(),
+    }
+}
+
+impl Service {
+    fn start() -> io::Result<Service> {
+        let mut signals = Signals::new([SIGINT, SIGTERM])?;
+        let (stopper, stop) = bounded(0);
+        thread::Builder::new().name("signals".into()).spawn(move || {
+            let mut signals = signals.forever();
+            signals.next();
+            drop(stopper);
+            // Whoever asks twice doesn't want to wait.
+            signals.next();
+            process::exit(crate::end::INTERRUPTED.into());
+        })?;
+        Ok(Service { stop })
+    }
+
+    /// Closes when the program is to end. Nothing ever comes out of it.
+    pub fn stop(&self) -> &Receiver<Infallible> {
+        &self.stop
+    }
+
+    /// Whether the program is to end.
+    pub fn is_stopped(&self) -> bool {
+        self.stop.try_recv() == Err(crossbeam_channel::TryRecvError::Disconnected)
+    }
+
+    /// Waits, unless the program is to end before the time is over.
+    ///
+    /// # Errors
+    /// [`End::Interrupted`] when it is.
+    pub fn sleep(&self, time: Duration) -> Result<(), End> {
+        match self.stop.recv_timeout(time) {
+            Err(crossbeam_channel::RecvTimeoutError::Disconnected) => Err(End::Interrupted),
+            _ => Ok(()),
+        }
+    }
+
+    /// Connects, and waits for a broker as long as the arguments say.
+    ///
+    /// # Errors
+    /// [`End::Interrupted`], and any [`ConnectError`].
+    pub fn connect(&self, to: &Connection) -> Result<Bus, End> {
+        let choice = match to.broker {
+            Which::Auto => Choice::Auto,
+            Which::Module => Choice::Module,
+            Which::User => Choice::User,
+        };
+        let mut builder = Bus::builder().broker(choice);
+        if let Some(port) = to.port {
+            builder = builder.port(port);
+        }
+        let (start, patience) = (Instant::now(), Duration::from(to.wait));
+        let mut error = match builder.clone().connect() {
+            Err(error @ ConnectError::NoBroker { .. }) if !patience.is_zero() => error,
+            found => return Ok(found?),
+        };
+        warn!("waiting: {error}");
+        while start.elapsed() < patience {
+            self.sleep(Duration::ZERO)?;
+            error = match builder.clone().wait(LOOK.min(patience.saturating_sub(start.elapsed()))).connect() {
+                Err(error @ ConnectError::NoBroker { .. }) => error,
+                found => return Ok(found?),
+            };
+        }
+        Err(error.into())
+    }
+
+    /// Says that from now on nothing is missed, to the log and to systemd.
+    pub fn ready(&self) {
+        info!("ready");
+        // Without systemd there is nobody to tell.
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    }
+}

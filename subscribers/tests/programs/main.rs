@@ -1,0 +1,4 @@
+//! The real programs on a real broker, a file for each of them.
+
+mod command;
+mod host;
