@@ -1,6 +1,7 @@
 //! Values to payloads and back. The one file that knows bincode: it is no longer maintained, and its
 //! types stay out of the public API so that another crate can take its place with the same bytes.
 
+use crate::wire::Content;
 use crate::wire::uapi::NLBUS_PAYLOAD_MAX;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -46,11 +47,28 @@ pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, Encode
     bincode::serde::encode_to_vec(value, CONFIG).map_err(|error| EncodeError(error.to_string()))
 }
 
-/// The value whose bytes these are, all of them.
+/// The value whose bytes these are, all of them: JSON where the event says so, else bincode.
 ///
 /// # Errors
 /// When they aren't, are too few, or some are left over.
-pub(crate) fn decode<T: DeserializeOwned>(payload: &[u8]) -> Result<T, DecodeError> {
+pub(crate) fn decode<T: DeserializeOwned>(content: Content, payload: &[u8]) -> Result<T, DecodeError> {
+    match content {
+        Content::Json => decode_json(payload),
+        _ => decode_bincode(payload),
+    }
+}
+
+#[cfg(feature = "json")]
+fn decode_json<T: DeserializeOwned>(payload: &[u8]) -> Result<T, DecodeError> {
+    serde_json::from_slice(payload).map_err(|error| DecodeError(error.to_string()))
+}
+
+#[cfg(not(feature = "json"))]
+fn decode_json<T: DeserializeOwned>(_: &[u8]) -> Result<T, DecodeError> {
+    Err(DecodeError("it is JSON, which this program reads with the feature \"json\" of the crate nlbus".into()))
+}
+
+fn decode_bincode<T: DeserializeOwned>(payload: &[u8]) -> Result<T, DecodeError> {
     let (value, used) =
         bincode::serde::decode_from_slice(payload, CONFIG).map_err(|error| DecodeError(error.to_string()))?;
     if used != payload.len() {
@@ -79,28 +97,46 @@ mod tests {
         let reading = Reading { sensor: 0x0102, value: 1.5, ok: true, name: Some("hi".into()) };
         let bytes = [2, 1, 0, 0, 0xc0, 0x3f, 1, 1, 2, 0, 0, 0, 0, 0, 0, 0, b'h', b'i'];
         assert_eq!(encode(&reading).unwrap(), bytes);
-        assert_eq!(decode::<Reading>(&bytes).unwrap(), reading);
+        assert_eq!(decode::<Reading>(Content::Bincode, &bytes).unwrap(), reading);
         assert_eq!(encode(&(1u8, [2u16, 3], -4i64)).unwrap(), [1, 2, 0, 3, 0, 0xfc, 255, 255, 255, 255, 255, 255, 255]);
     }
 
     #[test]
+    #[cfg(feature = "json")]
+    fn json_is_read_as_json() {
+        let json = br#"{"sensor": 258, "value": 1.5, "ok": true, "name": null}"#;
+        let reading = Reading { sensor: 0x0102, value: 1.5, ok: true, name: None };
+        assert_eq!(decode::<Reading>(Content::Json, json).unwrap(), reading);
+        assert!(decode::<Reading>(Content::Json, b"{} ").is_err());
+        assert!(decode::<u8>(Content::Json, b"1 2").is_err());
+    }
+
+    #[test]
+    #[cfg(not(feature = "json"))]
+    fn json_without_its_feature_is_an_error_that_names_it() {
+        assert!(decode::<u8>(Content::Json, b"1").unwrap_err().to_string().contains("feature \"json\""));
+    }
+
+    #[test]
     fn left_over_and_missing_bytes_are_errors() {
-        assert!(decode::<u32>(&[1, 0, 0, 0, 0]).unwrap_err().to_string().contains("1 of its 5 bytes"));
-        assert!(decode::<u32>(&[1, 0, 0]).is_err());
+        assert!(decode::<u32>(Content::Opaque, &[1, 0, 0, 0, 0]).unwrap_err().to_string().contains("1 of its 5 bytes"));
+        assert!(decode::<u32>(Content::Opaque, &[1, 0, 0]).is_err());
     }
 
     /// Without the limit the length below would be reserved and the process would abort.
     #[test]
     fn a_hostile_length_is_an_error() {
-        assert!(decode::<Vec<u64>>(&[0xff; 16]).is_err());
-        assert!(decode::<String>(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f]).is_err());
+        assert!(decode::<Vec<u64>>(Content::Opaque, &[0xff; 16]).is_err());
+        assert!(decode::<String>(Content::Opaque, &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f]).is_err());
     }
 
     proptest! {
         #[test]
         fn any_bytes_are_decoded_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
-            let _ = decode::<Reading>(&bytes);
-            let _ = decode::<Vec<String>>(&bytes);
+            for content in [Content::Bincode, Content::Json] {
+                let _ = decode::<Reading>(content, &bytes);
+                let _ = decode::<Vec<String>>(content, &bytes);
+            }
         }
     }
 }

@@ -109,12 +109,13 @@ impl Event {
         self.header.flags & NLBUS_EVENT_F_WILL != 0
     }
 
-    /// The value whose bytes the payload is, as [`crate::Bus::publish_value`] writes them.
+    /// The value whose bytes the payload is: as JSON where [`content`](Self::content) says so (with the crate's feature
+    /// `json`), else as [`crate::Bus::publish_value`] writes it.
     ///
     /// # Errors
     /// When the payload isn't such a value, or has bytes left over.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, DecodeError> {
-        codec::decode(&self.payload)
+        codec::decode(self.content(), &self.payload)
     }
 
     /// A copy that doesn't pin the datagram's buffer: for an event kept longer than its neighbours.
