@@ -2,10 +2,14 @@
 
 use crate::client::{ClientCounters, Reply, Unanswered};
 use crate::connection::Shared;
+use crate::direct::Direct;
+use crate::driver::{Command, Driver, Settings};
 use crate::link::{self, Choice, ConnectError};
-use crate::publisher::{self, PublishBatch, PublishError, Publisher, Route};
-use crate::reactor::{Command, Reactor, Settings};
-use crate::subscription::{SubscribeError, Subscriber, Subscription, TypedSubscription};
+use crate::publish_batch::PublishBatch;
+use crate::publisher::{self, FORKED, PublishError, PublishReason, Publisher, Route};
+use crate::reactor;
+use crate::subscriber::{SubscribeError, Subscriber};
+use crate::subscription::{Subscription, TypedSubscription};
 use crate::topic::{TopicError, check_name};
 use crate::wire::uapi::{NLBUS_USER_PORT, NLM_F_MULTI};
 use crate::wire::{
@@ -18,6 +22,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -49,6 +54,7 @@ pub struct Builder {
     receive_buffer: usize,
     wait: Duration,
     patience: Duration,
+    direct: bool,
 }
 
 impl Builder {
@@ -83,6 +89,18 @@ impl Builder {
         self
     }
 
+    /// Starts no thread: the caller drives the connection. Whatever waits or looks for something ([`Subscription::recv`]
+    /// and its like, [`Bus::flush`], requests, publishing with an ack) does the connection's work meanwhile, one wake-up
+    /// sooner than a thread would have. An event loop of the application's own waits at [`Bus::fd`] and calls
+    /// [`Bus::turn`] or [`Subscription::try_recv`].
+    ///
+    /// While nobody calls, nothing is read: events wait in the socket's receive buffer, what doesn't fit there is
+    /// repaired from history or reported as lost later on, and a broker that restarts isn't noticed.
+    pub fn direct(mut self) -> Self {
+        self.direct = true;
+        self
+    }
+
     /// Connects.
     ///
     /// # Errors
@@ -101,15 +119,17 @@ impl Builder {
         let io = |what| move |error| ConnectError::Io { what, error };
         let waker = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK);
         let waker = Arc::new(waker.map_err(|errno| io("make an eventfd")(errno.into()))?);
-        let publisher = Arc::new(Publisher::new(route, self.patience, Arc::clone(&waker)));
+        let publisher = Arc::new(Publisher::new(route, Arc::clone(&waker)));
         let settings = Settings { choice: self.choice, port: self.port, receive_buffer: self.receive_buffer };
-        let (reactor, remote) = Reactor::new(settings, info, events, requests, Arc::clone(&publisher), waker)
+        let (driver, remote) = Driver::new(settings, info, events, requests, Arc::clone(&publisher), waker)
             .map_err(io("wait at the sockets"))?;
-        thread::Builder::new()
-            .name("nlbus".into())
-            .spawn(move || reactor.run())
-            .map_err(io("start the background thread"))?;
-        Ok(Bus { shared: Arc::new(Shared { publisher, remote, patience: self.patience }) })
+        let direct = if self.direct {
+            Some(Direct::new(driver))
+        } else {
+            reactor::start(driver).map_err(io("start the background thread"))?;
+            None
+        };
+        Ok(Bus { shared: Arc::new(Shared::new(publisher, remote, self.patience, direct)) })
     }
 }
 
@@ -146,6 +166,7 @@ impl Bus {
             receive_buffer: RECEIVE_BUFFER,
             wait: Duration::ZERO,
             patience: PATIENCE,
+            direct: false,
         }
     }
 
@@ -170,7 +191,7 @@ impl Bus {
         content: Content,
         payload: &(impl AsRef<[u8]> + ?Sized),
     ) -> Result<(), PublishError> {
-        self.shared.publisher.publish(topic, content, payload.as_ref())
+        self.shared.publisher(topic)?.publish(topic, content, payload.as_ref())
     }
 
     /// Publishes a value: bincode 2.0.1, little-endian, fixed-width integers.
@@ -201,7 +222,9 @@ impl Bus {
         content: Content,
         payload: &(impl AsRef<[u8]> + ?Sized),
     ) -> Result<u64, PublishError> {
-        self.shared.publisher.publish_acked(topic, content, payload.as_ref())
+        let asked = self.shared.publisher(topic)?.publish_asking(topic, content, payload.as_ref())?;
+        let seq = self.shared.verdict(topic, &asked)?;
+        seq.ok_or_else(|| PublishError::new(topic, PublishReason::Unknown))
     }
 
     /// [`publish_acked`](Self::publish_acked) for a value.
@@ -214,7 +237,7 @@ impl Bus {
 
     /// A batch of events that go to the broker in one datagram, which accepts all of them or none.
     pub fn batch(&self) -> PublishBatch<'_> {
-        PublishBatch::new(&self.shared.publisher)
+        PublishBatch::new(&self.shared)
     }
 
     /// Waits until the broker has accepted or refused everything that this connection published before.
@@ -222,7 +245,9 @@ impl Bus {
     /// # Errors
     /// The oldest refusal that nobody was told of, or as [`publish_acked`](Self::publish_acked).
     pub fn flush(&self) -> Result<(), PublishError> {
-        self.shared.publisher.flush()
+        let publisher = self.shared.publisher("")?;
+        self.shared.verdict("", &publisher.barrier()?)?;
+        publisher.tell_of_earlier("")
     }
 
     /// Subscribes to a topic, or to all topics that match a filter, also those that appear later. When this
@@ -310,10 +335,29 @@ impl Bus {
     /// # Errors
     /// [`RequestError::Closed`].
     pub fn counters(&self) -> Result<BusCounters, RequestError> {
+        // Where the caller drives, what came in until now counts.
+        self.shared.turn();
         let (reply, counters) = bounded(1);
-        self.shared.remote.tell(Command::Counters(reply));
-        let client = counters.recv().map_err(|_| RequestError::Closed)?;
-        Ok(BusCounters { refused: self.shared.publisher.refused(), client })
+        self.shared.tell(Command::Counters(reply));
+        let client = self.shared.receive(&counters, None).map_err(|_| self.closed())?;
+        Ok(BusCounters { refused: self.shared.refused(), client })
+    }
+
+    /// On a connection that the caller drives ([`Builder::direct`]), what an event loop waits at: readable while
+    /// [`turn`](Self::turn) has something to do. `None` where a thread drives. Nothing but waiting is to be done with it.
+    pub fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.shared.fd()
+    }
+
+    /// On a connection that the caller drives ([`Builder::direct`]), does what there is to do now, without waiting: at
+    /// most 1024 datagrams of it. Whether there may be more: who is told of changes alone (`EPOLLET`, mio) calls again
+    /// until there isn't. Does nothing where a thread drives, or another thread is in a call that does the same.
+    ///
+    /// It fills subscriptions' channels; [`Subscription::try_recv`] does as much where its channel is empty, and is all
+    /// that a program with one subscription needs. Looking for a broker that is gone, it can take as long as one that
+    /// is stopped keeps silent, 2 s.
+    pub fn turn(&self) -> bool {
+        self.shared.turn()
     }
 
     /// Flushes and ends the connection, for all handles: subscriptions deliver what they hold and then end.
@@ -322,8 +366,13 @@ impl Bus {
     /// As [`flush`](Self::flush). The connection is ended all the same.
     pub fn close(self) -> Result<(), PublishError> {
         let flushed = self.flush();
-        self.shared.remote.tell(Command::Stop);
+        self.shared.tell(Command::Stop);
         flushed
+    }
+
+    /// Why the driver doesn't answer.
+    fn closed(&self) -> RequestError {
+        if self.shared.is_forked() { RequestError::Forked } else { RequestError::Closed }
     }
 
     /// Makes a request and reads its reply, a page of messages.
@@ -338,8 +387,8 @@ impl Bus {
             write(seq, &mut frame);
             frame
         };
-        self.shared.remote.tell(Command::Ask(Box::new(write), self.shared.patience, reply));
-        match answer.recv_timeout(self.shared.patience) {
+        self.shared.tell(Command::Ask(Box::new(write), self.shared.patience, reply));
+        match self.shared.receive(&answer, Instant::now().checked_add(self.shared.patience)) {
             Ok(Ok(datagram)) => {
                 let page = Messages::new(&datagram).collect::<Result<Vec<_>, _>>();
                 let page = page.map_err(|_| RequestError::Malformed(Malformed("a message's length is wrong")))?;
@@ -350,7 +399,7 @@ impl Bus {
             Ok(Err(Unanswered::TimedOut)) | Err(crossbeam_channel::RecvTimeoutError::Timeout) => {
                 Err(RequestError::TimedOut)
             }
-            Err(crossbeam_channel::RecvTimeoutError::Disconnected) => Err(RequestError::Closed),
+            Err(crossbeam_channel::RecvTimeoutError::Disconnected) => Err(self.closed()),
         }
     }
 }
@@ -379,6 +428,8 @@ pub enum RequestError {
     Malformed(Malformed),
     /// The bus was closed.
     Closed,
+    /// This process is a child of the one that connected (fork(2)), and the connection is the parent's.
+    Forked,
 }
 
 impl fmt::Display for RequestError {
@@ -390,6 +441,7 @@ impl fmt::Display for RequestError {
             RequestError::NoBroker => f.write_str("the broker is gone; start it again (nlbus broker, modprobe nlbus)"),
             RequestError::Malformed(error) => write!(f, "the broker's answer can't be read: {error}"),
             RequestError::Closed => f.write_str("the bus was closed"),
+            RequestError::Forked => f.write_str(FORKED),
         }
     }
 }

@@ -1,20 +1,127 @@
-//! What the handles of one connection have in common.
+//! What the handles of one connection have in common: how they reach its driver, and how they wait.
 
-use crate::publisher::Publisher;
-use crate::reactor::{Command, Remote};
+use crate::direct::Direct;
+use crate::driver::{Command, Remote};
+use crate::publisher::{Asked, PublishError, PublishReason, Publisher};
+use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// What all handles of one connection share. The last one to go stops the thread, without waiting for it.
+/// Turns taken in a row for somebody who doesn't wait: he gets his time back however much comes in.
+const ROUNDS: usize = 16;
+
+/// What all handles of one connection share. The last one to go stops the driver, without waiting for it.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub(crate) publisher: Arc<Publisher>,
+    publisher: Arc<Publisher>,
     pub(crate) remote: Remote,
+    /// How long acks and answers may take.
     pub(crate) patience: Duration,
+    /// `None` where a thread drives.
+    pub(crate) direct: Option<Direct>,
+}
+
+impl Shared {
+    pub(crate) fn new(publisher: Arc<Publisher>, remote: Remote, patience: Duration, direct: Option<Direct>) -> Shared {
+        Shared { publisher, remote, patience, direct }
+    }
+
+    /// The publishing half, to publish to `topic` with. Where the caller drives, it knows of the refusals that are there.
+    ///
+    /// # Errors
+    /// In a child of the process that connected.
+    pub(crate) fn publisher(&self, topic: &str) -> Result<&Publisher, PublishError> {
+        if self.is_forked() {
+            return Err(PublishError::new(topic, PublishReason::Forked));
+        }
+        if let Some(direct) = &self.direct {
+            direct.turn(1);
+        }
+        Ok(&self.publisher)
+    }
+
+    /// How many publishes were refused without anybody waiting for their verdict.
+    pub(crate) fn refused(&self) -> u64 {
+        self.publisher.refused()
+    }
+
+    /// Whether the caller is a child of the process that connected.
+    pub(crate) fn is_forked(&self) -> bool {
+        self.remote.is_forked()
+    }
+
+    /// Hands the driver a command.
+    pub(crate) fn tell(&self, command: Command) {
+        self.remote.tell(command);
+        if let Some(direct) = &self.direct
+            && !self.is_forked()
+        {
+            direct.obey();
+        }
+    }
+
+    /// Where the caller drives, does what there is to do now. Whether there may be more.
+    pub(crate) fn turn(&self) -> bool {
+        self.direct.as_ref().is_some_and(|direct| !self.is_forked() && direct.turn(ROUNDS))
+    }
+
+    /// Where the caller drives, what is readable while there is something to do.
+    pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.direct.as_ref().map(Direct::fd)
+    }
+
+    /// Waits for what the driver puts into a channel, or until it is over with it: that is `Disconnected`.
+    pub(crate) fn receive<T>(&self, channel: &Receiver<T>, deadline: Option<Instant>) -> Result<T, RecvTimeoutError> {
+        if self.is_forked() {
+            // The channel may have been copied in the middle of a send.
+            return Err(RecvTimeoutError::Disconnected);
+        }
+        match (&self.direct, deadline) {
+            (None, Some(deadline)) => channel.recv_deadline(deadline),
+            (None, None) => channel.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            (Some(direct), deadline) => {
+                let done = || match channel.try_recv() {
+                    Ok(found) => Some(Ok(found)),
+                    Err(TryRecvError::Disconnected) => Some(Err(RecvTimeoutError::Disconnected)),
+                    Err(TryRecvError::Empty) => None,
+                };
+                direct.drive(deadline, done).unwrap_or(Err(RecvTimeoutError::Timeout))
+            }
+        }
+    }
+
+    /// Takes what the driver has put into a channel.
+    pub(crate) fn try_receive<T>(&self, channel: &Receiver<T>) -> Result<T, TryRecvError> {
+        if self.is_forked() {
+            return Err(TryRecvError::Disconnected);
+        }
+        match channel.try_recv() {
+            Err(TryRecvError::Empty) if self.direct.is_some() => {
+                let more = self.turn();
+                let found = channel.try_recv();
+                if more && found.is_err() {
+                    // An event loop that is told of changes alone (EPOLLET) would not come back for the rest.
+                    self.remote.wake();
+                }
+                found
+            }
+            found => found,
+        }
+    }
+
+    /// Waits for the broker's verdict on what was sent to `topic`.
+    pub(crate) fn verdict(&self, topic: &str, asked: &Asked<'_>) -> Result<Option<u64>, PublishError> {
+        let deadline = Instant::now().checked_add(self.patience);
+        match self.receive(asked.verdict(), deadline) {
+            Ok(verdict) => verdict.map_err(|refusal| PublishError::new(topic, PublishReason::Refused(refusal))),
+            Err(_) => Err(PublishError::new(topic, PublishReason::Unknown)),
+        }
+    }
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        self.remote.tell(Command::Stop);
+        self.tell(Command::Stop);
     }
 }

@@ -163,6 +163,8 @@ pub struct Sender {
 pub struct Lost {
     /// The topic.
     pub topic: Arc<str>,
+    /// The broker's id of the topic, unique within an epoch.
+    pub topic_id: u32,
     /// First sequence number lost.
     pub from: u64,
     /// Last sequence number lost.

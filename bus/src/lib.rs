@@ -61,16 +61,22 @@
 mod batch;
 mod broker;
 mod bus;
+mod channel;
 mod client;
 mod codec;
 mod connection;
 mod delivery;
+mod direct;
+mod driver;
 mod flow;
 mod history;
 mod link;
+mod positions;
+mod publish_batch;
 mod publisher;
 mod reactor;
 mod sequence;
+mod subscriber;
 mod subscription;
 mod sys;
 mod topic;
@@ -84,10 +90,11 @@ pub use codec::{DecodeError, EncodeError};
 pub use crossbeam_channel::{RecvError, RecvTimeoutError, TryRecvError};
 pub use delivery::{Cause, Delivery, Event, Lost, Restarted, Sender};
 pub use link::{Choice, ConnectError};
-pub use publisher::{PublishBatch, PublishError, PublishReason};
-pub use subscription::{
-    CAPACITY, Overflow, SubscribeError, SubscribeReason, Subscriber, Subscription, TypedDelivery, TypedSubscription,
-};
+pub use positions::Positions;
+pub use publish_batch::PublishBatch;
+pub use publisher::{PublishError, PublishReason};
+pub use subscriber::{CAPACITY, Overflow, SubscribeError, SubscribeReason, Subscriber};
+pub use subscription::{Subscription, TypedDelivery, TypedSubscription};
 pub use topic::{Filter, TopicError, is_reserved};
 pub use wire::{BrokerKind, Content, Counters, Info, Limits, Refusal, TopicRecord};
 

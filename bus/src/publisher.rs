@@ -1,5 +1,5 @@
-//! Publishing: a frame a datagram, or a batch of them, sent by the calling thread. Verdicts come back
-//! over the same socket, which the client's driver reads.
+//! Publishing: frames sent by the calling thread. Verdicts come back over the same socket, which the client's driver
+//! reads.
 
 mod error;
 
@@ -7,9 +7,10 @@ use crate::client::REQUEST_BIT;
 use crate::codec;
 use crate::sys::NetlinkSocket;
 use crate::topic::check_name;
-use crate::wire::uapi::{NLBUS_DATAGRAM_MAX, NLBUS_EVENT_F_NO_WAIT, NLBUS_PAYLOAD_MAX, NLM_F_ACK, NLM_F_REQUEST};
+use crate::wire::uapi::NLBUS_PAYLOAD_MAX;
 use crate::wire::{Content, Refusal, push_info_request, push_publish};
-use crossbeam_channel::{Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
+pub(crate) use error::FORKED;
 pub use error::{PublishError, PublishReason};
 use nix::errno::Errno;
 use nix::sys::eventfd::EventFd;
@@ -19,7 +20,6 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::Duration;
 
 /// Refusals kept for the next publish or flush; older ones are only counted.
 const REFUSALS_KEPT: usize = 64;
@@ -29,7 +29,8 @@ thread_local! {
     static FRAME: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-type Verdict = Result<Option<u64>, Refusal>;
+/// The broker's word: a sequence number, or that it is done.
+pub(crate) type Verdict = Result<Option<u64>, Refusal>;
 
 /// Where publishes go.
 #[derive(Debug, Clone)]
@@ -48,14 +49,13 @@ pub(crate) struct Publisher {
     refusals: Mutex<VecDeque<Refusal>>,
     any_refusal: AtomicBool,
     refused: AtomicU64,
-    patience: Duration,
     /// Nobody has the broker's port. The driver is told by its waker: without subscriptions nothing else makes it look.
     gone: AtomicBool,
     waker: Arc<EventFd>,
 }
 
 impl Publisher {
-    pub(crate) fn new(route: Route, patience: Duration, waker: Arc<EventFd>) -> Publisher {
+    pub(crate) fn new(route: Route, waker: Arc<EventFd>) -> Publisher {
         Publisher {
             route: RwLock::new(Some(route)),
             next: AtomicU32::new(1),
@@ -63,7 +63,6 @@ impl Publisher {
             refusals: Mutex::default(),
             any_refusal: AtomicBool::new(false),
             refused: AtomicU64::new(0),
-            patience,
             gone: AtomicBool::new(false),
             waker,
         }
@@ -114,11 +113,11 @@ impl Publisher {
         refusal
     }
 
-    fn number(&self) -> u32 {
+    pub(crate) fn number(&self) -> u32 {
         self.next.fetch_add(1, Ordering::Relaxed) & !REQUEST_BIT
     }
 
-    fn send(&self, topic: &str, datagram: &[u8], no_wait: bool) -> Result<(), PublishError> {
+    pub(crate) fn send(&self, topic: &str, datagram: &[u8], no_wait: bool) -> Result<(), PublishError> {
         let fail = |reason| PublishError::new(topic, reason);
         // The clone lets a publisher sleep for room without holding the lock.
         let route = self.route.read().unwrap_or_else(PoisonError::into_inner).clone();
@@ -139,58 +138,83 @@ impl Publisher {
         }
     }
 
-    /// Sends a datagram whose verdict comes with this number, and waits for it.
-    fn send_and_wait(
+    /// Sends a datagram whose verdict comes with this number.
+    pub(crate) fn send_asking(
         &self,
-        seq: u32,
+        number: u32,
         topic: &str,
         datagram: &[u8],
         no_wait: bool,
-    ) -> Result<Option<u64>, PublishError> {
+    ) -> Result<Asked<'_>, PublishError> {
         let (sender, verdict) = bounded(1);
-        lock(&self.waiting).insert(seq, sender);
-        let result = self.send(topic, datagram, no_wait).and_then(|()| {
-            let unknown = |_| PublishError::new(topic, PublishReason::Unknown);
-            let verdict = verdict.recv_timeout(self.patience).map_err(unknown)?;
-            verdict.map_err(|refusal| PublishError::new(topic, PublishReason::Refused(refusal)))
-        });
-        lock(&self.waiting).remove(&seq);
-        result
+        lock(&self.waiting).insert(number, sender);
+        // Forgotten also where sending fails.
+        let asked = Asked { publisher: self, number, verdict };
+        self.send(topic, datagram, no_wait)?;
+        Ok(asked)
     }
 
     pub(crate) fn publish(&self, topic: &str, content: Content, payload: &[u8]) -> Result<(), PublishError> {
         check(topic, payload)?;
-        if let Some(refusal) = self.earlier_refusal() {
-            return Err(PublishError::new(topic, PublishReason::EarlierRefused(refusal)));
-        }
+        self.tell_of_earlier(topic)?;
         with_frame(|frame| {
             push_publish(frame, self.number(), false, 0, content, topic, payload);
             self.send(topic, frame, false)
         })
     }
 
-    pub(crate) fn publish_acked(&self, topic: &str, content: Content, payload: &[u8]) -> Result<u64, PublishError> {
+    /// Publishes an event, and asks for its sequence number.
+    pub(crate) fn publish_asking(
+        &self,
+        topic: &str,
+        content: Content,
+        payload: &[u8],
+    ) -> Result<Asked<'_>, PublishError> {
         check(topic, payload)?;
         let number = self.number();
-        let seq = with_frame(|frame| {
+        with_frame(|frame| {
             push_publish(frame, number, true, 0, content, topic, payload);
-            self.send_and_wait(number, topic, frame, false)
-        })?;
-        seq.ok_or_else(|| PublishError::new(topic, PublishReason::Unknown))
+            self.send_asking(number, topic, frame, false)
+        })
     }
 
-    /// Waits until the broker has judged all that was published before. It reads a socket's datagrams in order,
-    /// so an answer to a later question comes after the verdicts on earlier publishes.
-    pub(crate) fn flush(&self) -> Result<(), PublishError> {
+    /// Asks the broker for anything. It reads a socket's datagrams in order, so the answer comes after the verdicts on
+    /// all that was published before.
+    pub(crate) fn barrier(&self) -> Result<Asked<'_>, PublishError> {
         let number = self.number();
         with_frame(|frame| {
             push_info_request(frame, number);
-            self.send_and_wait(number, "", frame, false)
-        })?;
+            self.send_asking(number, "", frame, false)
+        })
+    }
+
+    /// Fails with the oldest refusal that nobody was told of.
+    pub(crate) fn tell_of_earlier(&self, topic: &str) -> Result<(), PublishError> {
         match self.earlier_refusal() {
-            Some(refusal) => Err(PublishError::new("", PublishReason::EarlierRefused(refusal))),
+            Some(refusal) => Err(PublishError::new(topic, PublishReason::EarlierRefused(refusal))),
             None => Ok(()),
         }
+    }
+}
+
+/// A question to the broker that is under way. Dropped, its answer is nobody's.
+#[derive(Debug)]
+pub(crate) struct Asked<'a> {
+    publisher: &'a Publisher,
+    number: u32,
+    verdict: Receiver<Verdict>,
+}
+
+impl Asked<'_> {
+    /// Where the verdict will be; closed if the broker goes away.
+    pub(crate) fn verdict(&self) -> &Receiver<Verdict> {
+        &self.verdict
+    }
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        lock(&self.publisher.waiting).remove(&self.number);
     }
 }
 
@@ -200,7 +224,7 @@ pub(crate) fn encode<T: Serialize + ?Sized>(topic: &str, value: &T) -> Result<Ve
 }
 
 /// Finds what the broker would refuse anyway, where its caller stands.
-fn check(topic: &str, payload: &[u8]) -> Result<(), PublishError> {
+pub(crate) fn check(topic: &str, payload: &[u8]) -> Result<(), PublishError> {
     check_name(topic.as_bytes()).map_err(|error| PublishError::new(topic, PublishReason::Topic(error)))?;
     if payload.len() > NLBUS_PAYLOAD_MAX {
         return Err(PublishError::new(topic, PublishReason::TooLarge(payload.len())));
@@ -222,134 +246,4 @@ fn with_frame<T>(write: impl FnOnce(&mut Vec<u8>) -> T) -> T {
 /// The maps stay whole whatever panicked while one was held.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Events that go to the broker in one datagram: it accepts all of them or none.
-///
-/// A datagram has at most 65 216 bytes, of which an event takes 56, its topic's length rounded up to 8, and its
-/// payload's rounded up to 4. One datagram costs one system call, so small events are published many times as fast.
-#[derive(Debug)]
-pub struct PublishBatch<'a> {
-    publisher: &'a Publisher,
-    frame: Vec<u8>,
-    /// Where in the frame the events begin.
-    starts: Vec<usize>,
-    last_topic: Box<str>,
-    no_wait: bool,
-}
-
-impl<'a> PublishBatch<'a> {
-    pub(crate) fn new(publisher: &'a Publisher) -> Self {
-        PublishBatch { publisher, frame: Vec::new(), starts: Vec::new(), last_topic: "".into(), no_wait: false }
-    }
-
-    /// Where the broker's queue is full, sending fails with `EAGAIN` instead of sleeping until there is room. The
-    /// user broker's queue is a socket's buffer and so refuses at once; the module's refusal comes as others do.
-    #[must_use]
-    pub fn no_wait(mut self) -> Self {
-        self.no_wait = true;
-        self
-    }
-
-    /// How many events it holds.
-    pub fn len(&self) -> usize {
-        self.starts.len()
-    }
-
-    /// Whether it holds none.
-    pub fn is_empty(&self) -> bool {
-        self.starts.is_empty()
-    }
-
-    /// Adds an event.
-    ///
-    /// # Errors
-    /// When topic or payload can't be published, or the datagram has no room for it
-    /// ([`PublishReason::BatchFull`]). The batch is as it was.
-    pub fn push(&mut self, topic: &str, payload: &(impl AsRef<[u8]> + ?Sized)) -> Result<(), PublishError> {
-        self.push_content(topic, Content::Opaque, payload)
-    }
-
-    /// Adds an event and says what its payload is.
-    ///
-    /// # Errors
-    /// As [`push`](Self::push).
-    pub fn push_content(
-        &mut self,
-        topic: &str,
-        content: Content,
-        payload: &(impl AsRef<[u8]> + ?Sized),
-    ) -> Result<(), PublishError> {
-        let payload = payload.as_ref();
-        check(topic, payload)?;
-        let start = self.frame.len();
-        push_publish(&mut self.frame, 0, false, 0, content, topic, payload);
-        if self.frame.len() > NLBUS_DATAGRAM_MAX {
-            self.frame.truncate(start);
-            return Err(PublishError::new(topic, PublishReason::BatchFull));
-        }
-        self.starts.push(start);
-        self.last_topic = topic.into();
-        Ok(())
-    }
-
-    /// Adds a value as an event.
-    ///
-    /// # Errors
-    /// As [`push`](Self::push), and when the value can't be encoded.
-    pub fn push_value<T: Serialize + ?Sized>(&mut self, topic: &str, value: &T) -> Result<(), PublishError> {
-        self.push_content(topic, Content::Bincode, &encode(topic, value)?)
-    }
-
-    /// Publishes the events. Ok means that they are queued; a refusal, which is of all of them, shows at the next
-    /// publish or flush. The batch is empty afterwards, and after an error as it was.
-    ///
-    /// # Errors
-    /// As [`crate::Bus::publish`].
-    pub fn send(&mut self) -> Result<(), PublishError> {
-        if self.is_empty() {
-            return Ok(());
-        }
-        if let Some(refusal) = self.publisher.earlier_refusal() {
-            return Err(PublishError::new(&self.last_topic, PublishReason::EarlierRefused(refusal)));
-        }
-        self.address(self.publisher.number(), false);
-        self.publisher.send(&self.last_topic, &self.frame, self.no_wait)?;
-        self.clear();
-        Ok(())
-    }
-
-    /// Publishes the events and waits for the broker's word. Returns the last event's sequence number, or `None`
-    /// for an empty batch. The batch is empty afterwards, and after an error as it was.
-    ///
-    /// # Errors
-    /// As [`crate::Bus::publish_acked`]; a refusal is of all of the batch.
-    pub fn send_acked(&mut self) -> Result<Option<u64>, PublishError> {
-        if self.is_empty() {
-            return Ok(None);
-        }
-        let number = self.publisher.number();
-        self.address(number, true);
-        let seq = self.publisher.send_and_wait(number, &self.last_topic, &self.frame, self.no_wait)?;
-        self.clear();
-        Ok(seq)
-    }
-
-    /// Numbers the messages and lets the last one ask for an ack, or not. The headers' layouts are
-    /// `struct nlmsghdr`'s, 16 bytes with flags at 6 and the number at 8, and `struct nlbus_event_hdr`'s, flags at 34.
-    fn address(&mut self, number: u32, ack: bool) {
-        for (at, start) in self.starts.iter().enumerate() {
-            let ack = if ack && at + 1 == self.starts.len() { NLM_F_ACK } else { 0 };
-            let (flags, seq) = (NLM_F_REQUEST | ack, number);
-            self.frame[start + 6..start + 8].copy_from_slice(&flags.to_ne_bytes());
-            self.frame[start + 8..start + 12].copy_from_slice(&seq.to_ne_bytes());
-            let flags = if self.no_wait { NLBUS_EVENT_F_NO_WAIT } else { 0 };
-            self.frame[start + 50..start + 52].copy_from_slice(&flags.to_ne_bytes());
-        }
-    }
-
-    fn clear(&mut self) {
-        self.frame.clear();
-        self.starts.clear();
-    }
 }

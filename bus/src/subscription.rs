@@ -1,194 +1,28 @@
-//! Subscribing: the builder, and the handles that deliveries come out of.
+//! The handles that deliveries come out of.
 
 use crate::batch::Batch;
-use crate::client::{Opening, Refused, Start, SubId};
+use crate::channel::Arrivals;
+use crate::client::{Opened, SubId};
 use crate::codec::DecodeError;
 use crate::connection::Shared;
 use crate::delivery::{Delivery, Event, Lost, Restarted};
-use crate::flow::Flow;
-use crate::reactor::Command;
-use crate::topic::{Filter, TopicError};
-use crate::wire::Refusal;
-use crossbeam_channel::{Receiver, RecvError, RecvTimeoutError, TryRecvError, bounded, unbounded};
-use nix::errno::Errno;
+use crate::driver::Command;
+use crate::positions::Positions;
+use crate::topic::Filter;
+use crossbeam_channel::{Receiver, RecvError, RecvTimeoutError, TryRecvError};
+#[cfg(feature = "stream")]
+use futures_core::Stream;
+use nix::sys::eventfd::{EfdFlags, EventFd};
 use serde::de::DeserializeOwned;
-use std::fmt;
+use std::io;
 use std::marker::PhantomData;
-use std::sync::Arc;
+use std::os::fd::{AsFd, BorrowedFd};
+#[cfg(feature = "stream")]
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+#[cfg(feature = "stream")]
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
-
-/// Events that a subscription's channel holds unless it is asked for another number.
-pub const CAPACITY: usize = 16_384;
-
-/// Bytes of datagrams that a subscription's channel holds.
-const CAPACITY_BYTES: usize = 16 << 20;
-
-/// What happens when a subscription's channel is full.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum Overflow {
-    /// It keeps only its place in each topic, and is refilled from the broker's history when it has room.
-    #[default]
-    CatchUp,
-}
-
-/// A subscription can't be.
-#[derive(Debug)]
-pub struct SubscribeError {
-    filter: Box<str>,
-    reason: SubscribeReason,
-}
-
-/// Why a subscription can't be.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum SubscribeReason {
-    /// The filter isn't one.
-    Filter(TopicError),
-    /// [`Start::From`] is for one exact topic: the numbers of different topics have nothing to do with each other.
-    FromWildcard,
-    /// [`Start::From`] lies beyond the topic's newest event + 1.
-    Beyond {
-        /// The topic's newest sequence number, 0 for none yet.
-        head: u64,
-    },
-    /// The broker refused to look the topics up.
-    Refused(Refusal),
-    /// The kernel refused to let the socket join a group.
-    Join(Errno),
-    /// The broker didn't answer.
-    TimedOut,
-    /// The bus was closed.
-    Closed,
-}
-
-impl SubscribeError {
-    fn new(filter: &str, reason: SubscribeReason) -> SubscribeError {
-        SubscribeError { filter: filter.into(), reason }
-    }
-
-    /// The filter that was subscribed to.
-    pub fn filter(&self) -> &str {
-        &self.filter
-    }
-
-    /// Why it failed.
-    pub fn reason(&self) -> &SubscribeReason {
-        &self.reason
-    }
-}
-
-impl fmt::Display for SubscribeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "can't subscribe to '{}': ", self.filter.escape_debug())?;
-        match &self.reason {
-            SubscribeReason::Filter(error) => error.fmt(f),
-            SubscribeReason::FromWildcard => f.write_str("a sequence number to start from needs one exact topic"),
-            SubscribeReason::Beyond { head } => {
-                write!(f, "the sequence number to start from is beyond the topic's newest, {head}, + 1")
-            }
-            SubscribeReason::Refused(refusal) => refusal.fmt(f),
-            SubscribeReason::Join(errno @ (Errno::EPERM | Errno::EACCES)) => write!(
-                f,
-                "the kernel doesn't let this process join netlink groups ({}); a user broker's groups need \
-                 CAP_NET_ADMIN: run as root, or all of it inside 'unshare -Urn', or load the module",
-                errno.desc()
-            ),
-            SubscribeReason::Join(errno) => write!(f, "joining a group failed: {}", errno.desc()),
-            SubscribeReason::TimedOut => f.write_str("the broker doesn't answer; is it stopped?"),
-            SubscribeReason::Closed => f.write_str("the bus was closed"),
-        }
-    }
-}
-
-impl std::error::Error for SubscribeError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match &self.reason {
-            SubscribeReason::Filter(error) => Some(error),
-            SubscribeReason::Refused(refusal) => Some(refusal),
-            _ => None,
-        }
-    }
-}
-
-/// How a subscription is to be. Made by [`crate::Bus::subscriber`].
-#[derive(Debug)]
-#[must_use = "a subscription begins with open()"]
-pub struct Subscriber {
-    bus: Arc<Shared>,
-    filter: Box<str>,
-    capacity: usize,
-    start: Start,
-    overflow: Overflow,
-}
-
-impl Subscriber {
-    pub(crate) fn new(bus: Arc<Shared>, filter: &str) -> Subscriber {
-        Subscriber {
-            bus,
-            filter: filter.into(),
-            capacity: CAPACITY,
-            start: Start::default(),
-            overflow: Overflow::default(),
-        }
-    }
-
-    /// How many events the channel holds, at least 1; 16 384 unless set. It also holds at most about 16 MiB of the
-    /// datagrams that they came in, which an event keeps whole.
-    pub fn capacity(mut self, events: usize) -> Self {
-        self.capacity = events;
-        self
-    }
-
-    /// Where to begin: [`Start::Live`] unless set.
-    pub fn start(mut self, start: Start) -> Self {
-        self.start = start;
-        self
-    }
-
-    /// What happens when the channel is full: [`Overflow::CatchUp`] unless set.
-    pub fn overflow(mut self, overflow: Overflow) -> Self {
-        self.overflow = overflow;
-        self
-    }
-
-    /// Subscribes. When this returns, nothing that is published can be missed any more.
-    ///
-    /// # Errors
-    /// Any [`SubscribeReason`].
-    pub fn open(self) -> Result<Subscription, SubscribeError> {
-        let fail = |reason| SubscribeError::new(&self.filter, reason);
-        let filter = Filter::new(&self.filter).map_err(|error| fail(SubscribeReason::Filter(error)))?;
-        if filter.is_wildcard() && matches!(self.start, Start::From(_)) {
-            return Err(fail(SubscribeReason::FromWildcard));
-        }
-        let remote = self.bus.remote.clone();
-        let flow = Flow::new(self.capacity, CAPACITY_BYTES, Arc::new(move || remote.wake()));
-        let (channel, batches) = unbounded();
-        let (opener, opened) = bounded(1);
-        let opening = Opening { filter: filter.clone(), start: self.start, flow, channel, opener };
-        self.bus.remote.tell(Command::Open(opening));
-        match opened.recv_timeout(self.bus.patience) {
-            Ok(Ok(opened)) => {
-                let (bus, id) = (Arc::clone(&self.bus), opened.id);
-                Ok(Subscription { batches, current: None, filter, _guard: Guard { bus, id } })
-            }
-            Ok(Err(Refused::Broker(refusal))) => Err(fail(SubscribeReason::Refused(refusal))),
-            Ok(Err(Refused::Join(errno))) => Err(fail(SubscribeReason::Join(errno))),
-            Ok(Err(Refused::Beyond { head })) => Err(fail(SubscribeReason::Beyond { head })),
-            Ok(Err(Refused::TimedOut)) | Err(RecvTimeoutError::Timeout) => Err(fail(SubscribeReason::TimedOut)),
-            Err(RecvTimeoutError::Disconnected) => Err(fail(SubscribeReason::Closed)),
-        }
-    }
-
-    /// Subscribes, and decodes each payload into a `T`.
-    ///
-    /// # Errors
-    /// As [`open`](Self::open).
-    pub fn open_as<T: DeserializeOwned>(self) -> Result<TypedSubscription<T>, SubscribeError> {
-        Ok(TypedSubscription { inner: self.open()?, value: PhantomData })
-    }
-}
 
 /// Ends the subscription with its handle. Holds the bus, so that a subscription outlives the other handles.
 #[derive(Debug)]
@@ -199,7 +33,7 @@ struct Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        self.bus.remote.tell(Command::Close(self.id));
+        self.bus.tell(Command::Close(self.id));
     }
 }
 
@@ -209,58 +43,86 @@ impl Drop for Guard {
 #[derive(Debug)]
 pub struct Subscription {
     batches: Receiver<Batch>,
+    arrivals: Arc<Arrivals>,
     current: Option<Batch>,
     filter: Filter,
-    _guard: Guard,
+    positions: Positions,
+    /// Readable while there may be something; made when it is first asked for.
+    readable: OnceLock<Arc<EventFd>>,
+    guard: Guard,
 }
 
 impl Subscription {
+    pub(crate) fn new(
+        bus: Arc<Shared>,
+        opened: Opened,
+        filter: Filter,
+        batches: Receiver<Batch>,
+        arrivals: Arc<Arrivals>,
+    ) -> Subscription {
+        let Opened { id, positions } = opened;
+        let (current, readable) = (None, OnceLock::new());
+        Subscription { batches, arrivals, current, filter, positions, readable, guard: Guard { bus, id } }
+    }
+
     /// The filter.
     pub fn filter(&self) -> &Filter {
         &self.filter
     }
 
+    /// Where this subscription began: before anything that it delivers. What [`Positions`] are for.
+    pub fn positions(&self) -> &Positions {
+        &self.positions
+    }
+
     /// Waits for the next delivery.
     ///
     /// # Errors
-    /// When the bus was closed and everything delivered has been taken.
+    /// When the bus was closed and everything delivered has been taken, and in a child of the process that subscribed.
     pub fn recv(&mut self) -> Result<Delivery, RecvError> {
+        self.recv_until(None).map_err(|_| RecvError)
+    }
+
+    /// Waits for the next delivery, at most this long.
+    ///
+    /// # Errors
+    /// `Timeout` when none came; `Disconnected` as [`recv`](Self::recv) fails.
+    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Delivery, RecvTimeoutError> {
+        // No deadline: one that lies beyond all time (Duration::MAX).
+        self.recv_until(Instant::now().checked_add(timeout))
+    }
+
+    fn recv_until(&mut self, deadline: Option<Instant>) -> Result<Delivery, RecvTimeoutError> {
         loop {
             if let Some(delivery) = self.take_current() {
                 return Ok(delivery);
             }
-            self.current = Some(self.batches.recv()?);
+            self.current = Some(self.guard.bus.receive(&self.batches, deadline)?);
         }
     }
 
     /// Takes the next delivery if there is one.
     ///
     /// # Errors
-    /// `Empty` when there is none now; `Disconnected` when the bus was closed and nothing is left.
+    /// `Empty` when there is none now; `Disconnected` as [`recv`](Self::recv) fails.
     pub fn try_recv(&mut self) -> Result<Delivery, TryRecvError> {
         loop {
             if let Some(delivery) = self.take_current() {
                 return Ok(delivery);
             }
-            self.current = Some(self.batches.try_recv()?);
+            self.current = Some(self.next_batch()?);
         }
     }
 
-    /// Waits for the next delivery, at most this long.
-    ///
-    /// # Errors
-    /// `Timeout` when none came; `Disconnected` when the bus was closed and nothing is left.
-    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Delivery, RecvTimeoutError> {
-        // No deadline: one that lies beyond all time (Duration::MAX).
-        let deadline = Instant::now().checked_add(timeout);
-        loop {
-            if let Some(delivery) = self.take_current() {
-                return Ok(delivery);
+    fn next_batch(&self) -> Result<Batch, TryRecvError> {
+        let batch = self.guard.bus.try_receive(&self.batches);
+        match self.readable.get() {
+            Some(readable) if matches!(batch, Err(TryRecvError::Empty)) => {
+                // What arrives after this makes it readable again; what arrived before is in the channel.
+                let _ = readable.read();
+                self.batches.try_recv()
             }
-            self.current = Some(match deadline {
-                Some(deadline) => self.batches.recv_deadline(deadline)?,
-                None => self.batches.recv().map_err(|RecvError| RecvTimeoutError::Disconnected)?,
-            });
+            _ => batch,
         }
     }
 
@@ -270,9 +132,36 @@ impl Subscription {
     }
 
     /// The channel itself, for `crossbeam_channel::select!`: a batch holds what came in one datagram. What
-    /// [`recv`](Self::recv) and its like have begun to take is not in it any more.
+    /// [`recv`](Self::recv) and its like have begun to take is not in it any more. On a connection that the caller drives
+    /// ([`Builder::direct`](crate::Builder::direct)) it is filled by [`Bus::turn`](crate::Bus::turn) and whatever waits.
     pub fn batches(&self) -> &Receiver<Batch> {
         &self.batches
+    }
+
+    /// For an event loop: readable while there may be something to take. After that, [`try_recv`](Self::try_recv) until it
+    /// says `Empty`, or the rest isn't told of. Nothing but waiting is to be done with it.
+    ///
+    /// On a connection that the caller drives, all subscriptions share one descriptor, that of [`Bus::fd`](crate::Bus::fd),
+    /// and what one of them takes may fill the others: ask all of them.
+    ///
+    /// # Errors
+    /// What eventfd(2) says, when it is first asked for.
+    pub fn fd(&self) -> io::Result<BorrowedFd<'_>> {
+        if let Some(fd) = self.guard.bus.fd() {
+            return Ok(fd);
+        }
+        if let Some(readable) = self.readable.get() {
+            return Ok(readable.as_fd());
+        }
+        // Set to begin with: there may be something already.
+        let readable = EventFd::from_value_and_flags(1, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
+        let readable = self.readable.get_or_init(|| Arc::new(readable));
+        let listener = Arc::clone(readable);
+        // It can fail only when the counter is full, and then it is readable.
+        self.arrivals.listen(move || {
+            let _ = listener.write(1);
+        });
+        Ok(readable.as_fd())
     }
 
     fn take_current(&mut self) -> Option<Delivery> {
@@ -282,6 +171,39 @@ impl Subscription {
             self.current = None;
         }
         delivery
+    }
+}
+
+#[cfg(feature = "stream")]
+impl Subscription {
+    /// What the streams do.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Delivery>> {
+        let mut registered = false;
+        loop {
+            match self.try_recv() {
+                Ok(delivery) => return Poll::Ready(Some(delivery)),
+                Err(TryRecvError::Disconnected) => return Poll::Ready(None),
+                Err(TryRecvError::Empty) if registered => return Poll::Pending,
+                Err(TryRecvError::Empty) => {
+                    // What comes between the look and this shows at the second look.
+                    self.arrivals.wake_once(context.waker());
+                    registered = true;
+                }
+            }
+        }
+    }
+}
+
+/// Deliveries until the bus is closed, for any executor: no thread is needed for a subscription.
+///
+/// On a connection that the caller drives ([`Builder::direct`](crate::Builder::direct)), something has to drive it: a
+/// task that waits at [`Bus::fd`](crate::Bus::fd) and calls [`Bus::turn`](crate::Bus::turn), say.
+#[cfg(feature = "stream")]
+impl Stream for Subscription {
+    type Item = Delivery;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Delivery>> {
+        self.get_mut().poll(context)
     }
 }
 
@@ -304,6 +226,35 @@ pub enum TypedDelivery<T> {
     Lost(Lost),
     /// The broker is another one than before.
     Restarted(Restarted),
+}
+
+impl<T> TypedSubscription<T> {
+    pub(crate) fn new(inner: Subscription) -> TypedSubscription<T> {
+        TypedSubscription { inner, value: PhantomData }
+    }
+
+    /// The filter.
+    pub fn filter(&self) -> &Filter {
+        self.inner.filter()
+    }
+
+    /// As [`Subscription::positions`].
+    pub fn positions(&self) -> &Positions {
+        self.inner.positions()
+    }
+
+    /// As [`Subscription::fd`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn fd(&self) -> io::Result<BorrowedFd<'_>> {
+        self.inner.fd()
+    }
+
+    /// The subscription without the type.
+    pub fn into_untyped(self) -> Subscription {
+        self.inner
+    }
 }
 
 impl<T: DeserializeOwned> TypedSubscription<T> {
@@ -335,10 +286,14 @@ impl<T: DeserializeOwned> TypedSubscription<T> {
     pub fn iter(&mut self) -> impl Iterator<Item = TypedDelivery<T>> {
         std::iter::from_fn(|| self.recv().ok())
     }
+}
 
-    /// The subscription without the type.
-    pub fn into_untyped(self) -> Subscription {
-        self.inner
+#[cfg(feature = "stream")]
+impl<T: DeserializeOwned> Stream for TypedSubscription<T> {
+    type Item = TypedDelivery<T>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<TypedDelivery<T>>> {
+        self.get_mut().inner.poll(context).map(|delivery| delivery.map(decode))
     }
 }
 

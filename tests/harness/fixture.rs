@@ -20,6 +20,18 @@ pub fn broker_kind() -> BrokerKind {
     }
 }
 
+/// Whether the suite's connections are driven by those who use them and not by a thread, by `NLBUS_SUITE_DRIVER`.
+fn drives_itself() -> bool {
+    match env::var("NLBUS_SUITE_DRIVER").as_deref() {
+        Err(_) | Ok("" | "thread") => false,
+        Ok("direct") => true,
+        Ok(other) => {
+            eprintln!("NLBUS_SUITE_DRIVER is '{other}'; it can be 'thread' or 'direct'");
+            process::exit(2)
+        }
+    }
+}
+
 /// Where a bus is: all that a process needs to know to take part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
@@ -42,7 +54,8 @@ impl Place {
             BrokerKind::Module => Choice::Module,
             _ => Choice::User,
         };
-        Bus::builder().broker(choice).port(self.port)
+        let builder = Bus::builder().broker(choice).port(self.port);
+        if drives_itself() { builder.direct() } else { builder }
     }
 
     /// A connection.

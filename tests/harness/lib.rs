@@ -2,7 +2,8 @@
 //! sockets that send any bytes, and the bookkeeping of what a subscriber was given.
 //!
 //! The same tests run on both brokers. `NLBUS_SUITE_BROKER` says which: `user` (unless set), where each test starts a
-//! broker process, or `module`, where the module is loaded and each network namespace is a bus.
+//! broker process, or `module`, where the module is loaded and each network namespace is a bus. And with both drivers of
+//! the library: `NLBUS_SUITE_DRIVER` is `thread` (unless set) or `direct`.
 
 mod args;
 mod case;

@@ -5,13 +5,14 @@
 use super::config::Config;
 use super::core::{Action, Core, Endpoint, Now, Sender};
 use crate::batch::Batch;
+use crate::channel::channel;
 use crate::client::{Client, Opened, Opening, Output, Refused, Start};
 use crate::delivery::Delivery;
 use crate::flow::Flow;
 use crate::topic::Filter;
 use crate::wire::{Content, TopicRequest, push_publish};
 use bytes::Bytes;
-use crossbeam_channel::{Receiver, bounded, unbounded};
+use crossbeam_channel::{Receiver, bounded};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -250,7 +251,7 @@ impl World {
             }
             Step::Flush => self.core.flush(self.now, &mut |action| World::route(&mut self.hosts, action)),
             Step::Open { client, filter, capacity, start } => {
-                let (channel, batches) = unbounded();
+                let (channel, batches, _) = channel();
                 let (opener, opened) = bounded(1);
                 let filter = Filter::new(FILTERS[filter]).unwrap();
                 let flow = Flow::new(capacity, 1 << 20, Arc::new(|| ()));
@@ -265,7 +266,7 @@ impl World {
                     epoch: self.epoch,
                     restarted: false,
                 });
-                let opening = Opening { filter, start, flow, channel, opener };
+                let opening = Opening { filter, start, resume: None, flow, channel, opener };
                 self.hosts[client].client.open(opening, self.instant);
             }
             Step::ReadReplies { client } => {

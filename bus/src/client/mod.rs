@@ -16,10 +16,8 @@ mod requests;
 mod subscriber;
 
 pub(crate) use requests::REQUEST_BIT;
-#[cfg(test)]
-pub(crate) use subscriber::Opened;
 pub use subscriber::Start;
-pub(crate) use subscriber::{Opening, Refused, SubId};
+pub(crate) use subscriber::{Opened, Opening, Refused, SubId};
 
 use crate::wire::uapi::*;
 use crate::wire::{EventView, Heartbeat, Messages, Refusal, TopicsAnnouncement};
@@ -229,7 +227,7 @@ impl Client {
             // Nobody watched the broker until now: it may be another one than it was.
             self.probe(now);
         }
-        let id = self.registry.insert(Subscriber::new(opening));
+        let id = self.registry.insert(Subscriber::new(opening, self.epoch));
         self.resolve(id, now);
         self.finish(now);
     }

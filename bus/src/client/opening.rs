@@ -5,6 +5,7 @@
 use super::Client;
 use super::answers::{Phase, Purpose};
 use super::subscriber::{Opened, Refused, Start, SubId, Subscriber};
+use crate::delivery::{Delivery, Restarted};
 use crate::topic::Filter;
 use crate::wire::uapi::NLBUS_GROUP_SYS;
 use crate::wire::{TopicPageEnd, TopicRecord};
@@ -20,6 +21,7 @@ impl Client {
 
     /// The answer to a look-up for an exact subscription: the topic, or that there is none.
     pub(super) fn looked_up(&mut self, id: SubId, phase: Phase, record: Option<&TopicRecord>, now: Instant) {
+        self.check_resume(id);
         let Some(subscriber) = self.registry.subscribers.get_mut(&id) else { return };
         let Some(record) = record else {
             if subscriber.opener.is_some() && matches!(subscriber.start, Start::From(2..)) {
@@ -55,6 +57,7 @@ impl Client {
         end: TopicPageEnd,
         now: Instant,
     ) {
+        self.check_resume(id);
         let sole = self.registry.subscribers.len() == 1;
         let Some(subscriber) = self.registry.subscribers.get_mut(&id) else { return };
         if phase == Phase::Find && cursor == 0 {
@@ -66,9 +69,10 @@ impl Client {
         let filter = subscriber.filter.clone();
         for record in records.iter().filter(|record| filter.matches(&record.name)) {
             self.registry.track(record, &mut self.outputs);
-            if phase == Phase::Baseline {
-                // Start::From is refused for wildcards before it comes here.
-                let _ = self.follow_from_start(id, record);
+            if phase == Phase::Baseline
+                && let Err(refused) = self.follow_from_start(id, record)
+            {
+                return self.refuse_opening(id, refused);
             }
         }
         match (end.cursor, phase) {
@@ -115,20 +119,38 @@ impl Client {
         }
     }
 
+    /// A subscription that is to go on where it was with another broker begins anew with this one, and says so.
+    fn check_resume(&mut self, id: SubId) {
+        let Some(subscriber) = self.registry.subscribers.get_mut(&id) else { return };
+        if subscriber.resume.as_ref().is_some_and(|resume| resume.epoch() != self.epoch) {
+            subscriber.resume = None;
+            subscriber.from_the_beginning = true;
+            if subscriber.is_flushed() {
+                self.registry.touched.push(id);
+            }
+            subscriber.push(Delivery::Restarted(Restarted::new(self.epoch)));
+        }
+    }
+
     fn follow_from_start(&mut self, id: SubId, record: &TopicRecord) -> Result<(), Refused> {
-        let Some(subscriber) = self.registry.subscribers.get(&id) else { return Ok(()) };
+        let Some(subscriber) = self.registry.subscribers.get_mut(&id) else { return Ok(()) };
         let newer = subscriber.from_the_beginning || subscriber.watermark.is_some_and(|mark| record.id > mark);
         let kept = record.first.saturating_sub(1);
-        let after = match subscriber.start {
+        let resumed = subscriber.resume.as_ref().and_then(|positions| positions.after(record.id));
+        let after = match (subscriber.start, resumed) {
             _ if newer => 0,
-            Start::Live => record.head,
-            Start::All => kept,
-            Start::Last(n) => record.head.saturating_sub(n).max(kept),
-            Start::From(seq) if seq > record.head.saturating_add(1) => {
-                return Err(Refused::Beyond { head: record.head });
-            }
-            Start::From(seq) => seq.saturating_sub(1),
+            (_, Some(seq)) => seq,
+            (Start::Live, None) => record.head,
+            (Start::All, None) => kept,
+            (Start::Last(n), None) => record.head.saturating_sub(n).max(kept),
+            (Start::From(seq), None) => seq.saturating_sub(1),
         };
+        if after > record.head {
+            return Err(Refused::Beyond { head: record.head });
+        }
+        if subscriber.opener.is_some() {
+            subscriber.positions.begin(record.id, after);
+        }
         self.registry.follow(id, record.id, after);
         Ok(())
     }
@@ -136,9 +158,10 @@ impl Client {
     fn finish_opening(&mut self, id: SubId) {
         if let Some(subscriber) = self.registry.subscribers.get_mut(&id) {
             subscriber.resolved = true;
-            if let Some(opener) = subscriber.opener.take()
-                && opener.send(Ok(Opened { id })).is_err()
-            {
+            let Some(opener) = subscriber.opener.take() else { return };
+            let mut positions = std::mem::take(&mut subscriber.positions);
+            positions.set_last_id(subscriber.watermark.unwrap_or_default());
+            if opener.send(Ok(Opened { id, positions })).is_err() {
                 // The handle no longer waits: nobody would ever close it.
                 self.close(id);
             }

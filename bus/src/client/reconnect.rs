@@ -5,6 +5,7 @@ use super::answers::Purpose;
 use super::subscriber::SubId;
 use super::{Client, Output, Unanswered};
 use crate::delivery::{Delivery, Restarted};
+use crate::positions::Positions;
 use crate::wire::uapi::NLBUS_GROUP_SYS;
 use std::time::Instant;
 
@@ -55,6 +56,7 @@ impl Client {
                     subscriber.from_the_beginning = true;
                     self.registry.touched.push(id);
                 }
+                subscriber.positions = Positions::new(epoch);
                 subscriber.resolved = false;
             }
             self.resolve(id, now);

@@ -68,7 +68,13 @@ impl Registry {
                 self.touched.push(follow.sub);
             }
             if let Some((from, to)) = follow.cursor.skip_to(first) {
-                subscriber.push(Delivery::Lost(Lost { topic: topic.name.clone(), from, to, cause }));
+                subscriber.push(Delivery::Lost(Lost {
+                    topic: topic.name.clone(),
+                    topic_id: page.topic_id,
+                    from,
+                    to,
+                    cause,
+                }));
                 progress.lost = progress.lost.saturating_add(to - from + 1);
             }
             for message in events {

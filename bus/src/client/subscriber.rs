@@ -1,8 +1,10 @@
 //! One subscription, as the client holds it, and what is said about it when it begins.
 
 use crate::batch::Batch;
+use crate::channel::Channel;
 use crate::delivery::{Delivery, Event};
 use crate::flow::Flow;
+use crate::positions::Positions;
 use crate::topic::Filter;
 use crate::wire::Refusal;
 use crossbeam_channel::Sender;
@@ -34,6 +36,8 @@ pub enum Start {
 pub(crate) struct Opening {
     pub(crate) filter: Filter,
     pub(crate) start: Start,
+    /// Where to go on, in place of `start` for the topics that these positions know.
+    pub(crate) resume: Option<Positions>,
     pub(crate) flow: Arc<Flow>,
     pub(crate) channel: Channel,
     pub(crate) opener: Opener,
@@ -43,9 +47,11 @@ pub(crate) struct Opening {
 pub(crate) type Opener = Sender<Result<Opened, Refused>>;
 
 /// The subscription can miss nothing any more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Opened {
     pub(crate) id: SubId,
+    /// Where it begins.
+    pub(crate) positions: Positions,
 }
 
 /// The subscription can't be.
@@ -55,20 +61,20 @@ pub(crate) enum Refused {
     Broker(Refusal),
     /// The kernel refused to let the event socket join a group.
     Join(Errno),
-    /// `Start::From` lies beyond the topic's newest event + 1.
+    /// `Start::From`, or a position to resume from, lies beyond the topic's newest event + 1.
     Beyond { head: u64 },
     /// The broker didn't answer.
     TimedOut,
 }
-
-/// What a subscription's channel carries.
-pub(crate) type Channel = Sender<Batch>;
 
 /// One subscription.
 #[derive(Debug)]
 pub(super) struct Subscriber {
     pub(super) filter: Filter,
     pub(super) start: Start,
+    pub(super) resume: Option<Positions>,
+    /// Where it begins, as far as that is known.
+    pub(super) positions: Positions,
     pub(super) flow: Arc<Flow>,
     channel: Channel,
     batch: Option<Batch>,
@@ -85,10 +91,12 @@ pub(super) struct Subscriber {
 }
 
 impl Subscriber {
-    pub(super) fn new(opening: Opening) -> Subscriber {
+    pub(super) fn new(opening: Opening, epoch: u64) -> Subscriber {
         Subscriber {
             filter: opening.filter,
             start: opening.start,
+            resume: opening.resume,
+            positions: Positions::new(epoch),
             flow: opening.flow,
             channel: opening.channel,
             batch: None,
@@ -118,6 +126,6 @@ impl Subscriber {
 
     /// Whether somebody can still receive it.
     pub(super) fn flush(&mut self) -> bool {
-        self.batch.take().is_none_or(|batch| self.channel.send(batch).is_ok())
+        self.batch.take().is_none_or(|batch| self.channel.send(batch))
     }
 }

@@ -2,13 +2,14 @@
 
 use super::*;
 use crate::batch::Batch;
+use crate::channel::channel;
 use crate::flow::Flow;
 use crate::topic::Filter;
 use crate::wire::{
     Content, EventHeader, Header, Message, ReplayEnd, ReplayRequest, TopicPageEnd, TopicRecord, push_event,
     push_refusal,
 };
-use crossbeam_channel::{Receiver, bounded, unbounded};
+use crossbeam_channel::{Receiver, bounded};
 use nix::errno::Errno;
 use std::sync::Arc;
 
@@ -26,11 +27,11 @@ impl World {
     }
 
     fn open(&mut self, capacity: usize) -> (Receiver<Batch>, Receiver<Result<Opened, Refused>>) {
-        let (channel, batches) = unbounded();
+        let (channel, batches, _) = channel();
         let (opener, opened) = bounded(1);
         let flow = Flow::new(capacity, 1 << 20, Arc::new(|| ()));
         let filter = Filter::new("#").unwrap();
-        self.client.open(Opening { filter, start: Start::All, flow, channel, opener }, self.now);
+        self.client.open(Opening { filter, start: Start::All, resume: None, flow, channel, opener }, self.now);
         (batches, opened)
     }
 

@@ -8,6 +8,9 @@ use nix::errno::Errno;
 use std::fmt;
 use std::io;
 
+/// What a child process is told that uses its parent's connection.
+pub(crate) const FORKED: &str = "the connection is the parent process's; connect anew after fork";
+
 /// An event was not published, or it isn't known whether it was.
 #[derive(Debug)]
 pub struct PublishError {
@@ -40,10 +43,12 @@ pub enum PublishReason {
     Unknown,
     /// The bus was closed.
     Closed,
+    /// This process is a child of the one that connected (fork(2)), and the connection is the parent's.
+    Forked,
 }
 
 impl PublishError {
-    pub(super) fn new(topic: &str, reason: PublishReason) -> PublishError {
+    pub(crate) fn new(topic: &str, reason: PublishReason) -> PublishError {
         PublishError { topic: topic.into(), reason }
     }
 
@@ -95,6 +100,7 @@ impl fmt::Display for PublishError {
                 f.write_str("no ack came; the event may have been published, and publishing it again may duplicate it")
             }
             PublishReason::Closed => f.write_str("the bus was closed"),
+            PublishReason::Forked => f.write_str(FORKED),
         }
     }
 }

@@ -1,8 +1,10 @@
-//! Netlink sockets: the one place where this crate talks to the kernel past what nix and netlink-sys wrap
+//! Netlink sockets, and what fork(2) does to them: the one place where this crate talks to the kernel past what nix and netlink-sys wrap
 //! safely, and so the only one with `unsafe`. It moves datagrams and knows nothing of what is in them.
 
+mod fork;
 mod recv;
 mod socket;
 
+pub use fork::ForkMark;
 pub use recv::RecvBatch;
 pub use socket::NetlinkSocket;

@@ -1,0 +1,356 @@
+//! What drives a client: it holds the sockets and the clock, feeds the client with what they say, and carries out what
+//! the client wants. One turn at a time and on no thread of its own: `reactor.rs` gives it one, `direct.rs` lets the
+//! caller take the turns. It never stops reading, whatever a consumer does.
+
+use crate::client::{Client, ClientCounters, Opening, Output, Reply, SubId};
+use crate::link::{self, Choice};
+use crate::publisher::{Publisher, Route};
+use crate::sys::{ForkMark, NetlinkSocket, RecvBatch};
+use crate::wire::Info;
+use crate::wire::uapi::NLBUS_DATAGRAM_MAX;
+use bytes::Bytes;
+use crossbeam_channel::{Receiver, Sender};
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::eventfd::EventFd;
+use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Datagrams read from a socket before the other one gets its turn.
+const TURN: usize = 64;
+
+/// How long to wait before looking for a broker again, at first and at most.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+
+/// What handles ask of the driver.
+pub(crate) enum Command {
+    /// A new subscription.
+    Open(Opening),
+    /// The end of one.
+    Close(SubId),
+    /// A request, and how long to wait for its answer; the closure writes it with the number it gets.
+    Ask(Box<dyn FnOnce(u32) -> Vec<u8> + Send>, Duration, Sender<Reply>),
+    /// What the client has counted.
+    Counters(Sender<ClientCounters>),
+    /// The end.
+    Stop,
+}
+
+/// How the driver is reached from any thread: commands first, then a wake-up.
+#[derive(Debug, Clone)]
+pub(crate) struct Remote {
+    commands: Sender<Command>,
+    waker: Arc<EventFd>,
+    mark: Arc<ForkMark>,
+}
+
+impl Remote {
+    /// Whether the caller is a child of the process that has the driver: then there is none to reach.
+    pub(crate) fn is_forked(&self) -> bool {
+        self.mark.is_child()
+    }
+
+    /// Hands a command over. The driver may have ended; then nobody answers, and the command's channels close.
+    pub(crate) fn tell(&self, command: Command) {
+        if !self.is_forked() {
+            let _ = self.commands.send(command);
+            self.wake();
+        }
+    }
+
+    /// Wakes the driver. It can fail only when the counter is full, and then the driver is awake.
+    pub(crate) fn wake(&self) {
+        // The counter of a child is its parent's.
+        if !self.is_forked() {
+            let _ = self.waker.write(1);
+        }
+    }
+}
+
+/// What the driver needs to know of its bus.
+pub(crate) struct Settings {
+    pub(crate) choice: Choice,
+    pub(crate) port: u32,
+    pub(crate) receive_buffer: usize,
+}
+
+/// What a turn found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// Something, and there may be more.
+    Busy,
+    /// Nothing.
+    Quiet,
+    /// The command to end.
+    Stopped,
+}
+
+/// What the epoll descriptor watches, and says what is ready of it.
+#[derive(Debug, Clone, Copy, Default)]
+struct Ready(u64);
+
+impl Ready {
+    const EVENTS: u64 = 1;
+    const REQUESTS: u64 = 2;
+    const WAKER: u64 = 4;
+    const TIMER: u64 = 8;
+
+    fn has(self, what: u64) -> bool {
+        self.0 & what != 0
+    }
+}
+
+pub(crate) struct Driver {
+    settings: Settings,
+    info: Info,
+    client: Client,
+    events: NetlinkSocket,
+    requests: Arc<NetlinkSocket>,
+    publisher: Arc<Publisher>,
+    commands: Receiver<Command>,
+    waker: Arc<EventFd>,
+    epoll: Arc<Epoll>,
+    timer: TimerFd,
+    /// When the timer goes off, if it is set.
+    armed: Option<Instant>,
+    batch: RecvBatch,
+    /// When to look for the broker again, and how long to wait after that; `None` while connected.
+    reconnect: Option<(Instant, Duration)>,
+}
+
+impl Driver {
+    /// # Errors
+    /// What the kernel says of epoll and timer.
+    pub(crate) fn new(
+        settings: Settings,
+        info: Info,
+        events: NetlinkSocket,
+        requests: Arc<NetlinkSocket>,
+        publisher: Arc<Publisher>,
+        waker: Arc<EventFd>,
+    ) -> io::Result<(Driver, Remote)> {
+        let epoll = Arc::new(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?);
+        let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK)?;
+        watch(&epoll, &events, Ready::EVENTS)?;
+        watch(&epoll, &*requests, Ready::REQUESTS)?;
+        watch(&epoll, &*waker, Ready::WAKER)?;
+        watch(&epoll, &timer, Ready::TIMER)?;
+        let (sender, commands) = crossbeam_channel::unbounded();
+        let remote = Remote { commands: sender, waker: Arc::clone(&waker), mark: Arc::new(ForkMark::new()) };
+        let driver = Driver {
+            client: Client::new(info.epoch),
+            settings,
+            info,
+            events,
+            requests,
+            publisher,
+            commands,
+            waker,
+            epoll,
+            timer,
+            armed: None,
+            batch: RecvBatch::new(TURN, NLBUS_DATAGRAM_MAX),
+            reconnect: None,
+        };
+        Ok((driver, remote))
+    }
+
+    /// What is readable while a turn has something to do.
+    pub(crate) fn epoll(&self) -> Arc<Epoll> {
+        Arc::clone(&self.epoll)
+    }
+
+    /// Waits for something to do, at most so long, and does it.
+    pub(crate) fn turn(&mut self, timeout: EpollTimeout) -> Turn {
+        let mut events = [EpollEvent::empty(); 4];
+        let ready = match self.epoll.wait(&mut events, timeout) {
+            Ok(0) | Err(Errno::EINTR) => return Turn::Quiet,
+            Ok(count) => Ready(events[..count].iter().fold(0, |all, event| all | event.data())),
+            // Not possible with a valid epoll descriptor (epoll_wait(2)); turns that never wait would be worse.
+            Err(_) => return Turn::Stopped,
+        };
+        let now = Instant::now();
+        if ready.has(Ready::WAKER) {
+            // Before what it tells of is looked at: what comes later wakes again.
+            let _ = self.waker.read();
+        }
+        if self.obey(now) == Turn::Stopped {
+            return Turn::Stopped;
+        }
+        if self.publisher.take_gone() {
+            self.client.disconnect();
+        }
+        self.client.room(now);
+        if ready.has(Ready::REQUESTS) {
+            self.read_replies(now);
+        }
+        if ready.has(Ready::EVENTS) {
+            self.read_events(now);
+        }
+        if ready.has(Ready::TIMER) {
+            let _ = self.timer.wait();
+            self.armed = None;
+        }
+        self.client.tick(now);
+        self.carry_out();
+        self.look_for_broker();
+        self.arm();
+        Turn::Busy
+    }
+
+    /// Does what handles have asked for, without a look at the sockets.
+    pub(crate) fn obey(&mut self, now: Instant) -> Turn {
+        while let Ok(command) = self.commands.try_recv() {
+            if !self.carry_out_command(command, now) {
+                // Before they are dropped, publishers in waiting are told.
+                self.publisher.reroute(None);
+                return Turn::Stopped;
+            }
+        }
+        self.arm();
+        Turn::Busy
+    }
+
+    /// Sets the timer to the client's deadline. One that goes off early is harmless, and deadlines mostly move
+    /// further away: it is set anew only for an earlier one.
+    fn arm(&mut self) {
+        let next = [self.client.deadline(), self.reconnect.map(|(at, _)| at)].into_iter().flatten().min();
+        let Some(next) = next else { return };
+        if self.armed.is_some_and(|armed| armed <= next) {
+            return;
+        }
+        // A timer of 0 would be none (timerfd_settime(2)).
+        let left = next.saturating_duration_since(Instant::now()).max(Duration::from_micros(1));
+        if self.timer.set(Expiration::OneShot(left.into()), TimerSetTimeFlags::empty()).is_ok() {
+            self.armed = Some(next);
+        }
+    }
+
+    fn carry_out_command(&mut self, command: Command, now: Instant) -> bool {
+        match command {
+            Command::Open(opening) => self.client.open(opening, now),
+            Command::Close(id) => self.client.close(id),
+            Command::Ask(write, patience, reply) => self.client.ask(write, reply, later(now, patience)),
+            Command::Counters(reply) => drop(reply.send(self.client.counters())),
+            Command::Stop => return false,
+        }
+        // One command's groups are joined before the next one's requests are sent.
+        self.carry_out();
+        true
+    }
+
+    fn read_replies(&mut self, now: Instant) {
+        // An error is an overrun, or passes: what is missing is asked for again.
+        let _ = self.batch.receive(&self.requests);
+        for datagram in self.batch.iter() {
+            if datagram.port == self.info.request_port || datagram.port == self.info.publish_port {
+                self.client.replies(&Bytes::copy_from_slice(datagram.bytes), now);
+            } else {
+                self.client.count_foreign();
+            }
+        }
+        // Groups that an answer named are joined before events are read.
+        self.carry_out();
+    }
+
+    fn read_events(&mut self, now: Instant) {
+        let received = self.batch.receive(&self.events).unwrap_or_else(|error| {
+            match error.raw_os_error().map(Errno::from_raw) {
+                // The module retires.
+                Some(Errno::ESHUTDOWN) => self.client.disconnect(),
+                Some(Errno::EINTR) => {}
+                // The module had no memory for a broadcast (netlink_set_err): no datagram shows what is missing.
+                _ => self.client.missed(now),
+            }
+            0
+        });
+        for datagram in self.batch.iter() {
+            if datagram.port != self.info.publish_port {
+                self.client.count_foreign();
+                continue;
+            }
+            if datagram.truncated {
+                self.client.event_datagram_cut(now);
+            }
+            self.client.events(&Bytes::copy_from_slice(datagram.bytes), now);
+        }
+        if received < self.batch.slots()
+            && let Ok(drops) = self.events.drops()
+        {
+            self.client.drained(drops, now);
+        }
+    }
+
+    fn carry_out(&mut self) {
+        while let Some(output) = self.client.next_output() {
+            match output {
+                Output::Send(datagram) => {
+                    match self.requests.send_to(&datagram, self.info.request_port, 0, true) {
+                        Err(error) if error.raw_os_error() == Some(Errno::ECONNREFUSED as i32) => {
+                            self.client.disconnect();
+                        }
+                        // A full broker (EAGAIN), say: the request runs into its deadline and is made again.
+                        Ok(()) | Err(_) => {}
+                    }
+                }
+                Output::Join(group) => {
+                    if let Err(error) = self.events.add_membership(group) {
+                        let errno = Errno::from_raw(error.raw_os_error().unwrap_or_default());
+                        self.client.join_failed(group, errno, Instant::now());
+                    }
+                }
+                // What still comes from a group that can't be left is nobody's.
+                Output::Leave(group) => drop(self.events.drop_membership(group)),
+                Output::Answer(seq, verdict) => self.publisher.answer(seq, verdict),
+                Output::Reconnect => self.reconnect = Some((Instant::now(), BACKOFF.0)),
+            }
+        }
+    }
+
+    /// While the broker is gone, looks for it now and then.
+    fn look_for_broker(&mut self) {
+        let Some((at, wait)) = self.reconnect else { return };
+        let now = Instant::now();
+        if now < at {
+            return;
+        }
+        self.reconnect = Some((now + wait, (wait * 2).min(BACKOFF.1)));
+        let Ok(info) = link::find(self.settings.choice, self.settings.port) else { return };
+        let same_place = (info.protocol, info.publish_port) == (self.info.protocol, self.info.publish_port);
+        if info.epoch == self.info.epoch && same_place {
+            self.reconnect = None;
+            self.client.resumed(Instant::now());
+        } else if self.move_to(info).is_ok() {
+            self.reconnect = None;
+            self.client.restarted(info.epoch, Instant::now());
+        }
+        self.carry_out();
+    }
+
+    /// Fresh sockets for another broker: what the old ones still hold is the old broker's.
+    fn move_to(&mut self, info: Info) -> Result<(), link::ConnectError> {
+        let failed = |error: Errno| link::ConnectError::Io { what: "wait at a socket", error: error.into() };
+        let events = link::open_events(&info, self.settings.receive_buffer)?;
+        let requests = Arc::new(link::open_requests(&info, self.settings.receive_buffer)?);
+        watch(&self.epoll, &events, Ready::EVENTS).map_err(failed)?;
+        watch(&self.epoll, &*requests, Ready::REQUESTS).map_err(failed)?;
+        // A publisher that is just sending holds the old socket open; epoll must not report it.
+        let _ = self.epoll.delete(&*self.requests);
+        let _ = self.epoll.delete(&self.events);
+        self.publisher.reroute(Some(Route { socket: Arc::clone(&requests), port: info.publish_port }));
+        (self.events, self.requests, self.info) = (events, requests, info);
+        Ok(())
+    }
+}
+
+fn watch(epoll: &Epoll, fd: impl AsFd, what: u64) -> nix::Result<()> {
+    epoll.add(fd, EpollEvent::new(EpollFlags::EPOLLIN, what))
+}
+
+/// The time after a wait; a wait beyond all bounds ends in a century.
+fn later(now: Instant, wait: Duration) -> Instant {
+    now.checked_add(wait).unwrap_or_else(|| now + Duration::from_secs(100 * 365 * 86_400))
+}

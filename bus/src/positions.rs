@@ -1,0 +1,91 @@
+//! Where a subscription is, in a form that outlives the process: what to read next after a restart.
+
+use crate::delivery::{Delivery, Event, Lost, Restarted};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// How far a subscriber has come in each topic, to go on from there later: after a restart, or in another process.
+///
+/// It begins as [`Subscription::positions`](crate::Subscription::positions), is moved on by what is delivered, once
+/// that is dealt with, and saved with serde however the application likes. [`Subscriber::resume`](crate::Subscriber::resume)
+/// begins a subscription after it. Sequence numbers count within one life of a broker, its epoch; the positions know
+/// theirs, so numbers of one broker are never taken for another's.
+///
+/// ```no_run
+/// # use nlbus::{Bus, Positions};
+/// # fn save(_: &Positions) {}
+/// # let bus = Bus::connect()?;
+/// let mut subscription = bus.subscribe("jobs/#")?;
+/// let mut positions = subscription.positions().clone();
+/// while let Ok(delivery) = subscription.recv() {
+///     // … deal with it, and then:
+///     positions.advance(&delivery);
+///     save(&positions);
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Positions {
+    epoch: u64,
+    /// Topics with a higher id are newer than these positions.
+    last_id: u32,
+    /// The last sequence number dealt with, by topic id.
+    topics: BTreeMap<u32, u64>,
+}
+
+impl Positions {
+    /// Moves on past what was delivered.
+    pub fn advance(&mut self, delivery: &Delivery) {
+        match delivery {
+            Delivery::Event(event) => self.event(event),
+            Delivery::Lost(lost) => self.lost(lost),
+            Delivery::Restarted(restarted) => self.restarted(restarted),
+        }
+    }
+
+    /// Moves on past an event.
+    pub fn event(&mut self, event: &Event) {
+        self.topics.insert(event.topic_id(), event.seq());
+    }
+
+    /// Moves on past events that were lost.
+    pub fn lost(&mut self, lost: &Lost) {
+        self.topics.insert(lost.topic_id, lost.to);
+    }
+
+    /// Begins with another broker's numbers.
+    pub fn restarted(&mut self, restarted: &Restarted) {
+        *self = Positions { epoch: restarted.epoch, ..Positions::default() };
+    }
+
+    /// The epoch of the broker whose numbers these are.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// The last sequence number dealt with in a topic, by its id: 0 before its first event, `None` for a topic that these
+    /// positions don't know.
+    pub fn seq(&self, topic_id: u32) -> Option<u64> {
+        self.topics.get(&topic_id).copied()
+    }
+
+    /// None yet, in this epoch.
+    pub(crate) fn new(epoch: u64) -> Positions {
+        Positions { epoch, ..Positions::default() }
+    }
+
+    /// Where a subscription begins in a topic, unless it has begun there.
+    pub(crate) fn begin(&mut self, topic_id: u32, seq: u64) {
+        self.topics.entry(topic_id).or_insert(seq);
+    }
+
+    /// Topics with a higher id are newer.
+    pub(crate) fn set_last_id(&mut self, last_id: u32) {
+        self.last_id = last_id;
+    }
+
+    /// After which number to read a topic: `None` for one that was there and not followed.
+    pub(crate) fn after(&self, topic_id: u32) -> Option<u64> {
+        self.seq(topic_id).or((topic_id > self.last_id).then_some(0))
+    }
+}

@@ -1,0 +1,138 @@
+//! Publishing many events at once: one datagram, one system call.
+
+use crate::connection::Shared;
+use crate::publisher::{PublishError, PublishReason, check, encode};
+use crate::wire::uapi::{NLBUS_DATAGRAM_MAX, NLBUS_EVENT_F_NO_WAIT, NLM_F_ACK, NLM_F_REQUEST};
+use crate::wire::{Content, push_publish};
+use serde::Serialize;
+
+/// Events that go to the broker in one datagram: it accepts all of them or none.
+///
+/// A datagram has at most 65 216 bytes, of which an event takes 56, its topic's length rounded up to 8, and its
+/// payload's rounded up to 4. One datagram costs one system call, so small events are published many times as fast.
+#[derive(Debug)]
+pub struct PublishBatch<'a> {
+    shared: &'a Shared,
+    frame: Vec<u8>,
+    /// Where in the frame the events begin.
+    starts: Vec<usize>,
+    last_topic: Box<str>,
+    no_wait: bool,
+}
+
+impl<'a> PublishBatch<'a> {
+    pub(crate) fn new(shared: &'a Shared) -> Self {
+        PublishBatch { shared, frame: Vec::new(), starts: Vec::new(), last_topic: "".into(), no_wait: false }
+    }
+
+    /// Where the broker's queue is full, sending fails with `EAGAIN` instead of sleeping until there is room. The
+    /// user broker's queue is a socket's buffer and so refuses at once; the module's refusal comes as others do.
+    #[must_use]
+    pub fn no_wait(mut self) -> Self {
+        self.no_wait = true;
+        self
+    }
+
+    /// How many events it holds.
+    pub fn len(&self) -> usize {
+        self.starts.len()
+    }
+
+    /// Whether it holds none.
+    pub fn is_empty(&self) -> bool {
+        self.starts.is_empty()
+    }
+
+    /// Adds an event.
+    ///
+    /// # Errors
+    /// When topic or payload can't be published, or the datagram has no room for it
+    /// ([`PublishReason::BatchFull`]). The batch is as it was.
+    pub fn push(&mut self, topic: &str, payload: &(impl AsRef<[u8]> + ?Sized)) -> Result<(), PublishError> {
+        self.push_content(topic, Content::Opaque, payload)
+    }
+
+    /// Adds an event and says what its payload is.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push).
+    pub fn push_content(
+        &mut self,
+        topic: &str,
+        content: Content,
+        payload: &(impl AsRef<[u8]> + ?Sized),
+    ) -> Result<(), PublishError> {
+        let payload = payload.as_ref();
+        check(topic, payload)?;
+        let start = self.frame.len();
+        push_publish(&mut self.frame, 0, false, 0, content, topic, payload);
+        if self.frame.len() > NLBUS_DATAGRAM_MAX {
+            self.frame.truncate(start);
+            return Err(PublishError::new(topic, PublishReason::BatchFull));
+        }
+        self.starts.push(start);
+        self.last_topic = topic.into();
+        Ok(())
+    }
+
+    /// Adds a value as an event.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push), and when the value can't be encoded.
+    pub fn push_value<T: Serialize + ?Sized>(&mut self, topic: &str, value: &T) -> Result<(), PublishError> {
+        self.push_content(topic, Content::Bincode, &encode(topic, value)?)
+    }
+
+    /// Publishes the events. Ok means that they are queued; a refusal, which is of all of them, shows at the next
+    /// publish or flush. The batch is empty afterwards, and after an error as it was.
+    ///
+    /// # Errors
+    /// As [`crate::Bus::publish`].
+    pub fn send(&mut self) -> Result<(), PublishError> {
+        if self.is_empty() {
+            return Ok(());
+        }
+        let publisher = self.shared.publisher(&self.last_topic)?;
+        publisher.tell_of_earlier(&self.last_topic)?;
+        self.address(publisher.number(), false);
+        publisher.send(&self.last_topic, &self.frame, self.no_wait)?;
+        self.clear();
+        Ok(())
+    }
+
+    /// Publishes the events and waits for the broker's word. Returns the last event's sequence number, or `None`
+    /// for an empty batch. The batch is empty afterwards, and after an error as it was.
+    ///
+    /// # Errors
+    /// As [`crate::Bus::publish_acked`]; a refusal is of all of the batch.
+    pub fn send_acked(&mut self) -> Result<Option<u64>, PublishError> {
+        if self.is_empty() {
+            return Ok(None);
+        }
+        let publisher = self.shared.publisher(&self.last_topic)?;
+        let number = publisher.number();
+        self.address(number, true);
+        let asked = publisher.send_asking(number, &self.last_topic, &self.frame, self.no_wait)?;
+        let seq = self.shared.verdict(&self.last_topic, &asked)?;
+        self.clear();
+        Ok(seq)
+    }
+
+    /// Numbers the messages and lets the last one ask for an ack, or not. The headers' layouts are
+    /// `struct nlmsghdr`'s, 16 bytes with flags at 6 and the number at 8, and `struct nlbus_event_hdr`'s, flags at 34.
+    fn address(&mut self, number: u32, ack: bool) {
+        for (at, start) in self.starts.iter().enumerate() {
+            let ack = if ack && at + 1 == self.starts.len() { NLM_F_ACK } else { 0 };
+            let (flags, seq) = (NLM_F_REQUEST | ack, number);
+            self.frame[start + 6..start + 8].copy_from_slice(&flags.to_ne_bytes());
+            self.frame[start + 8..start + 12].copy_from_slice(&seq.to_ne_bytes());
+            let flags = if self.no_wait { NLBUS_EVENT_F_NO_WAIT } else { 0 };
+            self.frame[start + 50..start + 52].copy_from_slice(&flags.to_ne_bytes());
+        }
+    }
+
+    fn clear(&mut self) {
+        self.frame.clear();
+        self.starts.clear();
+    }
+}

@@ -1,0 +1,204 @@
+//! Subscribing: how a subscription is to be, and why it can't be.
+
+use crate::channel::channel;
+use crate::client::{Opening, Refused, Start};
+use crate::connection::Shared;
+use crate::driver::Command;
+use crate::flow::Flow;
+use crate::positions::Positions;
+use crate::publisher::FORKED;
+use crate::subscription::{Subscription, TypedSubscription};
+use crate::topic::{Filter, TopicError};
+use crate::wire::Refusal;
+use crossbeam_channel::{RecvTimeoutError, bounded};
+use nix::errno::Errno;
+use serde::de::DeserializeOwned;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Events that a subscription's channel holds unless it is asked for another number.
+pub const CAPACITY: usize = 16_384;
+
+/// Bytes of datagrams that a subscription's channel holds.
+const CAPACITY_BYTES: usize = 16 << 20;
+
+/// What happens when a subscription's channel is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Overflow {
+    /// It keeps only its place in each topic, and is refilled from the broker's history when it has room.
+    #[default]
+    CatchUp,
+}
+
+/// A subscription can't be.
+#[derive(Debug)]
+pub struct SubscribeError {
+    filter: Box<str>,
+    reason: SubscribeReason,
+}
+
+/// Why a subscription can't be.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum SubscribeReason {
+    /// The filter isn't one.
+    Filter(TopicError),
+    /// [`Start::From`] is for one exact topic: the numbers of different topics have nothing to do with each other.
+    FromWildcard,
+    /// [`Start::From`], or a position to resume from, lies beyond a topic's newest event + 1.
+    Beyond {
+        /// The topic's newest sequence number, 0 for none yet.
+        head: u64,
+    },
+    /// The broker refused to look the topics up.
+    Refused(Refusal),
+    /// The kernel refused to let the socket join a group.
+    Join(Errno),
+    /// The broker didn't answer.
+    TimedOut,
+    /// The bus was closed.
+    Closed,
+    /// This process is a child of the one that connected (fork(2)), and the connection is the parent's.
+    Forked,
+}
+
+impl SubscribeError {
+    fn new(filter: &str, reason: SubscribeReason) -> SubscribeError {
+        SubscribeError { filter: filter.into(), reason }
+    }
+
+    /// The filter that was subscribed to.
+    pub fn filter(&self) -> &str {
+        &self.filter
+    }
+
+    /// Why it failed.
+    pub fn reason(&self) -> &SubscribeReason {
+        &self.reason
+    }
+}
+
+impl fmt::Display for SubscribeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "can't subscribe to '{}': ", self.filter.escape_debug())?;
+        match &self.reason {
+            SubscribeReason::Filter(error) => error.fmt(f),
+            SubscribeReason::FromWildcard => f.write_str("a sequence number to start from needs one exact topic"),
+            SubscribeReason::Beyond { head } => {
+                write!(f, "the sequence number to start from is beyond the topic's newest, {head}, + 1")
+            }
+            SubscribeReason::Refused(refusal) => refusal.fmt(f),
+            SubscribeReason::Join(errno @ (Errno::EPERM | Errno::EACCES)) => write!(
+                f,
+                "the kernel doesn't let this process join netlink groups ({}); a user broker's groups need \
+                 CAP_NET_ADMIN: run as root, or all of it inside 'unshare -Urn', or load the module",
+                errno.desc()
+            ),
+            SubscribeReason::Join(errno) => write!(f, "joining a group failed: {}", errno.desc()),
+            SubscribeReason::TimedOut => f.write_str("the broker doesn't answer; is it stopped?"),
+            SubscribeReason::Closed => f.write_str("the bus was closed"),
+            SubscribeReason::Forked => f.write_str(FORKED),
+        }
+    }
+}
+
+impl std::error::Error for SubscribeError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.reason {
+            SubscribeReason::Filter(error) => Some(error),
+            SubscribeReason::Refused(refusal) => Some(refusal),
+            _ => None,
+        }
+    }
+}
+
+/// How a subscription is to be. Made by [`crate::Bus::subscriber`].
+#[derive(Debug)]
+#[must_use = "a subscription begins with open()"]
+pub struct Subscriber {
+    bus: Arc<Shared>,
+    filter: Box<str>,
+    capacity: usize,
+    start: Start,
+    resume: Option<Positions>,
+    overflow: Overflow,
+}
+
+impl Subscriber {
+    pub(crate) fn new(bus: Arc<Shared>, filter: &str) -> Subscriber {
+        Subscriber {
+            bus,
+            filter: filter.into(),
+            capacity: CAPACITY,
+            start: Start::default(),
+            resume: None,
+            overflow: Overflow::default(),
+        }
+    }
+
+    /// How many events the channel holds, at least 1; 16 384 unless set. It also holds at most about 16 MiB of the
+    /// datagrams that they came in, which an event keeps whole.
+    pub fn capacity(mut self, events: usize) -> Self {
+        self.capacity = events;
+        self
+    }
+
+    /// Where to begin: [`Start::Live`] unless set.
+    pub fn start(mut self, start: Start) -> Self {
+        self.start = start;
+        self
+    }
+
+    /// Goes on after these positions, with what history still keeps; what it no longer keeps is reported as lost. Topics
+    /// that are newer than the positions are read from their first event; those that were there and that the positions
+    /// don't know begin as [`start`](Self::start) says. Where the broker is another one by now, the subscription begins
+    /// with [`Restarted`](crate::Restarted) and reads everything that the new one keeps.
+    pub fn resume(mut self, positions: Positions) -> Self {
+        self.resume = Some(positions);
+        self
+    }
+
+    /// What happens when the channel is full: [`Overflow::CatchUp`] unless set.
+    pub fn overflow(mut self, overflow: Overflow) -> Self {
+        self.overflow = overflow;
+        self
+    }
+
+    /// Subscribes. When this returns, nothing that is published can be missed any more.
+    ///
+    /// # Errors
+    /// Any [`SubscribeReason`].
+    pub fn open(mut self) -> Result<Subscription, SubscribeError> {
+        let resume = self.resume.take();
+        let fail = |reason| SubscribeError::new(&self.filter, reason);
+        let filter = Filter::new(&self.filter).map_err(|error| fail(SubscribeReason::Filter(error)))?;
+        if filter.is_wildcard() && matches!(self.start, Start::From(_)) {
+            return Err(fail(SubscribeReason::FromWildcard));
+        }
+        let remote = self.bus.remote.clone();
+        let flow = Flow::new(self.capacity, CAPACITY_BYTES, Arc::new(move || remote.wake()));
+        let (channel, batches, arrivals) = channel();
+        let (opener, opened) = bounded(1);
+        let opening = Opening { filter: filter.clone(), start: self.start, resume, flow, channel, opener };
+        self.bus.tell(Command::Open(opening));
+        match self.bus.receive(&opened, Instant::now().checked_add(self.bus.patience)) {
+            Ok(Ok(opened)) => Ok(Subscription::new(Arc::clone(&self.bus), opened, filter, batches, arrivals)),
+            Ok(Err(Refused::Broker(refusal))) => Err(fail(SubscribeReason::Refused(refusal))),
+            Ok(Err(Refused::Join(errno))) => Err(fail(SubscribeReason::Join(errno))),
+            Ok(Err(Refused::Beyond { head })) => Err(fail(SubscribeReason::Beyond { head })),
+            Ok(Err(Refused::TimedOut)) | Err(RecvTimeoutError::Timeout) => Err(fail(SubscribeReason::TimedOut)),
+            Err(RecvTimeoutError::Disconnected) if self.bus.is_forked() => Err(fail(SubscribeReason::Forked)),
+            Err(RecvTimeoutError::Disconnected) => Err(fail(SubscribeReason::Closed)),
+        }
+    }
+
+    /// Subscribes, and decodes each payload into a `T`.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_as<T: DeserializeOwned>(self) -> Result<TypedSubscription<T>, SubscribeError> {
+        self.open().map(TypedSubscription::new)
+    }
+}
