@@ -152,9 +152,11 @@ impl Subscriber {
     }
 
     /// Goes on after these positions, with what history still keeps; what it no longer keeps is reported as lost. Topics
-    /// that are newer than the positions are read from their first event; those that were there and that the positions
-    /// don't know begin as [`start`](Self::start) says. Where the broker is another one by now, the subscription begins
-    /// with [`Restarted`](crate::Restarted) and reads everything that the new one keeps.
+    /// that are newer than the positions are read from their first event. Where the broker is another one by now, the
+    /// subscription begins with [`Restarted`](crate::Restarted) and reads everything that the new one keeps.
+    ///
+    /// Positions belong to the filter that they were made with. A topic that another one matches besides begins as
+    /// [`start`](Self::start) says, or with its first event, which for these positions is as good as new.
     pub fn resume(mut self, positions: Positions) -> Self {
         self.resume = Some(positions);
         self

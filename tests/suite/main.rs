@@ -14,6 +14,7 @@ mod order;
 mod publish;
 mod replay;
 mod restart;
+mod resume;
 mod slow;
 mod spoof;
 mod topics;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
             publish::CASES,
             malformed::CASES,
             replay::CASES,
+            resume::CASES,
             spoof::CASES,
             discovery::CASES,
             many::CASES,
