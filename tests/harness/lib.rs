@@ -22,6 +22,6 @@ pub use child::Child;
 pub use fixture::{Fixture, Place, broker_kind};
 pub use namespace::{in_new_namespace, other_users};
 pub use raw::{Datagram, Endpoint, RawClient};
-pub use roles::{Role, payload, stamp, value};
+pub use roles::{Role, payload, say, stamp, value};
 pub use tally::{Tally, collect, events, quiet};
 pub use wait::{patience, wait_for};

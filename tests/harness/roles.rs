@@ -53,7 +53,11 @@ pub fn value(line: &str, key: &str) -> u64 {
     value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no {key} in '{line}'"))
 }
 
-fn say(line: std::fmt::Arguments<'_>) {
+/// Says a line to the test, as a role does.
+///
+/// # Panics
+/// When the test doesn't listen any more.
+pub fn say(line: std::fmt::Arguments<'_>) {
     let mut out = io::stdout().lock();
     writeln!(out, "{line}").and_then(|()| out.flush()).expect("a test that listens");
 }

@@ -4,6 +4,7 @@ mod access;
 mod backpressure;
 mod bounds;
 mod discovery;
+mod embedding;
 mod identity;
 mod isolation;
 mod late_joiners;
@@ -41,8 +42,9 @@ fn main() -> ExitCode {
             resume::CASES,
             spoof::CASES,
             discovery::CASES,
+            embedding::CASES,
             many::CASES,
         ],
-        &[],
+        embedding::ROLES,
     )
 }

@@ -1,0 +1,307 @@
+//! What an application that embeds a connection relies on: event loops and executors are told of what arrives, threads
+//! share a connection, and a child process harms nobody.
+
+use futures_core::Stream;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::{ForkResult, fork};
+use nlbus::{Bus, Delivery, PublishReason, RecvError, RequestError, SubscribeReason, Subscription, TryRecvError};
+use nlbus_tests::{Args, Fixture, Place, Role, Tally, cases, events, patience, payload, quiet, say};
+use std::os::fd::AsFd;
+use std::pin::pin;
+use std::process;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+
+cases![
+    an_event_loop_is_told_of_each_arrival,
+    an_edge_triggered_loop_is_told_of_all,
+    one_loop_serves_many_subscriptions,
+    a_task_is_woken,
+    a_task_sees_the_end,
+    threads_share_a_connection,
+    a_child_is_told_and_harms_nobody,
+];
+
+pub(crate) const ROLES: &[(&str, Role)] = &[("forker", forker)];
+
+/// Waits at a descriptor. Whether it is readable; without `wait`, right now.
+fn readable(fd: impl AsFd, wait: bool) -> bool {
+    let timeout = if wait { PollTimeout::try_from(patience()).expect("a timeout") } else { PollTimeout::ZERO };
+    poll(&mut [PollFd::new(fd.as_fd(), PollFlags::POLLIN)], timeout).expect("to poll") == 1
+}
+
+/// Takes what is there.
+fn drain(subscription: &mut Subscription, tally: &mut Tally) -> Result<(), TryRecvError> {
+    loop {
+        match subscription.try_recv() {
+            Ok(delivery) => tally.add(&delivery),
+            Err(TryRecvError::Empty) => return Ok(()),
+            Err(end) => return Err(end),
+        }
+    }
+}
+
+fn an_event_loop_is_told_of_each_arrival() {
+    let fixture = Fixture::new();
+    let (bus, publisher) = (fixture.connect(), fixture.connect());
+    let mut subscription = bus.subscribe("loop/#").unwrap();
+    let mut tally = Tally::from_one();
+    publisher.publish_acked("loop/a", "before the descriptor was asked for").unwrap();
+    for seq in 2..=50 {
+        while tally.total() < seq - 1 {
+            assert!(readable(subscription.fd().unwrap(), true), "not told of {seq}: {tally:?}");
+            drain(&mut subscription, &mut tally).unwrap();
+        }
+        publisher.publish_acked("loop/a", &payload(1, seq, 64)).unwrap();
+    }
+    while tally.total() < 50 {
+        assert!(readable(subscription.fd().unwrap(), true));
+        drain(&mut subscription, &mut tally).unwrap();
+    }
+    // And not without reason: heartbeats and timers may be one.
+    while readable(subscription.fd().unwrap(), false) {
+        drain(&mut subscription, &mut tally).unwrap();
+    }
+    assert_eq!((tally.delivered, tally.lost), (50, 0));
+    bus.close().unwrap();
+    while drain(&mut subscription, &mut tally).is_ok() {
+        assert!(readable(subscription.fd().unwrap(), true), "not told of the end");
+    }
+    assert!(readable(subscription.fd().unwrap(), false), "who comes late is told of the end, too");
+}
+
+/// Such a loop hears of changes alone: who isn't told twice may not be left with anything.
+fn an_edge_triggered_loop_is_told_of_all() {
+    const COUNT: u64 = 20_000;
+    let fixture = Fixture::new();
+    let bus = fixture.connect();
+    // A small channel, so that it has to be refilled from history as well.
+    let mut subscription = bus.subscriber("loop/#").capacity(100).open().unwrap();
+    let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).unwrap();
+    epoll.add(subscription.fd().unwrap(), EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, 0)).unwrap();
+    let mut publisher =
+        fixture.spawn("publisher", &["topic=loop/a".to_owned(), format!("count={COUNT}"), "size=64".to_owned()]);
+    publisher.expect("ready");
+    publisher.say("go");
+    let mut tally = Tally::from_one();
+    let timeout = EpollTimeout::try_from(patience()).unwrap();
+    while tally.total() < COUNT {
+        let ready = epoll.wait(&mut [EpollEvent::empty()], timeout).unwrap();
+        assert_eq!(ready, 1, "not told of the rest: {tally:?}");
+        drain(&mut subscription, &mut tally).unwrap();
+    }
+    assert_eq!(tally.lost, 0, "{tally:?}");
+    publisher.end_well();
+}
+
+/// On a connection that the caller drives, what one subscription takes fills the others.
+fn one_loop_serves_many_subscriptions() {
+    const COUNT: u64 = 300;
+    let fixture = Fixture::new();
+    let (bus, publisher) = (fixture.connect(), fixture.connect());
+    let filters = ["many/a", "many/b", "many/+", "#"];
+    let mut subscriptions = filters.map(|filter| (bus.subscribe(filter).unwrap(), Tally::from_one()));
+    let publisher = thread::spawn(move || {
+        for number in 1..=COUNT {
+            publisher.publish("many/a", &payload(1, number, 64)).unwrap();
+            publisher.publish_acked("many/b", &payload(2, number, 64)).unwrap();
+        }
+    });
+    let enough = [COUNT, COUNT, 2 * COUNT, 2 * COUNT];
+    while subscriptions.iter().zip(enough).any(|((_, tally), enough)| tally.total() < enough) {
+        let mut fds: Vec<PollFd<'_>> = Vec::new();
+        for (subscription, _) in &subscriptions {
+            fds.push(PollFd::new(subscription.fd().unwrap(), PollFlags::POLLIN));
+        }
+        let ready = poll(&mut fds, PollTimeout::try_from(patience()).unwrap()).unwrap();
+        assert!(ready > 0, "not told of the rest: {subscriptions:?}");
+        for (subscription, tally) in &mut subscriptions {
+            drain(subscription, tally).unwrap();
+        }
+        // What the last one took may be for the first.
+        for (subscription, tally) in &mut subscriptions {
+            drain(subscription, tally).unwrap();
+        }
+    }
+    publisher.join().unwrap();
+    assert!(subscriptions.iter().all(|(_, tally)| tally.lost == 0), "{subscriptions:?}");
+}
+
+/// The smallest executor: a thread that sleeps until its task is woken.
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// The stream's next item.
+fn next<S: Stream + Unpin>(stream: &mut S) -> Option<S::Item> {
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut context = Context::from_waker(&waker);
+    let mut stream = pin!(stream);
+    loop {
+        match stream.as_mut().poll_next(&mut context) {
+            Poll::Ready(item) => return item,
+            Poll::Pending => thread::park_timeout(patience()),
+        }
+    }
+}
+
+/// Drives a connection, where it isn't driven by itself, for as long as the result lives.
+fn driven(bus: &Bus) -> impl Drop + use<> {
+    struct Stop(Arc<AtomicBool>);
+    impl Drop for Stop {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Release);
+        }
+    }
+    let stop = Arc::new(AtomicBool::new(false));
+    let (bus, stopped) = (bus.clone(), Arc::clone(&stop));
+    thread::spawn(move || {
+        while let Some(fd) = bus.fd()
+            && !stopped.load(Ordering::Acquire)
+        {
+            readable(fd, true);
+            while bus.turn() {}
+        }
+    });
+    Stop(stop)
+}
+
+fn a_task_is_woken() {
+    const COUNT: u64 = 2000;
+    let fixture = Fixture::new();
+    let (bus, publisher) = (fixture.connect(), fixture.connect());
+    let mut subscription = bus.subscribe("task/#").unwrap();
+    let mut typed = bus.subscribe_as::<u64>("task/value").unwrap();
+    let _driven = driven(&bus);
+    let thread = thread::spawn(move || {
+        for number in 1..=COUNT {
+            // One at a time as well as many at once.
+            match number % 50 {
+                0 => publisher.publish_acked("task/a", &payload(1, number, 64)).map(drop).unwrap(),
+                _ => publisher.publish("task/a", &payload(1, number, 64)).unwrap(),
+            }
+        }
+        publisher.publish_value_acked("task/value", &7u64).unwrap();
+    });
+    let mut tally = Tally::from_one();
+    while tally.total() < COUNT + 1 {
+        tally.add(&next(&mut subscription).expect("the stream goes on"));
+    }
+    assert_eq!(tally.lost, 0);
+    assert!(matches!(next(&mut typed), Some(nlbus::TypedDelivery::Value(7, _))));
+    thread.join().unwrap();
+}
+
+fn a_task_sees_the_end() {
+    let fixture = Fixture::new();
+    let bus = fixture.connect();
+    let mut subscription = bus.subscribe("task/#").unwrap();
+    bus.publish_acked("task/a", "x").unwrap();
+    let driven = driven(&bus);
+    assert!(matches!(next(&mut subscription), Some(Delivery::Event(_))));
+    let task = thread::spawn(move || next(&mut subscription).is_none());
+    bus.close().unwrap();
+    assert!(task.join().unwrap(), "the stream ends with the bus");
+    drop(driven);
+}
+
+/// Where the caller drives, one of those who wait does it for all, and another one when it has what it waited for.
+fn threads_share_a_connection() {
+    const COUNT: u64 = 500;
+    let fixture = Fixture::new();
+    let bus = fixture.connect();
+    let subscribers: Vec<_> = (1..=4)
+        .map(|quarter| {
+            let mut subscription = bus.subscribe("shared/#").unwrap();
+            thread::spawn(move || {
+                let mut tally = Tally::from_one();
+                // Some have enough before others.
+                tally.take(&mut subscription, COUNT * quarter / 4 * 2);
+                tally.lost
+            })
+        })
+        .collect();
+    let publishers: Vec<_> = (0..2)
+        .map(|id| {
+            let bus = bus.clone();
+            thread::spawn(move || {
+                for number in 1..=COUNT {
+                    let payload = payload(id, number, 64);
+                    match number % 10 {
+                        0 => bus.publish_acked(&format!("shared/{id}"), &payload).map(drop).unwrap(),
+                        _ => bus.publish(&format!("shared/{id}"), &payload).unwrap(),
+                    }
+                    if number % 100 == 0 {
+                        bus.info().unwrap();
+                    }
+                }
+            })
+        })
+        .collect();
+    publishers.into_iter().for_each(|thread| thread.join().unwrap());
+    let lost: Vec<u64> = subscribers.into_iter().map(|thread| thread.join().unwrap()).collect();
+    assert_eq!(lost, [0; 4]);
+}
+
+fn a_child_is_told_and_harms_nobody() {
+    let fixture = Fixture::new();
+    let bus = fixture.connect();
+    let mut forker = fixture.spawn("forker", &[]);
+    forker.expect("subscribed");
+    for seq in 1..=3 {
+        assert_eq!(bus.publish_acked("fork/x", "x").unwrap(), seq);
+    }
+    forker.expect("the child was told");
+    forker.expect("the parent goes on");
+    forker.end_well();
+}
+
+/// Subscribes, forks once there is something to take, lets the child try everything with what it has from its parent,
+/// and then takes all that was published, as if nothing had been.
+fn forker(place: Place, _: &Args) {
+    let bus = place.connect();
+    let mut subscription = bus.subscribe("fork/x").unwrap();
+    say(format_args!("subscribed"));
+    while bus.topic("fork/x").unwrap().is_none_or(|topic| topic.head < 3) {
+        thread::yield_now();
+    }
+    // SAFETY: the child uses what a copy of memory allows: its own, and the library's handles, which is what is tested;
+    // glibc puts the allocator in order for it. It ends without running anything of its parent's.
+    match unsafe { fork() }.expect("to fork") {
+        ForkResult::Child => {
+            let told = [
+                matches!(bus.publish("fork/x", "child").unwrap_err().reason(), PublishReason::Forked),
+                matches!(bus.publish_acked("fork/x", "child").unwrap_err().reason(), PublishReason::Forked),
+                matches!(bus.flush().unwrap_err().reason(), PublishReason::Forked),
+                matches!(bus.subscribe("fork/x").unwrap_err().reason(), SubscribeReason::Forked),
+                matches!(bus.info(), Err(RequestError::Forked)),
+                matches!(bus.counters(), Err(RequestError::Forked)),
+                subscription.recv().is_err_and(|RecvError| true),
+                matches!(subscription.try_recv(), Err(TryRecvError::Disconnected)),
+                !bus.turn(),
+                place.connect().publish_acked("fork/x", "the child's own connection").is_ok(),
+            ];
+            drop((subscription, bus));
+            process::exit(told.iter().position(|told| !told).map_or(0, |at| at as i32 + 1));
+        }
+        ForkResult::Parent { child } => {
+            let status = waitpid(child, None).expect("to wait for the child");
+            assert!(matches!(status, WaitStatus::Exited(_, 0)), "{status:?}: the number of what failed");
+        }
+    }
+    say(format_args!("the child was told"));
+    let seen: Vec<u64> = events(&mut subscription, 4).iter().map(|event| event.seq()).collect();
+    assert_eq!(seen, [1, 2, 3, 4]);
+    assert_eq!(bus.publish_acked("fork/x", "parent").unwrap(), 5);
+    assert_eq!(events(&mut subscription, 1)[0].seq(), 5);
+    quiet(&mut subscription);
+    say(format_args!("the parent goes on"));
+}
