@@ -15,10 +15,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
+use std::time::Instant;
 
 cases![
     an_event_loop_is_told_of_each_arrival,
     an_edge_triggered_loop_is_told_of_all,
+    a_flood_for_others_hides_nothing_from_an_edge_triggered_loop user_only,
+    a_loop_that_only_waits_notices_a_restart user_only,
     one_loop_serves_many_subscriptions,
     a_task_is_woken,
     a_task_sees_the_end,
@@ -98,6 +101,47 @@ fn an_edge_triggered_loop_is_told_of_all() {
     publisher.end_well();
 }
 
+fn a_flood_for_others_hides_nothing_from_an_edge_triggered_loop() {
+    // More datagrams than a look takes.
+    const FLOOD: u64 = 3000;
+    // Without heartbeats: each would be a change.
+    let fixture = Fixture::with(&["heartbeat_ms=0"]);
+    let (bus, publisher) = (fixture.connect(), fixture.connect());
+    // So that their groups are joined from the beginning.
+    ["flood/last", "flood/other"].map(|topic| publisher.create_topic(topic).unwrap());
+    let mut subscription = bus.subscribe("flood/last").unwrap();
+    let _others = bus.subscribe("flood/+").unwrap();
+    let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).unwrap();
+    epoll.add(subscription.fd().unwrap(), EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, 0)).unwrap();
+    for seq in 1..=FLOOD {
+        assert_eq!(publisher.publish_acked("flood/other", &payload(1, seq, 64)).unwrap(), seq);
+    }
+    publisher.publish_acked("flood/last", &payload(1, FLOOD + 1, 64)).unwrap();
+    let mut tally = Tally::from_one();
+    while tally.total() == 0 {
+        let ready = epoll.wait(&mut [EpollEvent::empty()], EpollTimeout::try_from(patience()).unwrap()).unwrap();
+        assert_eq!(ready, 1, "not told of the event behind the flood");
+        drain(&mut subscription, &mut tally).unwrap();
+    }
+}
+
+/// Nothing comes from a broker that is gone: what tells is the time that passes.
+fn a_loop_that_only_waits_notices_a_restart() {
+    let mut fixture = Fixture::with(&["heartbeat_ms=0"]);
+    let bus = fixture.connect();
+    let mut subscription = bus.subscribe("restart/x").unwrap();
+    fixture.broker().expect("a broker").kill();
+    fixture.start_broker();
+    loop {
+        assert!(readable(subscription.fd().unwrap(), true), "not told of the restart");
+        match subscription.try_recv() {
+            Ok(Delivery::Restarted(_)) => return,
+            Err(TryRecvError::Empty) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
 /// On a connection that the caller drives, what one subscription takes fills the others.
 fn one_loop_serves_many_subscriptions() {
     const COUNT: u64 = 300;
@@ -132,23 +176,34 @@ fn one_loop_serves_many_subscriptions() {
 }
 
 /// The smallest executor: a thread that sleeps until its task is woken.
-struct Unpark(Thread);
+struct Unpark {
+    thread: Thread,
+    woken: AtomicBool,
+}
 
 impl Wake for Unpark {
     fn wake(self: Arc<Self>) {
-        self.0.unpark();
+        self.woken.store(true, Ordering::Release);
+        self.thread.unpark();
     }
 }
 
 /// The stream's next item.
 fn next<S: Stream + Unpin>(stream: &mut S) -> Option<S::Item> {
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let unpark = Arc::new(Unpark { thread: thread::current(), woken: AtomicBool::new(false) });
+    let waker = Waker::from(Arc::clone(&unpark));
     let mut context = Context::from_waker(&waker);
     let mut stream = pin!(stream);
     loop {
         match stream.as_mut().poll_next(&mut context) {
             Poll::Ready(item) => return item,
-            Poll::Pending => thread::park_timeout(patience()),
+            Poll::Pending => {
+                let deadline = Instant::now() + patience();
+                while !unpark.woken.swap(false, Ordering::AcqRel) {
+                    assert!(Instant::now() < deadline, "the task was not woken");
+                    thread::park_timeout(patience());
+                }
+            }
         }
     }
 }
