@@ -21,12 +21,13 @@ demo: ## show publishers and subscribers at work on one bus, for ten seconds (BR
 	@scripts/need build demo
 	@scripts/demo "$(BROKER)"
 
-test: ## run all tests: natively, and the suite on the module in a VM
+test: ## run all tests: natively, and on the module in a VM; the suite on both drivers
 	@scripts/need build kmod vm
 	cargo build --workspace --bins
 	NLBUS_SUITE_BROKER=user NLBUS_BIN=$(CURDIR)/target/debug/nlbus cargo test --workspace
+	NLBUS_SUITE_BROKER=user NLBUS_SUITE_DRIVER=direct cargo test -p nlbus-tests --test suite
 	tests/vm/selftest
-	tests/vm/run 'export NLBUS_SUITE_BROKER=module; suite && module'
+	tests/vm/run 'export NLBUS_SUITE_BROKER=module; suite && NLBUS_SUITE_DRIVER=direct suite && module'
 
 # value: as it was given; make would take $HOME in it for its own variable H.
 vm: export VM_LINE = $(value RUN)

@@ -4,6 +4,7 @@
 pub mod connect;
 pub mod end;
 pub mod event_json;
+pub mod feed;
 pub mod service;
 pub mod signals;
 pub mod text;

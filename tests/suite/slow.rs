@@ -15,6 +15,7 @@ fn a_process_that_never_reads_stops_nobody() {
     const COUNT: u64 = 3000;
     let fixture = Fixture::new();
     let bus = fixture.connect();
+    bus.create_topic("slow/x").unwrap();
     let args = ["filter=#", "buffer=8192", "one=true", &format!("total={COUNT}")];
     let mut stopped = fixture.spawn("subscriber", &args.map(str::to_owned));
     stopped.expect("subscribed");
@@ -45,6 +46,7 @@ fn a_subscription_that_never_reads_stops_no_neighbour() {
     const COUNT: u64 = 3000;
     let fixture = Fixture::new();
     let bus = fixture.connect();
+    bus.create_topic("slow/x").unwrap();
     let stuck = bus.subscriber("slow/#").capacity(1).open().unwrap();
     let mut reading = bus.subscribe("slow/#").unwrap();
     for number in 1..=COUNT {

@@ -1,0 +1,150 @@
+//! What several filters match, as one sequence of deliveries: what more than one of them matches is delivered once.
+
+use crate::end::End;
+use crossbeam_channel::{Receiver, Select, TryRecvError};
+use nlbus::{Batch, Bus, Delivery, Filter, Positions, SubscribeError, Subscriber, Subscription};
+use std::convert::Infallible;
+use std::time::Instant;
+
+/// Subscriptions whose deliveries are taken together.
+#[derive(Debug)]
+pub struct Feed {
+    parts: Vec<Part>,
+    exclude: Vec<Filter>,
+    /// Of the last restart that was delivered: each subscription has one of its own.
+    epoch: Option<u64>,
+}
+
+#[derive(Debug)]
+struct Part {
+    filter: Filter,
+    subscription: Subscription,
+    positions: Positions,
+}
+
+/// A delivery of one of the filters.
+#[derive(Debug)]
+pub struct Item {
+    place: usize,
+    /// The delivery.
+    pub delivery: Delivery,
+    /// Whether it is this filter's to deal with: not if one before it matches, too, or it is excluded.
+    pub wanted: bool,
+}
+
+/// What a wait came to.
+#[derive(Debug)]
+pub enum Next {
+    /// Deliveries in order.
+    Deliveries(Vec<Item>),
+    /// None came in time.
+    TimedOut,
+    /// The program is to end.
+    Stopped,
+}
+
+impl Feed {
+    /// Subscribes to each filter, as `how` makes it out of the plain subscription.
+    ///
+    /// # Errors
+    /// As [`Subscriber::open`].
+    pub fn open(
+        bus: &Bus,
+        filters: &[Filter],
+        exclude: &[Filter],
+        how: impl Fn(&Filter, Subscriber) -> Subscriber,
+    ) -> Result<Feed, SubscribeError> {
+        let open = |filter: &Filter| {
+            let subscription = how(filter, bus.subscriber(filter.as_str())).open()?;
+            let positions = subscription.positions().clone();
+            Ok(Part { filter: filter.clone(), subscription, positions })
+        };
+        let parts = filters.iter().map(open).collect::<Result<_, _>>()?;
+        Ok(Feed { parts, exclude: exclude.to_vec(), epoch: None })
+    }
+
+    /// A delivery was dealt with, or needn't be.
+    pub fn passed(&mut self, item: &Item) {
+        self.parts[item.place].positions.advance(&item.delivery);
+    }
+
+    /// How far each filter has come: past all that was [`passed`](Self::passed).
+    pub fn positions(&self) -> impl Iterator<Item = (&Filter, &Positions)> {
+        self.parts.iter().map(|part| (&part.filter, &part.positions))
+    }
+
+    /// Whether everything of a topic up to `head` was passed, as far as a filter matches it.
+    pub fn has_reached(&self, topic: &str, topic_id: u32, head: u64) -> bool {
+        let mut following = self.parts.iter().filter(|part| part.filter.matches(topic));
+        following.all(|part| part.positions.seq(topic_id).unwrap_or_default() >= head)
+    }
+
+    /// Takes what is there.
+    ///
+    /// # Errors
+    /// When the connection has ended.
+    pub fn take(&mut self) -> Result<Option<Vec<Item>>, End> {
+        for place in 0..self.parts.len() {
+            match self.parts[place].subscription.batches().try_recv() {
+                Ok(batch) => return Ok(Some(self.sift(place, batch))),
+                Err(TryRecvError::Empty) => {}
+                Err(TryRecvError::Disconnected) => return Err(ended()),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Waits for what comes next.
+    ///
+    /// # Errors
+    /// When the connection has ended.
+    pub fn wait(&mut self, stop: &Receiver<Infallible>, deadline: Option<Instant>) -> Result<Next, End> {
+        loop {
+            let mut select = Select::new();
+            for part in &self.parts {
+                select.recv(part.subscription.batches());
+            }
+            select.recv(stop);
+            let ready = match deadline {
+                None => select.ready(),
+                Some(deadline) => match select.ready_deadline(deadline) {
+                    Ok(ready) => ready,
+                    Err(_) => return Ok(Next::TimedOut),
+                },
+            };
+            // Events that never cease must not put the end off.
+            if stop.try_recv() == Err(TryRecvError::Disconnected) {
+                return Ok(Next::Stopped);
+            }
+            let Some(part) = self.parts.get(ready) else { continue };
+            match part.subscription.batches().try_recv() {
+                Ok(batch) => return Ok(Next::Deliveries(self.sift(ready, batch))),
+                Err(TryRecvError::Empty) => {}
+                Err(TryRecvError::Disconnected) => return Err(ended()),
+            }
+        }
+    }
+
+    fn sift(&mut self, place: usize, batch: Batch) -> Vec<Item> {
+        let mut items = Vec::with_capacity(batch.len());
+        for delivery in batch {
+            let wanted = match &delivery {
+                Delivery::Event(event) => self.is_wanted(place, event.topic()),
+                Delivery::Lost(lost) => self.is_wanted(place, &lost.topic),
+                Delivery::Restarted(restarted) => self.epoch.replace(restarted.epoch) != Some(restarted.epoch),
+                _ => false,
+            };
+            items.push(Item { place, delivery, wanted });
+        }
+        items
+    }
+
+    fn is_wanted(&self, place: usize, topic: &str) -> bool {
+        let mut before = self.parts[..place].iter().map(|part| &part.filter);
+        !before.any(|filter| filter.matches(topic)) && !self.exclude.iter().any(|filter| filter.matches(topic))
+    }
+}
+
+fn ended() -> End {
+    End::Failed("the connection to the broker ended; start the program again".into())
+}
