@@ -102,3 +102,8 @@ pub use wire::{BrokerKind, Content, Counters, Info, Limits, Refusal, TopicRecord
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;
+
+/// Compiles the guide's.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/guide.md")]
+struct Guide;
