@@ -22,7 +22,7 @@ demo: ## show publishers and subscribers at work on one bus, for ten seconds (BR
 	@scripts/demo "$(BROKER)"
 
 test: ## run all tests: natively, and on the module in a VM; the suite on both drivers
-	@scripts/need build kmod vm
+	@scripts/need build kmod vm programs
 	cargo build --workspace --bins
 	NLBUS_SUITE_BROKER=user NLBUS_BIN=$(CURDIR)/target/debug/nlbus cargo test --workspace
 	NLBUS_SUITE_BROKER=user NLBUS_SUITE_DRIVER=direct cargo test -p nlbus-tests --test suite

@@ -7,5 +7,6 @@ pub mod event_json;
 pub mod feed;
 pub mod service;
 pub mod signals;
+pub mod sources;
 pub mod text;
 pub mod values;

@@ -1,6 +1,8 @@
 //! A bus of its own for each test: a real broker at a free port, and the real command.
 
+use nix::sched::{CloneFlags, unshare};
 use std::io::{BufRead, BufReader, Write};
+use std::panic::resume_unwind;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -27,6 +29,19 @@ pub fn on_a_host<T: FnOnce(&Host)>(test: T) {
     test(&Host { port });
 }
 
+/// Runs a test on a bus of its own, in a network namespace of its own, where it may change the network.
+pub fn in_a_network_of_its_own<T: FnOnce(&Host) + Send>(test: T) {
+    if !may_join() {
+        return in_a_namespace(std::any::type_name::<T>());
+    }
+    let run = || {
+        // Of this thread, and of the processes that it starts.
+        unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace");
+        on_a_host(test);
+    };
+    thread::scope(|scope| scope.spawn(run).join()).unwrap_or_else(|panic| resume_unwind(panic));
+}
+
 /// Whether bit 12, `CAP_NET_ADMIN`, is effective.
 fn may_join() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
@@ -36,8 +51,8 @@ fn may_join() -> bool {
 
 /// Runs this test alone, by the name that its closure's type has, where this user has that capability.
 fn in_a_namespace(closure: &str) {
-    // The crate's name comes first and the closure's last.
-    let name = closure.split_once("::").and_then(|(_, path)| path.rsplit_once("::")).unwrap().0;
+    // The crate's name comes first, and closures last.
+    let name = closure.split_once("::").and_then(|(_, path)| path.split("::{{closure}}").next()).unwrap();
     let test = std::env::current_exe().unwrap();
     let unshared = Command::new("unshare").arg("-Urn").arg(test).args(["--exact", name]).output();
     let unshared = unshared.expect("unshare(1) is needed where this user lacks CAP_NET_ADMIN");

@@ -2,4 +2,5 @@
 
 mod command;
 mod host;
+mod links;
 mod log;
