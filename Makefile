@@ -27,7 +27,7 @@ test: ## run all tests: natively, and on the module in a VM; the suite on both d
 	NLBUS_SUITE_BROKER=user NLBUS_BIN=$(CURDIR)/target/debug/nlbus cargo test --workspace
 	NLBUS_SUITE_BROKER=user NLBUS_SUITE_DRIVER=direct cargo test -p nlbus-tests --test suite
 	tests/vm/selftest
-	tests/vm/run 'export NLBUS_SUITE_BROKER=module; suite && NLBUS_SUITE_DRIVER=direct suite && module'
+	tests/vm/run 'export NLBUS_SUITE_BROKER=module; suite && NLBUS_SUITE_DRIVER=direct suite && examples && module'
 
 # value: as it was given; make would take $HOME in it for its own variable H.
 vm: export VM_LINE = $(value RUN)

@@ -43,8 +43,13 @@ impl Case {
         Case { alone: true, ..self }
     }
 
+    /// Its name, without the binary's.
+    pub fn name(&self) -> &'static str {
+        self.name.split_once("::").map_or(self.name, |(_, name)| name)
+    }
+
     fn trial(self) -> Trial {
-        let name = self.name.split_once("::").map_or(self.name, |(_, name)| name);
+        let name = self.name();
         Trial::ignorable_test(name, move || self.perform(name))
     }
 

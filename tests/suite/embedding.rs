@@ -108,7 +108,9 @@ fn a_flood_for_others_hides_nothing_from_an_edge_triggered_loop() {
     let fixture = Fixture::with(&["heartbeat_ms=0"]);
     let (bus, publisher) = (fixture.connect(), fixture.connect());
     // So that their groups are joined from the beginning.
-    ["flood/last", "flood/other"].map(|topic| publisher.create_topic(topic).unwrap());
+    for topic in ["flood/last", "flood/other"] {
+        publisher.create_topic(topic).unwrap();
+    }
     let mut subscription = bus.subscribe("flood/last").unwrap();
     let _others = bus.subscribe("flood/+").unwrap();
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).unwrap();

@@ -24,7 +24,9 @@ fn publishers_of_one_topic_are_put_in_one_order() {
     let fixture = Fixture::new();
     let watchers = [fixture.connect(), fixture.connect()];
     // Where nobody drives a connection while this publishes, the groups of new topics aren't joined meanwhile.
-    TOPICS.map(|topic| watchers[0].create_topic(topic).unwrap());
+    for topic in TOPICS {
+        watchers[0].create_topic(topic).unwrap();
+    }
     let mut subscriptions: Vec<_> = watchers.iter().map(|bus| bus.subscribe("order/+").unwrap()).collect();
     let mut processes: Vec<_> = TOPICS
         .iter()
