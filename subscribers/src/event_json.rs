@@ -55,7 +55,8 @@ impl<'a> From<&'a Event> for EventJson<'a> {
     }
 }
 
-fn content_name(content: Content) -> &'static str {
+/// What a payload is, in a word.
+pub fn content_name(content: Content) -> &'static str {
     match content {
         Content::Text => "text",
         Content::Bincode => "bincode",

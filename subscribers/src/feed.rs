@@ -2,7 +2,7 @@
 
 use crate::end::End;
 use crossbeam_channel::{Receiver, Select, TryRecvError};
-use nlbus::{Batch, Bus, Delivery, Filter, Positions, SubscribeError, Subscriber, Subscription};
+use nlbus::{Batch, Bus, Delivery, Filter, Positions, RequestError, SubscribeError, Subscriber, Subscription};
 use std::convert::Infallible;
 use std::time::Instant;
 
@@ -73,12 +73,6 @@ impl Feed {
         self.parts.iter().map(|part| (&part.filter, &part.positions))
     }
 
-    /// Whether everything of a topic up to `head` was passed, as far as a filter matches it.
-    pub fn has_reached(&self, topic: &str, topic_id: u32, head: u64) -> bool {
-        let mut following = self.parts.iter().filter(|part| part.filter.matches(topic));
-        following.all(|part| part.positions.seq(topic_id).unwrap_or_default() >= head)
-    }
-
     /// Takes what is there.
     ///
     /// # Errors
@@ -142,6 +136,38 @@ impl Feed {
     fn is_wanted(&self, place: usize, topic: &str) -> bool {
         let mut before = self.parts[..place].iter().map(|part| &part.filter);
         !before.any(|filter| filter.matches(topic)) && !self.exclude.iter().any(|filter| filter.matches(topic))
+    }
+}
+
+/// All that was published by a moment, to be passed before an orderly end.
+#[derive(Debug)]
+pub struct Goal {
+    /// Topics by name and id, and their newest events.
+    left: Vec<(String, u32, u64)>,
+}
+
+impl Goal {
+    /// What was published by now.
+    ///
+    /// # Errors
+    /// When the broker doesn't say.
+    pub fn now(bus: &Bus) -> Result<Goal, RequestError> {
+        let topics = bus.topics()?.into_iter();
+        Ok(Goal { left: topics.map(|topic| (topic.name, topic.id, topic.head)).collect() })
+    }
+
+    /// Whether the feed has passed all of it that it follows.
+    pub fn is_reached(&mut self, feed: &Feed) -> bool {
+        self.left.retain(|(topic, id, head)| {
+            let mut following = feed.parts.iter().filter(|part| part.filter.matches(topic));
+            following.any(|part| part.positions.seq(*id).unwrap_or_default() < *head)
+        });
+        self.left.is_empty()
+    }
+
+    /// Topics of which something is missing.
+    pub fn missing(&self) -> usize {
+        self.left.len()
     }
 }
 

@@ -22,7 +22,7 @@ cases![
     mio_loop,
     tokio_stream,
     shutdown,
-    resume,
+    saved_position,
     the_table_lists_every_example user_only,
 ];
 
@@ -152,13 +152,13 @@ fn shutdown() {
     assert_eq!(said.iter().filter(|line| line.starts_with("working on ")).count(), 100);
 }
 
-fn resume() {
+fn saved_position() {
     let fixture = Fixture::new();
     let file = env::temp_dir().join(format!("nlbus-resume-{}", std::process::id()));
     let bus = fixture.connect();
     let place = file.display().to_string();
     // One that is killed at its second event or after it leaves its place behind.
-    let mut first = program("resume").args([&place, "1000"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut first = program("saved_position").args([&place, "1000"]).stdout(Stdio::piped()).spawn().unwrap();
     let mut said = BufReader::new(first.stdout.take().unwrap()).lines().map_while(Result::ok);
     assert_eq!(said.next().as_deref(), Some("ready"));
     for _ in 0..2 {
@@ -173,7 +173,7 @@ fn resume() {
     for _ in 0..3 {
         bus.publish_acked("resume/jobs", "x").unwrap();
     }
-    assert_eq!(run("resume", &[&place, "3"]), ["ready", "resume/jobs #3", "resume/jobs #4", "resume/jobs #5"]);
+    assert_eq!(run("saved_position", &[&place, "3"]), ["ready", "resume/jobs #3", "resume/jobs #4", "resume/jobs #5"]);
     fs::remove_file(&file).unwrap();
 }
 

@@ -2,5 +2,6 @@
 
 mod command;
 mod host;
+mod journal;
 mod links;
 mod log;

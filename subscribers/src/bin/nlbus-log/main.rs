@@ -10,7 +10,7 @@ use humantime::Duration as HumanDuration;
 use nlbus::{Bus, Delivery, Filter, Start};
 use nlbus_subscribers::end::End;
 use nlbus_subscribers::event_json::{EventJson, NoteJson};
-use nlbus_subscribers::feed::{Feed, Item, Next};
+use nlbus_subscribers::feed::{Feed, Goal, Item, Next};
 use nlbus_subscribers::service::{self, Connection, Service};
 use nlbus_subscribers::values;
 use signal_hook::consts::SIGHUP;
@@ -225,24 +225,19 @@ impl Log<'_> {
     fn drain(&mut self) -> Result<(), End> {
         let never = crossbeam_channel::never();
         let deadline = Instant::now() + DRAIN;
-        let topics = match self.bus.topics() {
-            Ok(topics) => topics,
+        let mut goal = match Goal::now(&self.bus) {
+            Ok(goal) => goal,
             Err(error) => {
                 warn!("ending without the newest events: {error}");
-                Vec::new()
+                return Ok(());
             }
         };
-        let mut left: Vec<_> = topics.iter().map(|topic| (topic.name.as_str(), topic.id, topic.head)).collect();
-        loop {
-            left.retain(|(topic, id, head)| !self.feed.has_reached(topic, *id, *head));
-            if left.is_empty() {
-                break;
-            }
+        while !goal.is_reached(&self.feed) {
             match self.feed.wait(&never, Some(deadline))? {
                 Next::Deliveries(deliveries) => self.write(&deliveries)?,
                 Next::TimedOut | Next::Stopped => {
-                    warn!("ending without the newest events of {} topics: they didn't come in {DRAIN:?}", left.len());
-                    break;
+                    warn!("ending without the newest events of {} topics: they didn't come in time", goal.missing());
+                    return Ok(());
                 }
             }
         }

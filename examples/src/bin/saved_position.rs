@@ -1,5 +1,5 @@
 //! Going on after a restart: the position is kept in a file, and the next run begins behind what this one has dealt with.
-//! Run it twice, and publish to `resume/jobs` in between: `resume [FILE [COUNT]]`.
+//! Run it twice, and publish to `resume/jobs` in between: `saved_position [FILE [COUNT]]`.
 
 use nlbus::{Bus, Delivery, Positions};
 use std::path::{Path, PathBuf};
