@@ -3,3 +3,5 @@
 
 pub mod links;
 pub mod outlet;
+pub mod proc;
+pub mod uevent;

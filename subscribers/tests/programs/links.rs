@@ -10,13 +10,13 @@ use std::time::Duration;
 
 const LINKS: &str = env!("CARGO_BIN_EXE_nlbus-links");
 
-fn ip(line: &str) {
+pub fn ip(line: &str) {
     let ran = Command::new("ip").args(line.split_whitespace()).output().expect("ip(8), of the package iproute2");
     assert!(ran.status.success(), "ip {line}: {}", String::from_utf8_lossy(&ran.stderr));
 }
 
 /// A kind of link that leads nowhere, of which a kernel may lack the one or the other.
-fn kind() -> &'static str {
+pub fn kind() -> &'static str {
     let has = |kind: &&str| {
         let probe = Command::new("ip").args(["link", "add", "probe", "type", kind]).output();
         probe.expect("ip(8), of the package iproute2").status.success()
@@ -27,7 +27,7 @@ fn kind() -> &'static str {
 }
 
 /// The first value from here on that is looked for.
-fn find<T: DeserializeOwned + std::fmt::Debug>(from: &mut TypedSubscription<T>, wanted: impl Fn(&T) -> bool) -> T {
+pub fn find<T: DeserializeOwned + std::fmt::Debug>(from: &mut TypedSubscription<T>, wanted: impl Fn(&T) -> bool) -> T {
     let mut seen = Vec::new();
     loop {
         match from.recv_timeout(Duration::from_secs(20)) {

@@ -5,3 +5,5 @@ mod host;
 mod journal;
 mod links;
 mod log;
+mod proc;
+mod uevent;
