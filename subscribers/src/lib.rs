@@ -7,6 +7,7 @@ pub mod event_json;
 pub mod feed;
 pub mod service;
 pub mod signals;
+pub mod sockets;
 pub mod sources;
 pub mod text;
 pub mod values;

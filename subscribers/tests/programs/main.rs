@@ -2,6 +2,7 @@
 
 mod command;
 mod exec;
+mod exporter;
 mod host;
 mod journal;
 mod links;

@@ -1,0 +1,92 @@
+//! `nlbus-exporter`: the bus as Prometheus metrics.
+
+mod http;
+mod metrics;
+
+use clap::Parser;
+use humantime::Duration as HumanDuration;
+use metrics::Metrics;
+use nlbus::Filter;
+use nlbus_subscribers::end::End;
+use nlbus_subscribers::feed::{Feed, Next};
+use nlbus_subscribers::service::{self, Connection, Service};
+use std::net::{SocketAddr, TcpListener};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tracing::info;
+
+/// Serve the bus's metrics for Prometheus at /metrics.
+#[derive(Debug, Parser)]
+#[command(version, after_help = AFTER_HELP)]
+struct Args {
+    /// Topics to count events of, or filters with '+' for one level and '#' for all that follow.
+    #[arg(value_name = "FILTER", default_value = "#")]
+    filters: Vec<Filter>,
+    /// Leave out topics that match; can be given several times.
+    #[arg(long, value_name = "FILTER")]
+    exclude: Vec<Filter>,
+    /// Where to listen; port 0 takes a free one.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9853")]
+    listen: SocketAddr,
+    /// Time over which rates are taken.
+    #[arg(long, value_name = "DUR", default_value = "5s")]
+    interval: HumanDuration,
+    /// Topics with series of their own; all others together are the topic "_other".
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    max_topics: usize,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+const AFTER_HELP: &str = "\
+Per topic: nlbus_topic_events_total, _events_per_second, _payload_bytes_total, _lost_events_total (by cause),
+_repaired_events_total, as this program received them; _newest_sequence_number, _kept_events and _kept_bytes, as the
+broker tells. Per netlink socket of the bus, this program's own too: nlbus_socket_queued_bytes,
+nlbus_socket_dropped_datagrams_total. Of the broker: nlbus_up, nlbus_broker_info, nlbus_restarts_total.
+
+Examples:
+  nlbus-exporter --listen '[::]:9853' &
+  curl -s localhost:9853/metrics
+
+Environment: NLBUS_LOG is the level of this program's own log, like debug or warn [default: info]";
+
+fn main() -> ExitCode {
+    service::main(run)
+}
+
+fn run(args: Args, service: &Service) -> Result<(), End> {
+    let bus = service.connect(&args.connection)?;
+    let mut feed = Feed::open(&bus, &args.filters, &args.exclude, |_, subscriber| subscriber)?;
+    let failed = |error: &dyn std::fmt::Display| {
+        End::Failed(format!("can't listen at {}: {error}; choose another --listen", args.listen))
+    };
+    let listener = TcpListener::bind(args.listen).map_err(|error| failed(&error))?;
+    let address = listener.local_addr().map_err(|error| failed(&error))?;
+    let metrics = Metrics::new(bus, args.max_topics);
+    let metrics = Arc::new(metrics.map_err(|error| End::Failed(format!("can't make metrics: {error}")))?);
+    let answering = Arc::clone(&metrics);
+    http::serve(listener, move || answering.page()).map_err(|error| failed(&error))?;
+    info!("listening at {address}");
+    service.ready();
+    let interval = Duration::from(args.interval).max(Duration::from_millis(1));
+    let mut next = Instant::now() + interval;
+    loop {
+        match feed.wait(service.stop(), Some(next))? {
+            Next::Deliveries(items) => {
+                for item in &items {
+                    if item.wanted {
+                        metrics.count(&item.delivery);
+                    }
+                    feed.passed(item);
+                }
+            }
+            Next::TimedOut => {}
+            Next::Stopped => return Ok(()),
+        }
+        if Instant::now() >= next {
+            metrics.take_rates();
+            next = Instant::now() + interval;
+        }
+    }
+}
