@@ -9,3 +9,4 @@ mod links;
 mod log;
 mod proc;
 mod uevent;
+mod units;
