@@ -48,7 +48,8 @@ impl Ring {
     fn right_shelf(&self) -> usize {
         match self.records.len() {
             0 | 1 => EMPTY_SHELF,
-            _ => (u64::BITS - self.bytes.leading_zeros()) as usize,
+            // Empty records are records: they have a turn to go, too.
+            _ => (u64::BITS - self.bytes.leading_zeros()).max(1) as usize,
         }
     }
 
@@ -247,6 +248,16 @@ mod tests {
         assert!(history.bytes() <= 10_000);
         assert!(small.iter().all(|topic| history.bytes_of(*topic).0 == 100));
         assert_eq!(history.bytes_of(flood).0, 9_000);
+    }
+
+    #[test]
+    fn records_without_bytes_make_room_too() {
+        let mut history = History::new(0);
+        let (empty, other) = (history.add_topic(0), history.add_topic(0));
+        history.push(empty, record(0));
+        history.push(empty, record(0));
+        history.push(other, record(1));
+        assert_eq!((history.kept(empty), history.kept(other)), (2..3, 1..2));
     }
 
     #[test]
