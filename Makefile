@@ -53,6 +53,7 @@ lint: ## check formats, lints, docs, scripts, the module's style, and which part
 	@scripts/need build kmod lint
 	cargo fmt --all --check
 	scripts/check-deps
+	scripts/check-examples
 	shellcheck $$(grep -rlE '^#!/bin/(ba)?sh' scripts tests/vm .ci)
 	scripts/lint-kmod
 	cargo clippy --workspace --all-targets -- -D warnings

@@ -41,16 +41,40 @@ impl Batch {
     }
 
     /// Whether nothing is left in it.
+    ///
+    /// ```no_run
+    /// # let bus = nlbus::Bus::connect()?;
+    /// # let mut subscription = bus.subscribe("sensors/#")?;
+    /// let batch = subscription.batches().recv()?;
+    /// assert!(!batch.is_empty()); // as it comes out of the channel
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn is_empty(&self) -> bool {
         self.deliveries.is_empty()
     }
 
     /// How many deliveries are left in it.
+    ///
+    /// ```no_run
+    /// # let bus = nlbus::Bus::connect()?;
+    /// # let mut subscription = bus.subscribe("sensors/#")?;
+    /// let batch = subscription.batches().recv()?;
+    /// println!("{} at once", batch.len());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn len(&self) -> usize {
         self.deliveries.len()
     }
 
     /// Looks at the deliveries without taking them.
+    ///
+    /// ```no_run
+    /// # let bus = nlbus::Bus::connect()?;
+    /// # let mut subscription = bus.subscribe("sensors/#")?;
+    /// let batch = subscription.batches().recv()?;
+    /// let bytes: usize = batch.iter().filter_map(|delivery| delivery.event()).map(|event| event.payload().len()).sum();
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn iter(&self) -> vec_deque::Iter<'_, Delivery> {
         self.deliveries.iter()
     }

@@ -23,6 +23,15 @@ pub enum Delivery {
 
 impl Delivery {
     /// The event, if it is one.
+    ///
+    /// ```no_run
+    /// # let bus = nlbus::Bus::connect()?;
+    /// # let mut subscription = bus.subscribe("sensors/#")?;
+    /// if let Some(event) = subscription.recv()?.event() {
+    ///     println!("{} {}", event.topic(), event.seq());
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn event(&self) -> Option<&Event> {
         match self {
             Delivery::Event(event) => Some(event),
@@ -31,6 +40,13 @@ impl Delivery {
     }
 
     /// The event, if it is one.
+    ///
+    /// ```no_run
+    /// # let bus = nlbus::Bus::connect()?;
+    /// # let mut subscription = bus.subscribe("sensors/#")?;
+    /// let events: Vec<_> = subscription.iter().filter_map(|delivery| delivery.into_event()).take(3).collect();
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn into_event(self) -> Option<Event> {
         match self {
             Delivery::Event(event) => Some(event),
@@ -59,27 +75,75 @@ impl Event {
     }
 
     /// The topic's name.
+    ///
+    /// ```no_run
+    /// # let bus = nlbus::Bus::connect()?;
+    /// # let mut subscription = bus.subscribe("sensors/#")?;
+    /// # let Some(event) = subscription.recv()?.into_event() else { return Ok(()) };
+    /// assert!(event.topic().starts_with("sensors/"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn topic(&self) -> &str {
         // Checked when the datagram was read; an empty name can't come out of that.
         std::str::from_utf8(&self.topic).unwrap_or_default()
     }
 
     /// Position in the topic: consecutive from 1, assigned by the broker.
+    ///
+    /// ```no_run
+    /// # let bus = nlbus::Bus::connect()?;
+    /// # let mut subscription = bus.subscribe("sensors/#")?;
+    /// # let Some(event) = subscription.recv()?.into_event() else { return Ok(()) };
+    /// println!("the topic's event number {}", event.seq());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn seq(&self) -> u64 {
         self.header.seq
     }
 
     /// `CLOCK_BOOTTIME` in nanoseconds when the broker sequenced the event. Never decreases within a topic.
+    ///
+    /// ```no_run
+    /// # let bus = nlbus::Bus::connect()?;
+    /// # let mut subscription = bus.subscribe("sensors/#")?;
+    /// # let Some(event) = subscription.recv()?.into_event() else { return Ok(()) };
+    /// use nix::time::{ClockId, clock_gettime};
+    /// use std::time::Duration;
+    ///
+    /// let published = Duration::from_nanos(event.time_ns());
+    /// let age = Duration::from(clock_gettime(ClockId::CLOCK_BOOTTIME)?).saturating_sub(published);
+    /// println!("{age:?} ago");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn time_ns(&self) -> u64 {
         self.header.time_ns
     }
 
     /// The broker's id of the topic, unique within an epoch.
+    ///
+    /// ```no_run
+    /// # let bus = nlbus::Bus::connect()?;
+    /// # let mut subscription = bus.subscribe("sensors/#")?;
+    /// # let Some(event) = subscription.recv()?.into_event() else { return Ok(()) };
+    /// assert_eq!(bus.topic(event.topic())?.map(|topic| topic.id), Some(event.topic_id()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn topic_id(&self) -> u32 {
         self.header.topic_id
     }
 
     /// Who published it.
+    ///
+    /// ```no_run
+    /// # let bus = nlbus::Bus::connect()?;
+    /// # let mut subscription = bus.subscribe("sensors/#")?;
+    /// # let Some(event) = subscription.recv()?.into_event() else { return Ok(()) };
+    /// let sender = event.sender();
+    /// if sender.uid == 0 || sender.kernel {
+    ///     println!("by root's process {} or the kernel", sender.pid);
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn sender(&self) -> Sender {
         Sender {
             kernel: self.header.flags & NLBUS_EVENT_F_KERNEL != 0,
@@ -90,21 +154,59 @@ impl Event {
     }
 
     /// What the publisher says the payload is.
+    ///
+    /// ```no_run
+    /// # let bus = nlbus::Bus::connect()?;
+    /// # let mut subscription = bus.subscribe("sensors/#")?;
+    /// # let Some(event) = subscription.recv()?.into_event() else { return Ok(()) };
+    /// use nlbus::Content;
+    ///
+    /// if event.content() == Content::Text {
+    ///     println!("{}", String::from_utf8_lossy(event.payload()));
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn content(&self) -> Content {
         Content::from_wire(self.header.content)
     }
 
     /// The payload, 0 to 64 512 bytes.
+    ///
+    /// ```no_run
+    /// # let bus = nlbus::Bus::connect()?;
+    /// # let mut subscription = bus.subscribe("sensors/#")?;
+    /// # let Some(event) = subscription.recv()?.into_event() else { return Ok(()) };
+    /// println!("{}", event.payload().escape_ascii());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn payload(&self) -> &[u8] {
         &self.payload
     }
 
     /// Whether it came out of the broker's history and not live.
+    ///
+    /// ```no_run
+    /// # let bus = nlbus::Bus::connect()?;
+    /// # let mut subscription = bus.subscribe("sensors/#")?;
+    /// # let Some(event) = subscription.recv()?.into_event() else { return Ok(()) };
+    /// let live = !event.is_replayed();
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn is_replayed(&self) -> bool {
         self.header.flags & NLBUS_EVENT_F_REPLAYED != 0
     }
 
     /// Whether it is the last will of a client that went away.
+    ///
+    /// ```no_run
+    /// # let bus = nlbus::Bus::connect()?;
+    /// # let mut subscription = bus.subscribe("sensors/#")?;
+    /// # let Some(event) = subscription.recv()?.into_event() else { return Ok(()) };
+    /// if event.is_will() {
+    ///     println!("process {} went away without taking its leave", event.sender().pid);
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn is_will(&self) -> bool {
         self.header.flags & NLBUS_EVENT_F_WILL != 0
     }
@@ -114,11 +216,28 @@ impl Event {
     ///
     /// # Errors
     /// When the payload isn't such a value, or has bytes left over.
+    ///
+    /// # Example
+    /// ```no_run
+    /// # let bus = nlbus::Bus::connect()?;
+    /// # let mut subscription = bus.subscribe("sensors/#")?;
+    /// # let Some(event) = subscription.recv()?.into_event() else { return Ok(()) };
+    /// let (sensor, celsius): (u16, f32) = event.decode()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, DecodeError> {
         codec::decode(self.content(), &self.payload)
     }
 
     /// A copy that doesn't pin the datagram's buffer: for an event kept longer than its neighbours.
+    ///
+    /// ```no_run
+    /// # let bus = nlbus::Bus::connect()?;
+    /// # let mut subscription = bus.subscribe("sensors/#")?;
+    /// # let Some(event) = subscription.recv()?.into_event() else { return Ok(()) };
+    /// let kept = vec![event.to_owned()]; // its bytes, and not those of the whole datagram
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn to_owned(&self) -> Event {
         Event {
@@ -175,6 +294,14 @@ pub struct Lost {
 
 impl Lost {
     /// How many events: at least 1.
+    ///
+    /// ```no_run
+    /// # let bus = nlbus::Bus::connect()?;
+    /// # let mut subscription = bus.subscribe("sensors/#")?;
+    /// # let nlbus::Delivery::Lost(lost) = subscription.recv()? else { return Ok(()) };
+    /// println!("{} events of {} are lost", lost.count(), lost.topic);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn count(&self) -> u64 {
         self.to - self.from + 1
     }
@@ -194,6 +321,10 @@ pub enum Cause {
 
 impl Cause {
     /// The word for it in output.
+    ///
+    /// ```
+    /// assert_eq!(nlbus::Cause::Overrun.as_str(), "overrun");
+    /// ```
     pub fn as_str(self) -> &'static str {
         match self {
             Cause::Overrun => "overrun",

@@ -60,6 +60,7 @@
 
 mod batch;
 mod broker;
+mod builder;
 mod bus;
 mod channel;
 mod client;
@@ -75,16 +76,19 @@ mod positions;
 mod publish_batch;
 mod publisher;
 mod reactor;
+mod request;
 mod sequence;
 mod subscriber;
 mod subscription;
 mod sys;
 mod topic;
+mod typed;
 pub mod wire;
 
 pub use batch::Batch;
 pub use broker::{Broker, BrokerBuilder, BrokerError, BrokerHandle};
-pub use bus::{Builder, Bus, BusCounters, RequestError};
+pub use builder::Builder;
+pub use bus::{Bus, BusCounters};
 pub use client::{ClientCounters, Start};
 pub use codec::{DecodeError, EncodeError};
 pub use crossbeam_channel::{RecvError, RecvTimeoutError, TryRecvError};
@@ -93,9 +97,11 @@ pub use link::{Choice, ConnectError};
 pub use positions::Positions;
 pub use publish_batch::PublishBatch;
 pub use publisher::{PublishError, PublishReason};
+pub use request::RequestError;
 pub use subscriber::{CAPACITY, Overflow, SubscribeError, SubscribeReason, Subscriber};
-pub use subscription::{Subscription, TypedDelivery, TypedSubscription};
+pub use subscription::Subscription;
 pub use topic::{Filter, TopicError, is_reserved};
+pub use typed::{TypedDelivery, TypedSubscription};
 pub use wire::{BrokerKind, Content, Counters, Info, Limits, Refusal, TopicRecord};
 
 /// Compiles the README's example.

@@ -35,6 +35,16 @@ pub struct Positions {
 
 impl Positions {
     /// Moves on past what was delivered.
+    ///
+    /// ```no_run
+    /// # let bus = nlbus::Bus::connect()?;
+    /// # let mut subscription = bus.subscribe("sensors/#")?;
+    /// # let mut positions = subscription.positions().clone();
+    /// let delivery = subscription.recv()?;
+    /// println!("{delivery:?}"); // deal with it first
+    /// positions.advance(&delivery);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn advance(&mut self, delivery: &Delivery) {
         match delivery {
             Delivery::Event(event) => self.event(event),
@@ -44,27 +54,84 @@ impl Positions {
     }
 
     /// Moves on past an event.
+    ///
+    /// ```no_run
+    /// # let bus = nlbus::Bus::connect()?;
+    /// # let mut subscription = bus.subscribe("sensors/#")?;
+    /// # let mut positions = subscription.positions().clone();
+    /// use nlbus::Delivery;
+    ///
+    /// if let Delivery::Event(event) = subscription.recv()? {
+    ///     positions.event(&event);
+    ///     assert_eq!(positions.seq(event.topic_id()), Some(event.seq()));
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn event(&mut self, event: &Event) {
         self.topics.insert(event.topic_id(), event.seq());
     }
 
     /// Moves on past events that were lost.
+    ///
+    /// ```no_run
+    /// # let bus = nlbus::Bus::connect()?;
+    /// # let mut subscription = bus.subscribe("sensors/#")?;
+    /// # let mut positions = subscription.positions().clone();
+    /// use nlbus::Delivery;
+    ///
+    /// if let Delivery::Lost(lost) = subscription.recv()? {
+    ///     positions.lost(&lost);
+    ///     assert_eq!(positions.seq(lost.topic_id), Some(lost.to));
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn lost(&mut self, lost: &Lost) {
         self.topics.insert(lost.topic_id, lost.to);
     }
 
     /// Begins with another broker's numbers.
+    ///
+    /// ```no_run
+    /// # let bus = nlbus::Bus::connect()?;
+    /// # let mut subscription = bus.subscribe("sensors/#")?;
+    /// # let mut positions = subscription.positions().clone();
+    /// use nlbus::Delivery;
+    ///
+    /// if let Delivery::Restarted(restarted) = subscription.recv()? {
+    ///     positions.restarted(&restarted);
+    ///     assert_eq!(positions.epoch(), restarted.epoch);
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn restarted(&mut self, restarted: &Restarted) {
         *self = Positions { epoch: restarted.epoch, ..Positions::default() };
     }
 
     /// The epoch of the broker whose numbers these are.
+    ///
+    /// ```no_run
+    /// # let bus = nlbus::Bus::connect()?;
+    /// # let mut subscription = bus.subscribe("sensors/#")?;
+    /// # let mut positions = subscription.positions().clone();
+    /// assert_eq!(positions.epoch(), bus.info()?.epoch);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn epoch(&self) -> u64 {
         self.epoch
     }
 
     /// The last sequence number dealt with in a topic, by its id: 0 before its first event, `None` for a topic that these
     /// positions don't know.
+    ///
+    /// ```no_run
+    /// # let bus = nlbus::Bus::connect()?;
+    /// # let mut subscription = bus.subscribe("sensors/#")?;
+    /// # let mut positions = subscription.positions().clone();
+    /// if let Some(topic) = bus.topic("sensors/1")? {
+    ///     println!("{:?} of {}", positions.seq(topic.id), topic.head);
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn seq(&self, topic_id: u32) -> Option<u64> {
         self.topics.get(&topic_id).copied()
     }

@@ -27,6 +27,16 @@ impl<'a> PublishBatch<'a> {
 
     /// Where the broker's queue is full, sending fails with `EAGAIN` instead of sleeping until there is room. The
     /// user broker's queue is a socket's buffer and so refuses at once; the module's refusal comes as others do.
+    ///
+    /// ```no_run
+    /// # let bus = nlbus::Bus::connect()?;
+    /// let mut batch = bus.batch().no_wait();
+    /// batch.push("log", "cheap to lose")?;
+    /// if let Err(error) = batch.send() {
+    ///     println!("{error}");
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn no_wait(mut self) -> Self {
         self.no_wait = true;
@@ -34,11 +44,28 @@ impl<'a> PublishBatch<'a> {
     }
 
     /// How many events it holds.
+    ///
+    /// ```no_run
+    /// # let bus = nlbus::Bus::connect()?;
+    /// # let mut batch = bus.batch();
+    /// batch.push("log", "one")?;
+    /// assert_eq!(batch.len(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn len(&self) -> usize {
         self.starts.len()
     }
 
     /// Whether it holds none.
+    ///
+    /// ```no_run
+    /// # let bus = nlbus::Bus::connect()?;
+    /// # let mut batch = bus.batch();
+    /// batch.push("log", "one")?;
+    /// batch.send()?;
+    /// assert!(batch.is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn is_empty(&self) -> bool {
         self.starts.is_empty()
     }
@@ -48,6 +75,26 @@ impl<'a> PublishBatch<'a> {
     /// # Errors
     /// When topic or payload can't be published, or the datagram has no room for it
     /// ([`PublishReason::BatchFull`]). The batch is as it was.
+    ///
+    /// # Example
+    /// ```no_run
+    /// # let bus = nlbus::Bus::connect()?;
+    /// # let mut batch = bus.batch();
+    /// use nlbus::PublishReason;
+    ///
+    /// for n in 0..100_000 {
+    ///     let n = format!("{n}");
+    ///     match batch.push("counter", &n) {
+    ///         Err(error) if matches!(error.reason(), PublishReason::BatchFull) => {
+    ///             batch.send()?;
+    ///             batch.push("counter", &n)?;
+    ///         }
+    ///         pushed => pushed?,
+    ///     }
+    /// }
+    /// batch.send()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn push(&mut self, topic: &str, payload: &(impl AsRef<[u8]> + ?Sized)) -> Result<(), PublishError> {
         self.push_content(topic, Content::Opaque, payload)
     }
@@ -56,6 +103,17 @@ impl<'a> PublishBatch<'a> {
     ///
     /// # Errors
     /// As [`push`](Self::push).
+    ///
+    /// # Example
+    /// ```no_run
+    /// # let bus = nlbus::Bus::connect()?;
+    /// # let mut batch = bus.batch();
+    /// use nlbus::Content;
+    ///
+    /// batch.push_content("notes", Content::Text, "backup finished")?;
+    /// batch.send()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn push_content(
         &mut self,
         topic: &str,
@@ -79,6 +137,15 @@ impl<'a> PublishBatch<'a> {
     ///
     /// # Errors
     /// As [`push`](Self::push), and when the value can't be encoded.
+    ///
+    /// # Example
+    /// ```no_run
+    /// # let bus = nlbus::Bus::connect()?;
+    /// # let mut batch = bus.batch();
+    /// batch.push_value("sensors/1", &(1u16, 21.5f32))?;
+    /// batch.send()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn push_value<T: Serialize + ?Sized>(&mut self, topic: &str, value: &T) -> Result<(), PublishError> {
         self.push_content(topic, Content::Bincode, &encode(topic, value)?)
     }
@@ -88,6 +155,16 @@ impl<'a> PublishBatch<'a> {
     ///
     /// # Errors
     /// As [`crate::Bus::publish`].
+    ///
+    /// # Example
+    /// ```no_run
+    /// # let bus = nlbus::Bus::connect()?;
+    /// # let mut batch = bus.batch();
+    /// batch.push("jobs", "start")?;
+    /// batch.push("jobs/17", "17")?;
+    /// batch.send()?; // both or none
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn send(&mut self) -> Result<(), PublishError> {
         if self.is_empty() {
             return Ok(());
@@ -105,6 +182,18 @@ impl<'a> PublishBatch<'a> {
     ///
     /// # Errors
     /// As [`crate::Bus::publish_acked`]; a refusal is of all of the batch.
+    ///
+    /// # Example
+    /// ```no_run
+    /// # let bus = nlbus::Bus::connect()?;
+    /// # let mut batch = bus.batch();
+    /// batch.push("jobs", "17")?;
+    /// batch.push("jobs", "18")?;
+    /// if let Some(seq) = batch.send_acked()? {
+    ///     println!("job 18 is event {seq}");
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn send_acked(&mut self) -> Result<Option<u64>, PublishError> {
         if self.is_empty() {
             return Ok(None);

@@ -7,8 +7,9 @@ use crate::driver::Command;
 use crate::flow::Flow;
 use crate::positions::Positions;
 use crate::publisher::FORKED;
-use crate::subscription::{Subscription, TypedSubscription};
+use crate::subscription::Subscription;
 use crate::topic::{Filter, TopicError};
+use crate::typed::TypedSubscription;
 use crate::wire::Refusal;
 use crossbeam_channel::{RecvTimeoutError, bounded};
 use nix::errno::Errno;
@@ -70,11 +71,30 @@ impl SubscribeError {
     }
 
     /// The filter that was subscribed to.
+    ///
+    /// ```no_run
+    /// # let bus = nlbus::Bus::connect()?;
+    /// if let Err(error) = bus.subscribe("a/#/b") {
+    ///     assert_eq!(error.filter(), "a/#/b");
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn filter(&self) -> &str {
         &self.filter
     }
 
     /// Why it failed.
+    ///
+    /// ```no_run
+    /// # let bus = nlbus::Bus::connect()?;
+    /// use nlbus::SubscribeReason;
+    ///
+    /// match bus.subscribe("alarms/#") {
+    ///     Err(error) if matches!(error.reason(), SubscribeReason::Join(_)) => println!("{error}"), // says what to do
+    ///     other => drop(other?),
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn reason(&self) -> &SubscribeReason {
         &self.reason
     }
@@ -140,12 +160,26 @@ impl Subscriber {
 
     /// How many events the channel holds, at least 1; 16 384 unless set. It also holds at most about 16 MiB of the
     /// datagrams that they came in, which an event keeps whole.
+    ///
+    /// ```no_run
+    /// # let bus = nlbus::Bus::connect()?;
+    /// let mut alarms = bus.subscriber("alarms/#").capacity(100).open()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn capacity(mut self, events: usize) -> Self {
         self.capacity = events;
         self
     }
 
     /// Where to begin: [`Start::Live`] unless set.
+    ///
+    /// ```no_run
+    /// # let bus = nlbus::Bus::connect()?;
+    /// use nlbus::Start;
+    ///
+    /// let mut state = bus.subscriber("state/#").start(Start::Last(1)).open()?; // the newest of each topic first
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn start(mut self, start: Start) -> Self {
         self.start = start;
         self
@@ -157,12 +191,29 @@ impl Subscriber {
     ///
     /// Positions belong to the filter that they were made with. A topic that another one matches besides begins as
     /// [`start`](Self::start) says, or with its first event, which for these positions is as good as new.
+    ///
+    /// ```no_run
+    /// # let bus = nlbus::Bus::connect()?;
+    /// use nlbus::Positions;
+    ///
+    /// let saved: Positions = serde_json::from_str(&std::fs::read_to_string("positions.json")?)?;
+    /// let mut jobs = bus.subscriber("jobs/#").resume(saved).open()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn resume(mut self, positions: Positions) -> Self {
         self.resume = Some(positions);
         self
     }
 
     /// What happens when the channel is full: [`Overflow::CatchUp`] unless set.
+    ///
+    /// ```no_run
+    /// # let bus = nlbus::Bus::connect()?;
+    /// use nlbus::Overflow;
+    ///
+    /// let mut jobs = bus.subscriber("jobs/#").overflow(Overflow::CatchUp).open()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn overflow(mut self, overflow: Overflow) -> Self {
         self.overflow = overflow;
         self
@@ -172,6 +223,13 @@ impl Subscriber {
     ///
     /// # Errors
     /// Any [`SubscribeReason`].
+    ///
+    /// # Example
+    /// ```no_run
+    /// # let bus = nlbus::Bus::connect()?;
+    /// let mut jobs = bus.subscriber("jobs/#").open()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn open(mut self) -> Result<Subscription, SubscribeError> {
         let resume = self.resume.take();
         let fail = |reason| SubscribeError::new(&self.filter, reason);
@@ -200,6 +258,18 @@ impl Subscriber {
     ///
     /// # Errors
     /// As [`open`](Self::open).
+    ///
+    /// # Example
+    /// ```no_run
+    /// # use serde::{Deserialize, Serialize};
+    /// # #[derive(Serialize, Deserialize)]
+    /// # struct Reading { celsius: f32 }
+    /// # let bus = nlbus::Bus::connect()?;
+    /// use nlbus::Start;
+    ///
+    /// let mut readings = bus.subscriber("sensors/#").start(Start::Last(1)).open_as::<Reading>()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn open_as<T: DeserializeOwned>(self) -> Result<TypedSubscription<T>, SubscribeError> {
         self.open().map(TypedSubscription::new)
     }

@@ -3,9 +3,8 @@
 use crate::batch::Batch;
 use crate::channel::Arrivals;
 use crate::client::{Opened, SubId};
-use crate::codec::DecodeError;
 use crate::connection::Shared;
-use crate::delivery::{Delivery, Event, Lost, Restarted};
+use crate::delivery::Delivery;
 use crate::driver::Command;
 use crate::positions::Positions;
 use crate::topic::Filter;
@@ -13,9 +12,7 @@ use crossbeam_channel::{Receiver, RecvError, RecvTimeoutError, TryRecvError};
 #[cfg(feature = "stream")]
 use futures_core::Stream;
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use serde::de::DeserializeOwned;
 use std::io;
-use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd};
 #[cfg(feature = "stream")]
 use std::pin::Pin;
@@ -66,11 +63,28 @@ impl Subscription {
     }
 
     /// The filter.
+    ///
+    /// ```no_run
+    /// # let bus = nlbus::Bus::connect()?;
+    /// # let mut subscription = bus.subscribe("sensors/#")?;
+    /// assert_eq!(subscription.filter().as_str(), "sensors/#");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn filter(&self) -> &Filter {
         &self.filter
     }
 
     /// Where this subscription began: before anything that it delivers. What [`Positions`] are for.
+    ///
+    /// ```no_run
+    /// # let bus = nlbus::Bus::connect()?;
+    /// # let mut subscription = bus.subscribe("sensors/#")?;
+    /// let mut positions = subscription.positions().clone();
+    /// for delivery in subscription.iter() {
+    ///     positions.advance(&delivery);
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn positions(&self) -> &Positions {
         &self.positions
     }
@@ -79,6 +93,16 @@ impl Subscription {
     ///
     /// # Errors
     /// When the bus was closed and everything delivered has been taken, and in a child of the process that subscribed.
+    ///
+    /// # Example
+    /// ```no_run
+    /// # let bus = nlbus::Bus::connect()?;
+    /// # let mut subscription = bus.subscribe("sensors/#")?;
+    /// while let Ok(delivery) = subscription.recv() {
+    ///     println!("{delivery:?}");
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn recv(&mut self) -> Result<Delivery, RecvError> {
         self.recv_until(None).map_err(|_| RecvError)
     }
@@ -87,6 +111,21 @@ impl Subscription {
     ///
     /// # Errors
     /// `Timeout` when none came; `Disconnected` as [`recv`](Self::recv) fails.
+    ///
+    /// # Example
+    /// ```no_run
+    /// # let bus = nlbus::Bus::connect()?;
+    /// # let mut subscription = bus.subscribe("sensors/#")?;
+    /// use nlbus::RecvTimeoutError;
+    /// use std::time::Duration;
+    ///
+    /// match subscription.recv_timeout(Duration::from_secs(1)) {
+    ///     Ok(delivery) => println!("{delivery:?}"),
+    ///     Err(RecvTimeoutError::Timeout) => println!("nothing for a second"),
+    ///     Err(RecvTimeoutError::Disconnected) => println!("the bus was closed"),
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Delivery, RecvTimeoutError> {
         // No deadline: one that lies beyond all time (Duration::MAX).
         self.recv_until(Instant::now().checked_add(timeout))
@@ -105,6 +144,16 @@ impl Subscription {
     ///
     /// # Errors
     /// `Empty` when there is none now; `Disconnected` as [`recv`](Self::recv) fails.
+    ///
+    /// # Example
+    /// ```no_run
+    /// # let bus = nlbus::Bus::connect()?;
+    /// # let mut subscription = bus.subscribe("sensors/#")?;
+    /// while let Ok(delivery) = subscription.try_recv() {
+    ///     println!("{delivery:?}"); // what is there already
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn try_recv(&mut self) -> Result<Delivery, TryRecvError> {
         loop {
             if let Some(delivery) = self.take_current() {
@@ -127,6 +176,15 @@ impl Subscription {
     }
 
     /// Deliveries until the bus is closed.
+    ///
+    /// ```no_run
+    /// # let bus = nlbus::Bus::connect()?;
+    /// # let mut subscription = bus.subscribe("sensors/#")?;
+    /// for event in subscription.iter().filter_map(nlbus::Delivery::into_event).take(10) {
+    ///     println!("{} {}", event.topic(), event.seq());
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn iter(&mut self) -> impl Iterator<Item = Delivery> {
         std::iter::from_fn(|| self.recv().ok())
     }
@@ -134,6 +192,20 @@ impl Subscription {
     /// The channel itself, for `crossbeam_channel::select!`: a batch holds what came in one datagram. What
     /// [`recv`](Self::recv) and its like have begun to take is not in it any more. On a connection that the caller drives
     /// ([`Builder::direct`](crate::Builder::direct)) it is filled by [`Bus::turn`](crate::Bus::turn) and whatever waits.
+    ///
+    /// ```no_run
+    /// # let bus = nlbus::Bus::connect()?;
+    /// # let mut subscription = bus.subscribe("sensors/#")?;
+    /// let ticks = crossbeam_channel::tick(std::time::Duration::from_secs(1));
+    /// loop {
+    ///     crossbeam_channel::select! {
+    ///         recv(subscription.batches()) -> batch => for delivery in batch? { println!("{delivery:?}") },
+    ///         recv(ticks) -> _ => println!("a second went by"),
+    ///     }
+    /// }
+    /// # #[allow(unreachable_code)]
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn batches(&self) -> &Receiver<Batch> {
         &self.batches
     }
@@ -146,6 +218,21 @@ impl Subscription {
     ///
     /// # Errors
     /// What eventfd(2) says, when it is first asked for.
+    ///
+    /// # Example
+    /// ```no_run
+    /// # let bus = nlbus::Bus::connect()?;
+    /// # let mut subscription = bus.subscribe("sensors/#")?;
+    /// use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+    ///
+    /// let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+    /// epoll.add(subscription.fd()?, EpollEvent::new(EpollFlags::EPOLLIN, 0))?;
+    /// epoll.wait(&mut [EpollEvent::empty()], EpollTimeout::NONE)?;
+    /// while let Ok(delivery) = subscription.try_recv() {
+    ///     println!("{delivery:?}");
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn fd(&self) -> io::Result<BorrowedFd<'_>> {
         if let Some(fd) = self.guard.bus.fd() {
             return Ok(fd);
@@ -177,7 +264,7 @@ impl Subscription {
 #[cfg(feature = "stream")]
 impl Subscription {
     /// What the streams do.
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Delivery>> {
+    pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Delivery>> {
         let mut registered = false;
         loop {
             match self.try_recv() {
@@ -204,106 +291,5 @@ impl Stream for Subscription {
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Delivery>> {
         self.get_mut().poll(context)
-    }
-}
-
-/// A subscription whose payloads are values of one type.
-#[derive(Debug)]
-pub struct TypedSubscription<T> {
-    inner: Subscription,
-    value: PhantomData<fn() -> T>,
-}
-
-/// One thing that a typed subscription delivers.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub enum TypedDelivery<T> {
-    /// An event and its value.
-    Value(T, Event),
-    /// An event whose payload isn't a `T`.
-    Undecodable(Event, DecodeError),
-    /// Events that this subscription will not see.
-    Lost(Lost),
-    /// The broker is another one than before.
-    Restarted(Restarted),
-}
-
-impl<T> TypedSubscription<T> {
-    pub(crate) fn new(inner: Subscription) -> TypedSubscription<T> {
-        TypedSubscription { inner, value: PhantomData }
-    }
-
-    /// The filter.
-    pub fn filter(&self) -> &Filter {
-        self.inner.filter()
-    }
-
-    /// As [`Subscription::positions`].
-    pub fn positions(&self) -> &Positions {
-        self.inner.positions()
-    }
-
-    /// As [`Subscription::fd`].
-    ///
-    /// # Errors
-    /// As there.
-    pub fn fd(&self) -> io::Result<BorrowedFd<'_>> {
-        self.inner.fd()
-    }
-
-    /// The subscription without the type.
-    pub fn into_untyped(self) -> Subscription {
-        self.inner
-    }
-}
-
-impl<T: DeserializeOwned> TypedSubscription<T> {
-    /// Waits for the next delivery.
-    ///
-    /// # Errors
-    /// As [`Subscription::recv`].
-    pub fn recv(&mut self) -> Result<TypedDelivery<T>, RecvError> {
-        self.inner.recv().map(decode)
-    }
-
-    /// Takes the next delivery if there is one.
-    ///
-    /// # Errors
-    /// As [`Subscription::try_recv`].
-    pub fn try_recv(&mut self) -> Result<TypedDelivery<T>, TryRecvError> {
-        self.inner.try_recv().map(decode)
-    }
-
-    /// Waits for the next delivery, at most this long.
-    ///
-    /// # Errors
-    /// As [`Subscription::recv_timeout`].
-    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<TypedDelivery<T>, RecvTimeoutError> {
-        self.inner.recv_timeout(timeout).map(decode)
-    }
-
-    /// Deliveries until the bus is closed.
-    pub fn iter(&mut self) -> impl Iterator<Item = TypedDelivery<T>> {
-        std::iter::from_fn(|| self.recv().ok())
-    }
-}
-
-#[cfg(feature = "stream")]
-impl<T: DeserializeOwned> Stream for TypedSubscription<T> {
-    type Item = TypedDelivery<T>;
-
-    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<TypedDelivery<T>>> {
-        self.get_mut().inner.poll(context).map(|delivery| delivery.map(decode))
-    }
-}
-
-fn decode<T: DeserializeOwned>(delivery: Delivery) -> TypedDelivery<T> {
-    match delivery {
-        Delivery::Event(event) => match event.decode() {
-            Ok(value) => TypedDelivery::Value(value, event),
-            Err(error) => TypedDelivery::Undecodable(event, error),
-        },
-        Delivery::Lost(lost) => TypedDelivery::Lost(lost),
-        Delivery::Restarted(restarted) => TypedDelivery::Restarted(restarted),
     }
 }

@@ -43,7 +43,7 @@ impl fmt::Display for TopicError {
 impl std::error::Error for TopicError {}
 
 /// Checks a topic name as it came over the wire: 1 to 255 bytes of UTF-8 without U+0000, `+` and `#`.
-pub fn check_name(bytes: &[u8]) -> Result<&str, TopicError> {
+pub(crate) fn check_name(bytes: &[u8]) -> Result<&str, TopicError> {
     check_length(bytes.len())?;
     let name = std::str::from_utf8(bytes).map_err(|_| TopicError::NotUtf8)?;
     match bytes.iter().find(|byte| matches!(byte, 0 | b'+' | b'#')) {
@@ -62,6 +62,11 @@ fn check_length(len: usize) -> Result<(), TopicError> {
 }
 
 /// Whether only the broker or kernel code publishes to this topic: `$SYS` and `kernel`, and what is below.
+///
+/// ```
+/// assert!(nlbus::is_reserved("kernel/net/link"));
+/// assert!(!nlbus::is_reserved("kernels"));
+/// ```
 pub fn is_reserved(name: &str) -> bool {
     matches!(name.split('/').next(), Some("$SYS" | "kernel"))
 }
@@ -89,6 +94,12 @@ impl Filter {
     ///
     /// # Errors
     /// Any [`TopicError`] but `Wildcard` and `NotUtf8`.
+    ///
+    /// # Example
+    /// ```
+    /// assert!(nlbus::Filter::new("sensors/+/temp").is_ok());
+    /// assert_eq!(nlbus::Filter::new("sensors/+1"), Err(nlbus::TopicError::Misplaced));
+    /// ```
     pub fn new(text: &str) -> Result<Filter, TopicError> {
         check_length(text.len())?;
         if text.contains('\0') {
@@ -108,16 +119,34 @@ impl Filter {
     }
 
     /// The filter as it was written.
+    ///
+    /// ```
+    /// assert_eq!(nlbus::Filter::new("a/#")?.as_str(), "a/#");
+    /// # Ok::<(), nlbus::TopicError>(())
+    /// ```
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
     /// Whether it contains `+` or `#`.
+    ///
+    /// ```
+    /// assert!(nlbus::Filter::new("a/#")?.is_wildcard());
+    /// assert!(!nlbus::Filter::new("a/b")?.is_wildcard());
+    /// # Ok::<(), nlbus::TopicError>(())
+    /// ```
     pub fn is_wildcard(&self) -> bool {
         self.wildcard
     }
 
     /// Whether a topic matches. A filter that begins with a wildcard doesn't match topics that begin with `$`.
+    ///
+    /// ```
+    /// let filter = nlbus::Filter::new("sensors/+/temp")?;
+    /// assert!(filter.matches("sensors/1/temp"));
+    /// assert!(!filter.matches("sensors/1/humidity"));
+    /// # Ok::<(), nlbus::TopicError>(())
+    /// ```
     pub fn matches(&self, topic: &str) -> bool {
         if !self.wildcard {
             return *self.text == *topic;

@@ -53,16 +53,43 @@ impl PublishError {
     }
 
     /// The topic that was published to.
+    ///
+    /// ```no_run
+    /// # let bus = nlbus::Bus::connect()?;
+    /// if let Err(error) = bus.publish("a/+", "") {
+    ///     assert_eq!(error.topic(), "a/+");
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn topic(&self) -> &str {
         &self.topic
     }
 
     /// Why it failed.
+    ///
+    /// ```no_run
+    /// # let bus = nlbus::Bus::connect()?;
+    /// use nlbus::PublishReason;
+    ///
+    /// match bus.publish_acked("jobs", "17") {
+    ///     Err(error) if matches!(error.reason(), PublishReason::Unknown) => println!("perhaps: {error}"),
+    ///     verdict => println!("event {}", verdict?),
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn reason(&self) -> &PublishReason {
         &self.reason
     }
 
     /// The errno of the kernel or the broker, if it is one of theirs.
+    ///
+    /// ```no_run
+    /// # let bus = nlbus::Bus::connect()?;
+    /// if let Err(error) = bus.publish("$SYS/heartbeat", "") {
+    ///     println!("{:?}", error.errno()); // Some(EACCES), say
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn errno(&self) -> Option<Errno> {
         match &self.reason {
             PublishReason::Refused(refusal) | PublishReason::EarlierRefused(refusal) => Some(refusal.errno),

@@ -18,11 +18,28 @@ impl<'a> Attributes<'a> {
     }
 
     /// Bytes as they are, without an attribute header.
+    ///
+    /// ```
+    /// use nlbus::wire::{Header, push_message};
+    ///
+    /// let mut datagram = Vec::new();
+    /// push_message(&mut datagram, Header::default(), |body| body.raw(&[1, 2, 3, 4]));
+    /// assert_eq!(datagram.len(), 16 + 4);
+    /// ```
     pub fn raw(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
     }
 
     /// An attribute of any bytes, at most 65 531.
+    ///
+    /// ```
+    /// use nlbus::wire::{AttributeIter, Header, push_message};
+    ///
+    /// let mut datagram = Vec::new();
+    /// push_message(&mut datagram, Header::default(), |body| body.bytes(1, b"abc"));
+    /// assert_eq!(AttributeIter::new(&datagram[16..]).next().unwrap()?.value, b"abc");
+    /// # Ok::<(), nlbus::wire::Malformed>(())
+    /// ```
     pub fn bytes(&mut self, kind: u16, value: &[u8]) {
         let start = self.bytes.len();
         let len = (NLA_HDRLEN + value.len()) as u16;
@@ -33,16 +50,44 @@ impl<'a> Attributes<'a> {
     }
 
     /// An attribute of four bytes.
+    ///
+    /// ```
+    /// use nlbus::wire::{AttributeIter, Header, push_message};
+    ///
+    /// let mut datagram = Vec::new();
+    /// push_message(&mut datagram, Header::default(), |body| body.u32(1, 7));
+    /// assert_eq!(AttributeIter::new(&datagram[16..]).next().unwrap()?.u32()?, 7);
+    /// # Ok::<(), nlbus::wire::Malformed>(())
+    /// ```
     pub fn u32(&mut self, kind: u16, value: u32) {
         self.bytes(kind, &value.to_ne_bytes());
     }
 
     /// An attribute of eight bytes. They are not padded to 8: readers take them unaligned.
+    ///
+    /// ```
+    /// use nlbus::wire::{AttributeIter, Header, push_message};
+    ///
+    /// let mut datagram = Vec::new();
+    /// push_message(&mut datagram, Header::default(), |body| body.u64(1, 7));
+    /// assert_eq!(AttributeIter::new(&datagram[16..]).next().unwrap()?.u64()?, 7);
+    /// # Ok::<(), nlbus::wire::Malformed>(())
+    /// ```
     pub fn u64(&mut self, kind: u16, value: u64) {
         self.bytes(kind, &value.to_ne_bytes());
     }
 
     /// An attribute that holds attributes.
+    ///
+    /// ```
+    /// use nlbus::wire::{AttributeIter, Header, push_message};
+    ///
+    /// let mut datagram = Vec::new();
+    /// push_message(&mut datagram, Header::default(), |body| body.nest(1, |inner| inner.u32(2, 7)));
+    /// let nest = AttributeIter::new(&datagram[16..]).next().unwrap()?;
+    /// assert_eq!(nest.nested().next().unwrap()?.kind, 2);
+    /// # Ok::<(), nlbus::wire::Malformed>(())
+    /// ```
     pub fn nest(&mut self, kind: u16, inner: impl FnOnce(&mut Attributes<'_>)) {
         let start = self.bytes.len();
         self.bytes(kind | NLA_F_NESTED, &[]);
@@ -63,16 +108,34 @@ pub struct Attribute<'a> {
 
 impl<'a> Attribute<'a> {
     /// The value as a number of four bytes.
+    ///
+    /// ```
+    /// let four = nlbus::wire::Attribute { kind: 1, value: &7u32.to_ne_bytes() };
+    /// assert_eq!(four.u32()?, 7);
+    /// assert!(four.u64().is_err());
+    /// # Ok::<(), nlbus::wire::Malformed>(())
+    /// ```
     pub fn u32(&self) -> Result<u32, Malformed> {
         self.value.try_into().map(u32::from_ne_bytes).map_err(|_| Malformed("an attribute should have 4 bytes"))
     }
 
     /// The value as a number of eight bytes.
+    ///
+    /// ```
+    /// let eight = nlbus::wire::Attribute { kind: 1, value: &7u64.to_ne_bytes() };
+    /// assert_eq!(eight.u64()?, 7);
+    /// # Ok::<(), nlbus::wire::Malformed>(())
+    /// ```
     pub fn u64(&self) -> Result<u64, Malformed> {
         self.value.try_into().map(u64::from_ne_bytes).map_err(|_| Malformed("an attribute should have 8 bytes"))
     }
 
     /// The value as attributes.
+    ///
+    /// ```
+    /// let empty = nlbus::wire::Attribute { kind: 1, value: &[] };
+    /// assert!(empty.nested().next().is_none());
+    /// ```
     pub fn nested(&self) -> AttributeIter<'a> {
         AttributeIter::new(self.value)
     }
@@ -87,11 +150,22 @@ pub struct AttributeIter<'a> {
 
 impl<'a> AttributeIter<'a> {
     /// A walk from the body's start.
+    ///
+    /// ```
+    /// let cut = [8, 0, 1, 0, 7]; // says 8 bytes and has 5
+    /// assert!(nlbus::wire::AttributeIter::new(&cut).next().unwrap().is_err());
+    /// ```
     pub fn new(body: &'a [u8]) -> Self {
         AttributeIter { rest: body, flat: false }
     }
 
     /// A walk over a request's attributes, none of which may be a nest (`NL_VALIDATE_NESTED`).
+    ///
+    /// ```
+    /// let attribute = [5, 0, 1, 0, 7, 0, 0, 0]; // type 1, one byte
+    /// assert_eq!(nlbus::wire::AttributeIter::flat(&attribute).next().unwrap()?.value, [7]);
+    /// # Ok::<(), nlbus::wire::Malformed>(())
+    /// ```
     pub fn flat(body: &'a [u8]) -> Self {
         AttributeIter { rest: body, flat: true }
     }

@@ -18,6 +18,13 @@ pub struct Refusal {
 
 impl Refusal {
     /// A refusal with its sentence.
+    ///
+    /// ```
+    /// use nix::errno::Errno;
+    ///
+    /// let refusal = nlbus::Refusal::new(Errno::EACCES, "'jobs' is root's");
+    /// assert!(refusal.to_string().contains("'jobs' is root's"));
+    /// ```
     pub fn new(errno: Errno, message: impl Into<Cow<'static, str>>) -> Refusal {
         Refusal { errno, message: message.into() }
     }
@@ -35,6 +42,19 @@ impl fmt::Display for Refusal {
 impl std::error::Error for Refusal {}
 
 /// Appends the refusal of the message that began with `to`; all zeros when it had no whole header.
+///
+/// ```
+/// use nix::errno::Errno;
+/// use nlbus::Refusal;
+/// use nlbus::wire::{Answer, Header, Messages, push_refusal};
+///
+/// let mut datagram = Vec::new();
+/// let refusal = Refusal::new(Errno::ENOENT, "no such topic");
+/// push_refusal(&mut datagram, Header { seq: 7, ..Header::default() }, 16, &refusal);
+/// let answer = Answer::parse(&Messages::new(&datagram).next().unwrap().unwrap())?;
+/// assert_eq!((answer.to.seq, answer.result), (7, Err(refusal)));
+/// # Ok::<(), nlbus::wire::Malformed>(())
+/// ```
 pub fn push_refusal(datagram: &mut Vec<u8>, to: Header, to_len: u32, refusal: &Refusal) {
     let flags = NLM_F_CAPPED | NLM_F_ACK_TLVS;
     let header = Header { kind: NLMSG_ERROR, flags, seq: to.seq, portid: to.portid };
@@ -49,6 +69,16 @@ pub fn push_refusal(datagram: &mut Vec<u8>, to: Header, to_len: u32, refusal: &R
 }
 
 /// Appends the ack of a message; for a publish with its sequence number.
+///
+/// ```
+/// use nlbus::wire::{Answer, Header, Messages, push_ack};
+///
+/// let mut datagram = Vec::new();
+/// push_ack(&mut datagram, Header::default(), 16, Some(42));
+/// let answer = Answer::parse(&Messages::new(&datagram).next().unwrap().unwrap())?;
+/// assert_eq!(answer.result, Ok(Some(42)));
+/// # Ok::<(), nlbus::wire::Malformed>(())
+/// ```
 pub fn push_ack(datagram: &mut Vec<u8>, to: Header, to_len: u32, seq: Option<u64>) {
     let flags = NLM_F_CAPPED | if seq.is_some() { NLM_F_ACK_TLVS } else { 0 };
     let header = Header { kind: NLMSG_ERROR, flags, seq: to.seq, portid: to.portid };
@@ -72,6 +102,19 @@ pub struct Answer {
 
 impl Answer {
     /// Reads the body of an `NLMSG_ERROR`, from this broker or from the kernel's generic netlink.
+    ///
+    /// ```
+    /// use nix::errno::Errno;
+    /// use nlbus::Refusal;
+    /// use nlbus::wire::{Answer, Header, Messages, push_refusal};
+    ///
+    /// let mut datagram = Vec::new();
+    /// let refusal = Refusal::new(Errno::ENOENT, "no such topic");
+    /// push_refusal(&mut datagram, Header { seq: 7, ..Header::default() }, 16, &refusal);
+    /// let answer = Answer::parse(&Messages::new(&datagram).next().unwrap().unwrap())?;
+    /// assert_eq!((answer.to.seq, answer.result), (7, Err(refusal)));
+    /// # Ok::<(), nlbus::wire::Malformed>(())
+    /// ```
     pub fn parse(message: &Message<'_>) -> Result<Answer, Malformed> {
         let short = Malformed("an NLMSG_ERROR is cut");
         let errno = u32_at(message.body, 0).ok_or(short)? as i32;

@@ -30,6 +30,10 @@ pub enum Content {
 
 impl Content {
     /// The value of the `content` field.
+    ///
+    /// ```
+    /// assert_eq!(nlbus::Content::Json.to_wire(), 3);
+    /// ```
     pub fn to_wire(self) -> u16 {
         match self {
             Content::Opaque => NLBUS_CONTENT_OPAQUE,
@@ -40,6 +44,13 @@ impl Content {
     }
 
     /// The content of a `content` field; one that this version doesn't know is opaque to it.
+    ///
+    /// ```
+    /// use nlbus::Content;
+    ///
+    /// assert_eq!(Content::from_wire(1), Content::Text);
+    /// assert_eq!(Content::from_wire(99), Content::Opaque);
+    /// ```
     pub fn from_wire(value: u16) -> Content {
         match value {
             NLBUS_CONTENT_TEXT => Content::Text,
@@ -103,6 +114,16 @@ impl EventHeader {
 }
 
 /// Appends an event to a datagram. `message` is the netlink header; `topic` has 1 to 255 bytes.
+///
+/// ```
+/// use nlbus::wire::{EventHeader, EventView, Header, Messages, push_event};
+///
+/// let mut datagram = Vec::new();
+/// push_event(&mut datagram, Header::default(), &EventHeader { seq: 7, ..EventHeader::default() }, "jobs", b"17");
+/// let event = EventView::parse(Messages::new(&datagram).next().unwrap().unwrap().body)?;
+/// assert_eq!((event.header.seq, event.topic, event.payload), (7, "jobs", &b"17"[..]));
+/// # Ok::<(), nlbus::wire::Malformed>(())
+/// ```
 pub fn push_event(datagram: &mut Vec<u8>, message: Header, event: &EventHeader, topic: &str, payload: &[u8]) {
     push_message(datagram, message, |body| {
         event.write(topic, body);
@@ -120,6 +141,17 @@ pub(crate) fn event_len(topic: &str, payload: &[u8]) -> usize {
 
 /// Appends an event to a datagram whose body is encoded already, as [`push_event`] wrote it behind the netlink header,
 /// and sets `flags` (`NLBUS_EVENT_F_*`) in addition.
+///
+/// ```
+/// use nlbus::wire::{EventHeader, EventView, Header, Messages, push_event, push_event_body, uapi};
+///
+/// let (mut live, mut replayed) = (Vec::new(), Vec::new());
+/// push_event(&mut live, Header::default(), &EventHeader::default(), "jobs", b"17");
+/// push_event_body(&mut replayed, Header::default(), &live[16..], uapi::NLBUS_EVENT_F_REPLAYED);
+/// let event = EventView::parse(Messages::new(&replayed).next().unwrap().unwrap().body)?;
+/// assert_eq!(event.header.flags, uapi::NLBUS_EVENT_F_REPLAYED);
+/// # Ok::<(), nlbus::wire::Malformed>(())
+/// ```
 pub fn push_event_body(datagram: &mut Vec<u8>, message: Header, body: &[u8], flags: u16) {
     let start = datagram.len() + NLMSG_HDRLEN;
     push_message(datagram, message, |attributes| attributes.raw(body));
@@ -130,6 +162,17 @@ pub fn push_event_body(datagram: &mut Vec<u8>, message: Header, body: &[u8], fla
 }
 
 /// Appends a publish to a datagram. The caller has checked the topic and the payload's length.
+///
+/// ```
+/// use nlbus::Content;
+/// use nlbus::wire::{Messages, PublishView, push_publish};
+///
+/// let mut datagram = Vec::new();
+/// push_publish(&mut datagram, 1, true, 0, Content::Text, "jobs", b"17");
+/// let event = PublishView::check(&Messages::new(&datagram).next().unwrap().unwrap())?;
+/// assert_eq!((event.topic, event.payload), ("jobs", &b"17"[..]));
+/// # Ok::<(), nlbus::Refusal>(())
+/// ```
 pub fn push_publish(
     datagram: &mut Vec<u8>,
     seq: u32,
@@ -158,6 +201,16 @@ pub struct EventView<'a> {
 
 impl<'a> EventView<'a> {
     /// Reads the body of an `EVENT`.
+    ///
+    /// ```
+    /// use nlbus::wire::{EventHeader, EventView, Header, Messages, push_event};
+    ///
+    /// let mut datagram = Vec::new();
+    /// push_event(&mut datagram, Header::default(), &EventHeader { seq: 7, ..EventHeader::default() }, "jobs", b"17");
+    /// let event = EventView::parse(Messages::new(&datagram).next().unwrap().unwrap().body)?;
+    /// assert_eq!((event.header.seq, event.topic, event.payload), (7, "jobs", &b"17"[..]));
+    /// # Ok::<(), nlbus::wire::Malformed>(())
+    /// ```
     pub fn parse(body: &'a [u8]) -> Result<Self, Malformed> {
         let (header, topic_len) = EventHeader::read(body).ok_or(Malformed("an event's header is cut"))?;
         let topic = body.get(EVENT_HDRLEN..EVENT_HDRLEN + topic_len).ok_or(Malformed("an event's topic is cut"))?;
@@ -183,6 +236,17 @@ pub struct PublishView<'a> {
 
 impl<'a> PublishView<'a> {
     /// Checks a `PUBLISH` in the order of docs/PROTOCOL.md.
+    ///
+    /// ```
+    /// use nlbus::Content;
+    /// use nlbus::wire::{Messages, PublishView, push_publish};
+    ///
+    /// let mut datagram = Vec::new();
+    /// push_publish(&mut datagram, 1, true, 0, Content::Text, "jobs", b"17");
+    /// let event = PublishView::check(&Messages::new(&datagram).next().unwrap().unwrap())?;
+    /// assert_eq!((event.topic, event.payload), ("jobs", &b"17"[..]));
+    /// # Ok::<(), nlbus::Refusal>(())
+    /// ```
     pub fn check(message: &Message<'a>) -> Result<Self, Refusal> {
         if message.header.flags & NLM_F_ACK != 0 && !message.last {
             return Err(Refusal::new(Errno::EINVAL, "only the last message of a datagram may ask for an ack"));

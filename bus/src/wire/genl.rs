@@ -13,12 +13,25 @@ fn request(kind: u16, flags: u16, seq: u32, command: u8, version: u8) -> Vec<u8>
 
 /// The request for all families (`CTRL_CMD_GETFAMILY`). Asking for one by its name would make the kernel run
 /// modprobe wherever it isn't there (`ctrl_getfamily`).
+///
+/// ```
+/// let request = nlbus::wire::families_request(1);
+/// assert_eq!(nlbus::wire::Messages::new(&request).count(), 1);
+/// ```
 pub fn families_request(seq: u32) -> Vec<u8> {
     request(GENL_ID_CTRL, NLM_F_DUMP, seq, CTRL_CMD_GETFAMILY, 1)
 }
 
 /// The id of the family of this name, if this message of the controller is about it: an answer to
 /// [`families_request`], or the announcement of a new family.
+///
+/// ```
+/// use nlbus::wire::{Messages, families_request, family_id};
+///
+/// let request = families_request(1);
+/// let message = Messages::new(&request).next().unwrap().unwrap();
+/// assert_eq!(family_id(&message, "nlbus"), None); // a request tells of no family
+/// ```
 pub fn family_id(message: &Message<'_>, name: &str) -> Option<u16> {
     let (command, attributes) = (*message.body.first()?, message.body.get(GENL_HDRLEN..)?);
     if message.header.kind != GENL_ID_CTRL || command != CTRL_CMD_NEWFAMILY {
@@ -36,11 +49,24 @@ pub fn family_id(message: &Message<'_>, name: &str) -> Option<u16> {
 }
 
 /// The request for the module's `INFO`.
+///
+/// ```
+/// let request = nlbus::wire::genl_info_request(29, 1);
+/// assert_eq!(nlbus::wire::Messages::new(&request).next().unwrap().unwrap().header.kind, 29);
+/// ```
 pub fn info_request(family: u16, seq: u32) -> Vec<u8> {
     request(family, 0, seq, NLBUS_CMD_INFO, NLBUS_GENL_VERSION)
 }
 
 /// The module's `INFO` in the reply.
+///
+/// ```
+/// use nlbus::wire::{Header, Messages, genl_info_reply, push_message};
+///
+/// let mut datagram = Vec::new();
+/// push_message(&mut datagram, Header::default(), |_| ()); // without the generic header
+/// assert!(genl_info_reply(&Messages::new(&datagram).next().unwrap().unwrap()).is_err());
+/// ```
 pub fn info_reply(message: &Message<'_>) -> Result<Info, Malformed> {
     Info::read(message.body.get(GENL_HDRLEN..).ok_or(Malformed("a generic netlink header is cut"))?)
 }

@@ -122,6 +122,18 @@ pub struct Info {
 
 impl Info {
     /// Writes the attributes.
+    ///
+    /// ```
+    /// use nlbus::Info;
+    /// use nlbus::wire::{Header, push_message};
+    ///
+    /// let mut info = Info::default();
+    /// info.epoch = 7; // 0 is none
+    /// let mut datagram = Vec::new();
+    /// push_message(&mut datagram, Header::default(), |body| info.write(body));
+    /// assert_eq!(Info::read(&datagram[16..])?, info);
+    /// # Ok::<(), nlbus::wire::Malformed>(())
+    /// ```
     pub fn write(&self, body: &mut Attributes<'_>) {
         let broker = match self.broker {
             BrokerKind::Module => NLBUS_BROKER_MODULE,
@@ -142,6 +154,19 @@ impl Info {
     }
 
     /// Reads the attributes; what is missing is zero, but for version, broker and epoch, which must be there.
+    ///
+    /// ```
+    /// use nlbus::Info;
+    /// use nlbus::wire::{Header, Messages, push_info};
+    ///
+    /// let mut info = Info::default();
+    /// info.epoch = 7; // 0 is none
+    /// let mut datagram = Vec::new();
+    /// push_info(&mut datagram, Header::default(), &info);
+    /// let reply = Messages::new(&datagram).next().unwrap().unwrap();
+    /// assert_eq!(Info::read(reply.body)?, info);
+    /// # Ok::<(), nlbus::wire::Malformed>(())
+    /// ```
     pub fn read(body: &[u8]) -> Result<Info, Malformed> {
         let mut info = Info::default();
         let (mut version, mut broker) = (None, None);
@@ -181,17 +206,43 @@ fn read_broker(attribute: &Attribute<'_>) -> Result<BrokerKind, Malformed> {
 }
 
 /// Appends an `INFO` request.
+///
+/// ```
+/// let mut datagram = Vec::new();
+/// nlbus::wire::push_info_request(&mut datagram, 1);
+/// assert_eq!(nlbus::wire::check_datagram(&datagram).unwrap().len(), 1);
+/// ```
 pub fn push_info_request(datagram: &mut Vec<u8>, seq: u32) {
     push_message(datagram, Header { kind: NLBUS_MSG_INFO, flags: NLM_F_REQUEST, seq, portid: 0 }, |_| {});
 }
 
 /// Appends the reply to an `INFO` request.
+///
+/// ```
+/// use nlbus::Info;
+/// use nlbus::wire::{Header, Messages, push_info};
+///
+/// let mut info = Info::default();
+/// info.epoch = 7; // 0 is none
+/// let mut datagram = Vec::new();
+/// push_info(&mut datagram, Header::default(), &info);
+/// let reply = Messages::new(&datagram).next().unwrap().unwrap();
+/// assert_eq!(Info::read(reply.body)?, info);
+/// # Ok::<(), nlbus::wire::Malformed>(())
+/// ```
 pub fn push_info(datagram: &mut Vec<u8>, to: Header, info: &Info) {
     let header = Header { kind: NLBUS_MSG_INFO, flags: 0, seq: to.seq, portid: to.portid };
     push_message(datagram, header, |body| info.write(body));
 }
 
 /// Checks the body of an `INFO` request.
+///
+/// ```
+/// use nlbus::wire::check_info_request;
+///
+/// assert!(check_info_request(&[]).is_ok());
+/// assert!(check_info_request(&[1]).is_err());
+/// ```
 pub fn check_info_request(body: &[u8]) -> Result<(), Refusal> {
     match body {
         [] => Ok(()),

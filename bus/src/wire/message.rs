@@ -18,6 +18,14 @@ pub struct Header {
 
 impl Header {
     /// Reads a header without looking at its length field, or `None` below 16 bytes.
+    ///
+    /// ```
+    /// use nlbus::wire::Header;
+    ///
+    /// let bytes = Header { kind: 0x12, seq: 7, ..Header::default() }.to_bytes(16);
+    /// assert_eq!(Header::parse(&bytes).map(|header| header.seq), Some(7));
+    /// assert_eq!(Header::parse(&bytes[1..]), None);
+    /// ```
     pub fn parse(bytes: &[u8]) -> Option<Header> {
         Some(Header {
             kind: u16_at(bytes, 4)?,
@@ -28,6 +36,11 @@ impl Header {
     }
 
     /// The sixteen bytes of the header of a message of `len` bytes, header included.
+    ///
+    /// ```
+    /// let bytes = nlbus::wire::Header::default().to_bytes(16);
+    /// assert_eq!(bytes[..4], 16u32.to_ne_bytes());
+    /// ```
     pub fn to_bytes(self, len: u32) -> [u8; NLMSG_HDRLEN] {
         let mut bytes = [0; NLMSG_HDRLEN];
         bytes[0..4].copy_from_slice(&len.to_ne_bytes());
@@ -81,6 +94,16 @@ pub struct Messages<'a> {
 
 impl<'a> Messages<'a> {
     /// A walk from the datagram's start.
+    ///
+    /// ```
+    /// use nlbus::wire::{Messages, push_info_request};
+    ///
+    /// let mut datagram = Vec::new();
+    /// push_info_request(&mut datagram, 1);
+    /// push_info_request(&mut datagram, 2);
+    /// let numbers = Messages::new(&datagram).map(|message| message.map(|message| message.header.seq));
+    /// assert_eq!(numbers.collect::<Result<Vec<_>, _>>(), Ok(vec![1, 2]));
+    /// ```
     pub fn new(datagram: &'a [u8]) -> Self {
         Messages { datagram, offset: 0 }
     }
@@ -107,6 +130,14 @@ impl<'a> Iterator for Messages<'a> {
 }
 
 /// Appends one message to a datagram: its header, what `body` writes, and the padding up to the next.
+///
+/// ```
+/// use nlbus::wire::{Header, push_message, uapi};
+///
+/// let mut datagram = Vec::new();
+/// push_message(&mut datagram, Header { kind: uapi::NLBUS_MSG_INFO, ..Header::default() }, |_| ());
+/// assert_eq!(datagram.len(), 16);
+/// ```
 pub fn push_message(datagram: &mut Vec<u8>, header: Header, body: impl FnOnce(&mut Attributes<'_>)) {
     let start = datagram.len();
     datagram.extend_from_slice(&[0; NLMSG_HDRLEN]);
@@ -117,6 +148,16 @@ pub fn push_message(datagram: &mut Vec<u8>, header: Header, body: impl FnOnce(&m
 }
 
 /// Clears `NLM_F_MULTI` in the message that starts at `offset`: the last one of a packed datagram.
+///
+/// ```
+/// use nlbus::wire::{Header, Messages, end_multi, push_message, uapi};
+///
+/// let (mut pack, header) = (Vec::new(), Header { flags: uapi::NLM_F_MULTI, ..Header::default() });
+/// push_message(&mut pack, header, |_| ());
+/// push_message(&mut pack, header, |_| ());
+/// end_multi(&mut pack, 16);
+/// assert_eq!(Messages::new(&pack).last().unwrap().unwrap().header.flags, 0);
+/// ```
 pub fn end_multi(datagram: &mut [u8], offset: usize) {
     if let Some(bytes) = datagram.get_mut(offset + 6..offset + 8) {
         let flags = u16::from_ne_bytes([bytes[0], bytes[1]]) & !NLM_F_MULTI;

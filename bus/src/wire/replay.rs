@@ -20,6 +20,16 @@ pub struct ReplayRequest {
 
 impl ReplayRequest {
     /// Appends the request to a datagram.
+    ///
+    /// ```
+    /// use nlbus::wire::{Messages, ReplayRequest};
+    ///
+    /// let request = ReplayRequest { epoch: 7, topic_id: 4, from: 1, limit: Some(100) };
+    /// let mut datagram = Vec::new();
+    /// request.push(&mut datagram, 1);
+    /// assert_eq!(ReplayRequest::check(Messages::new(&datagram).next().unwrap().unwrap().body)?, request);
+    /// # Ok::<(), nlbus::Refusal>(())
+    /// ```
     pub fn push(&self, datagram: &mut Vec<u8>, seq: u32) {
         let header = Header { kind: NLBUS_MSG_REPLAY, flags: NLM_F_REQUEST, seq, portid: 0 };
         push_message(datagram, header, |body| {
@@ -33,6 +43,16 @@ impl ReplayRequest {
     }
 
     /// Checks a request's attributes; whether epoch, topic and number fit the bus is the broker's to say.
+    ///
+    /// ```
+    /// use nlbus::wire::{Messages, ReplayRequest};
+    ///
+    /// let request = ReplayRequest { epoch: 7, topic_id: 4, from: 1, limit: Some(100) };
+    /// let mut datagram = Vec::new();
+    /// request.push(&mut datagram, 1);
+    /// assert_eq!(ReplayRequest::check(Messages::new(&datagram).next().unwrap().unwrap().body)?, request);
+    /// # Ok::<(), nlbus::Refusal>(())
+    /// ```
     pub fn check(body: &[u8]) -> Result<Self, Refusal> {
         let bad = |what: &'static str| Refusal::new(Errno::EINVAL, what);
         let (mut epoch, mut topic_id, mut from, mut limit) = (None, None, None, None);
@@ -74,6 +94,16 @@ impl ReplayEnd {
     pub const LEN: usize = NLMSG_HDRLEN + (NLA_HDRLEN + 4) + 3 * (NLA_HDRLEN + 8);
 
     /// Appends the closing message.
+    ///
+    /// ```
+    /// use nlbus::wire::{Header, Messages, ReplayEnd};
+    ///
+    /// let end = ReplayEnd { topic_id: 4, first: 1, next: 101, head: 5000 };
+    /// let mut datagram = Vec::new();
+    /// end.push(&mut datagram, Header::default());
+    /// assert_eq!(ReplayEnd::read(Messages::new(&datagram).next().unwrap().unwrap().body)?, end);
+    /// # Ok::<(), nlbus::wire::Malformed>(())
+    /// ```
     pub fn push(&self, datagram: &mut Vec<u8>, to: Header) {
         let header = Header { kind: NLBUS_MSG_REPLAY, flags: 0, seq: to.seq, portid: to.portid };
         push_message(datagram, header, |body| {
@@ -85,6 +115,16 @@ impl ReplayEnd {
     }
 
     /// Reads the closing message's body.
+    ///
+    /// ```
+    /// use nlbus::wire::{Header, Messages, ReplayEnd};
+    ///
+    /// let end = ReplayEnd { topic_id: 4, first: 1, next: 101, head: 5000 };
+    /// let mut datagram = Vec::new();
+    /// end.push(&mut datagram, Header::default());
+    /// assert_eq!(ReplayEnd::read(Messages::new(&datagram).next().unwrap().unwrap().body)?, end);
+    /// # Ok::<(), nlbus::wire::Malformed>(())
+    /// ```
     pub fn read(body: &[u8]) -> Result<ReplayEnd, Malformed> {
         let (mut topic_id, mut first, mut next, mut head) = (None, None, None, None);
         for attribute in AttributeIter::new(body) {

@@ -36,6 +36,17 @@ pub struct RefusedDatagram {
 ///
 /// # Errors
 /// The first thing that is wrong. Then nothing of the datagram may be accepted.
+///
+/// # Example
+/// ```
+/// use nlbus::wire::{Request, check_datagram, push_info_request};
+///
+/// let mut datagram = Vec::new();
+/// push_info_request(&mut datagram, 1);
+/// assert!(matches!(check_datagram(&datagram).unwrap()[..], [(_, Request::Info)]));
+/// datagram.pop();
+/// assert!(check_datagram(&datagram).is_err());
+/// ```
 pub fn check_datagram(datagram: &[u8]) -> Result<Vec<(Message<'_>, Request<'_>)>, RefusedDatagram> {
     if datagram.len() > NLBUS_DATAGRAM_MAX {
         let refusal = Refusal::new(

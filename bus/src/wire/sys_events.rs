@@ -25,6 +25,14 @@ impl Heartbeat {
     pub const LEN: usize = 44;
 
     /// The payload's bytes.
+    ///
+    /// ```
+    /// use nlbus::wire::Heartbeat;
+    ///
+    /// let heartbeat = Heartbeat { epoch: 7, ..Heartbeat::default() };
+    /// assert_eq!(Heartbeat::read(&heartbeat.to_bytes())?, heartbeat);
+    /// # Ok::<(), nlbus::wire::Malformed>(())
+    /// ```
     pub fn to_bytes(&self) -> [u8; Self::LEN] {
         let mut bytes = [0; Self::LEN];
         let numbers = [self.epoch, self.uptime_ns, self.published, self.overruns, self.change];
@@ -36,6 +44,14 @@ impl Heartbeat {
     }
 
     /// Reads a payload; bytes behind it are a newer broker's and are skipped.
+    ///
+    /// ```
+    /// use nlbus::wire::Heartbeat;
+    ///
+    /// let heartbeat = Heartbeat { epoch: 7, ..Heartbeat::default() };
+    /// assert_eq!(Heartbeat::read(&heartbeat.to_bytes())?, heartbeat);
+    /// # Ok::<(), nlbus::wire::Malformed>(())
+    /// ```
     pub fn read(payload: &[u8]) -> Result<Heartbeat, Malformed> {
         let short = Malformed("a heartbeat is cut");
         let number = |at: usize| -> Result<u64, Malformed> {
@@ -62,11 +78,27 @@ pub struct TopicsAnnouncement {
 
 impl TopicsAnnouncement {
     /// The payload's bytes.
+    ///
+    /// ```
+    /// use nlbus::wire::TopicsAnnouncement;
+    ///
+    /// let announcement = TopicsAnnouncement { last_id: 7 };
+    /// assert_eq!(TopicsAnnouncement::read(&announcement.to_bytes())?, announcement);
+    /// # Ok::<(), nlbus::wire::Malformed>(())
+    /// ```
     pub fn to_bytes(self) -> [u8; 4] {
         self.last_id.to_le_bytes()
     }
 
     /// Reads a payload; bytes behind it are a newer broker's and are skipped.
+    ///
+    /// ```
+    /// use nlbus::wire::TopicsAnnouncement;
+    ///
+    /// let announcement = TopicsAnnouncement { last_id: 7 };
+    /// assert_eq!(TopicsAnnouncement::read(&announcement.to_bytes())?, announcement);
+    /// # Ok::<(), nlbus::wire::Malformed>(())
+    /// ```
     pub fn read(payload: &[u8]) -> Result<TopicsAnnouncement, Malformed> {
         let bytes = payload.first_chunk().ok_or(Malformed("an announcement of topics is cut"))?;
         Ok(TopicsAnnouncement { last_id: u32::from_le_bytes(*bytes) })

@@ -41,6 +41,17 @@ pub enum TopicRequest<'a> {
 
 impl<'a> TopicRequest<'a> {
     /// Appends the request to a datagram.
+    ///
+    /// ```
+    /// use nlbus::wire::{Messages, TopicRequest};
+    ///
+    /// let request = TopicRequest::Create { name: "jobs", exclusive: false };
+    /// let mut datagram = Vec::new();
+    /// request.push(&mut datagram, 1);
+    /// let message = Messages::new(&datagram).next().unwrap().unwrap();
+    /// assert_eq!(TopicRequest::check(message.header.flags, message.body)?, request);
+    /// # Ok::<(), nlbus::Refusal>(())
+    /// ```
     pub fn push(&self, datagram: &mut Vec<u8>, seq: u32) {
         let flags = match self {
             TopicRequest::Create { exclusive: true, .. } => NLM_F_CREATE | NLM_F_EXCL,
@@ -64,6 +75,17 @@ impl<'a> TopicRequest<'a> {
     }
 
     /// Checks a request's flags and attributes, as docs/PROTOCOL.md has them.
+    ///
+    /// ```
+    /// use nlbus::wire::{Messages, TopicRequest};
+    ///
+    /// let request = TopicRequest::Create { name: "jobs", exclusive: false };
+    /// let mut datagram = Vec::new();
+    /// request.push(&mut datagram, 1);
+    /// let message = Messages::new(&datagram).next().unwrap().unwrap();
+    /// assert_eq!(TopicRequest::check(message.header.flags, message.body)?, request);
+    /// # Ok::<(), nlbus::Refusal>(())
+    /// ```
     pub fn check(flags: u16, body: &'a [u8]) -> Result<Self, Refusal> {
         let bad = |what: &'static str| Refusal::new(Errno::EINVAL, what);
         let (mut op, mut id, mut name, mut cursor, mut since) = (None, None, None, None, None);
@@ -135,6 +157,18 @@ pub struct TopicRecord {
 
 impl TopicRecord {
     /// Appends a `TOPIC` reply; `more` when it isn't the datagram's last message.
+    ///
+    /// ```
+    /// use nlbus::TopicRecord;
+    /// use nlbus::wire::{Header, Messages};
+    ///
+    /// let mut record = TopicRecord::default();
+    /// (record.id, record.name, record.group) = (4, "jobs".into(), 5);
+    /// let mut datagram = Vec::new();
+    /// record.push(&mut datagram, Header::default(), false);
+    /// assert_eq!(TopicRecord::read(Messages::new(&datagram).next().unwrap().unwrap().body)?, record);
+    /// # Ok::<(), nlbus::wire::Malformed>(())
+    /// ```
     pub fn push(&self, datagram: &mut Vec<u8>, to: Header, more: bool) {
         let flags = if more { NLM_F_MULTI } else { 0 };
         let header = Header { kind: NLBUS_MSG_TOPIC, flags, seq: to.seq, portid: to.portid };
@@ -154,6 +188,18 @@ impl TopicRecord {
     }
 
     /// Reads the body of a `TOPIC` reply that names a topic.
+    ///
+    /// ```
+    /// use nlbus::TopicRecord;
+    /// use nlbus::wire::{Header, Messages};
+    ///
+    /// let mut record = TopicRecord::default();
+    /// (record.id, record.name, record.group) = (4, "jobs".into(), 5);
+    /// let mut datagram = Vec::new();
+    /// record.push(&mut datagram, Header::default(), false);
+    /// assert_eq!(TopicRecord::read(Messages::new(&datagram).next().unwrap().unwrap().body)?, record);
+    /// # Ok::<(), nlbus::wire::Malformed>(())
+    /// ```
     pub fn read(body: &[u8]) -> Result<TopicRecord, Malformed> {
         let mut record = TopicRecord::default();
         for attribute in AttributeIter::new(body) {
@@ -197,11 +243,31 @@ pub struct TopicPageEnd {
 
 impl TopicPageEnd {
     /// The closing message with all its fields.
+    ///
+    /// ```
+    /// use nlbus::wire::{Header, Messages, TopicPageEnd};
+    ///
+    /// let end = TopicPageEnd::new(7, 9, Some(5)); // more from id 5 on
+    /// let mut datagram = Vec::new();
+    /// end.push(&mut datagram, Header::default());
+    /// assert_eq!(TopicPageEnd::read(Messages::new(&datagram).next().unwrap().unwrap().body)?, end);
+    /// # Ok::<(), nlbus::wire::Malformed>(())
+    /// ```
     pub fn new(last_id: u32, change: u64, cursor: Option<u32>) -> Self {
         TopicPageEnd { last_id, change, cursor }
     }
 
     /// Appends the closing message.
+    ///
+    /// ```
+    /// use nlbus::wire::{Header, Messages, TopicPageEnd};
+    ///
+    /// let end = TopicPageEnd::new(7, 9, Some(5)); // more from id 5 on
+    /// let mut datagram = Vec::new();
+    /// end.push(&mut datagram, Header::default());
+    /// assert_eq!(TopicPageEnd::read(Messages::new(&datagram).next().unwrap().unwrap().body)?, end);
+    /// # Ok::<(), nlbus::wire::Malformed>(())
+    /// ```
     pub fn push(&self, datagram: &mut Vec<u8>, to: Header) {
         let header = Header { kind: NLBUS_MSG_TOPIC, flags: 0, seq: to.seq, portid: to.portid };
         push_message(datagram, header, |body| {
@@ -214,6 +280,16 @@ impl TopicPageEnd {
     }
 
     /// Reads the closing message's body.
+    ///
+    /// ```
+    /// use nlbus::wire::{Header, Messages, TopicPageEnd};
+    ///
+    /// let end = TopicPageEnd::new(7, 9, Some(5)); // more from id 5 on
+    /// let mut datagram = Vec::new();
+    /// end.push(&mut datagram, Header::default());
+    /// assert_eq!(TopicPageEnd::read(Messages::new(&datagram).next().unwrap().unwrap().body)?, end);
+    /// # Ok::<(), nlbus::wire::Malformed>(())
+    /// ```
     pub fn read(body: &[u8]) -> Result<TopicPageEnd, Malformed> {
         let mut end = TopicPageEnd::default();
         for attribute in AttributeIter::new(body) {

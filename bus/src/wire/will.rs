@@ -25,6 +25,16 @@ pub enum WillRequest<'a> {
 
 impl<'a> WillRequest<'a> {
     /// Appends the request to a datagram, with a wish for an ack.
+    ///
+    /// ```
+    /// use nlbus::wire::{Messages, WillRequest};
+    ///
+    /// let will = WillRequest::Set { topic: "jobs/dead", content: 1, payload: b"17" };
+    /// let mut datagram = Vec::new();
+    /// will.push(&mut datagram, 1);
+    /// assert_eq!(WillRequest::check(Messages::new(&datagram).next().unwrap().unwrap().body)?, will);
+    /// # Ok::<(), nlbus::Refusal>(())
+    /// ```
     pub fn push(&self, datagram: &mut Vec<u8>, seq: u32) {
         let header = Header { kind: NLBUS_MSG_WILL, flags: NLM_F_REQUEST | NLM_F_ACK, seq, portid: 0 };
         push_message(datagram, header, |body| {
@@ -37,6 +47,16 @@ impl<'a> WillRequest<'a> {
     }
 
     /// Checks a request's attributes.
+    ///
+    /// ```
+    /// use nlbus::wire::{Messages, WillRequest};
+    ///
+    /// let will = WillRequest::Set { topic: "jobs/dead", content: 1, payload: b"17" };
+    /// let mut datagram = Vec::new();
+    /// will.push(&mut datagram, 1);
+    /// assert_eq!(WillRequest::check(Messages::new(&datagram).next().unwrap().unwrap().body)?, will);
+    /// # Ok::<(), nlbus::Refusal>(())
+    /// ```
     pub fn check(body: &'a [u8]) -> Result<Self, Refusal> {
         let bad = |what: &'static str| Refusal::new(Errno::EINVAL, what);
         let (mut topic, mut content, mut payload) = (None, None, None);

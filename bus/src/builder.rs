@@ -1,0 +1,160 @@
+//! How a bus is connected.
+
+use crate::connection::Shared;
+use crate::direct::Direct;
+use crate::driver::{Driver, Settings};
+use crate::link::{self, Choice, ConnectError};
+use crate::publisher::{Publisher, Route};
+use crate::reactor;
+use crate::wire::uapi::NLBUS_USER_PORT;
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Receive buffer of the sockets unless set, bytes. The kernel's default holds 256 small datagrams.
+const RECEIVE_BUFFER: usize = 8 << 20;
+
+/// How long a publisher waits for its ack and a handle for its answer, unless set.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long to wait between looks for a broker that isn't there yet.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// How to connect to a bus.
+///
+/// ```no_run
+/// use std::time::Duration;
+///
+/// let bus = nlbus::Bus::builder()
+///     .broker(nlbus::Choice::User)
+///     .wait(Duration::from_secs(5))
+///     .connect()?;
+/// # Ok::<(), nlbus::ConnectError>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Builder {
+    choice: Choice,
+    port: u32,
+    receive_buffer: usize,
+    wait: Duration,
+    patience: Duration,
+    direct: bool,
+}
+
+impl Builder {
+    pub(crate) fn new() -> Builder {
+        Builder {
+            choice: Choice::default(),
+            port: NLBUS_USER_PORT,
+            receive_buffer: RECEIVE_BUFFER,
+            wait: Duration::ZERO,
+            patience: PATIENCE,
+            direct: false,
+        }
+    }
+
+    /// Which broker: [`Choice::Auto`] unless set.
+    ///
+    /// ```no_run
+    /// let bus = nlbus::Bus::builder().broker(nlbus::Choice::Module).connect()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn broker(mut self, choice: Choice) -> Self {
+        self.choice = choice;
+        self
+    }
+
+    /// The port id of a user broker, 1852596852 (0x6e6c6274) unless set; it answers requests at the next one.
+    ///
+    /// ```no_run
+    /// let bus = nlbus::Bus::builder().broker(nlbus::Choice::User).port(1_234_567_890).connect()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn port(mut self, port: u32) -> Self {
+        self.port = port;
+        self
+    }
+
+    /// Receive buffer of each of the two sockets in bytes, 8 MiB unless set. Beyond `net.core.rmem_max` it takes
+    /// `CAP_NET_ADMIN` (`SO_RCVBUFFORCE`); without, it is as large as the kernel allows.
+    ///
+    /// ```no_run
+    /// let bus = nlbus::Bus::builder().receive_buffer(64 << 20).connect()?; // for bursts of 64 MiB
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn receive_buffer(mut self, bytes: usize) -> Self {
+        self.receive_buffer = bytes;
+        self
+    }
+
+    /// Waits at most this long for a broker to appear, not at all unless set.
+    ///
+    /// ```no_run
+    /// let bus = nlbus::Bus::builder().wait(std::time::Duration::from_secs(30)).connect()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn wait(mut self, timeout: Duration) -> Self {
+        self.wait = timeout;
+        self
+    }
+
+    /// How long acks and answers may take, 10 s unless set.
+    ///
+    /// ```no_run
+    /// let bus = nlbus::Bus::builder().patience(std::time::Duration::from_millis(500)).connect()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn patience(mut self, timeout: Duration) -> Self {
+        self.patience = timeout;
+        self
+    }
+
+    /// Starts no thread: the caller drives the connection. Whatever waits or looks for something
+    /// ([`Subscription::recv`](crate::Subscription::recv) and its like, [`Bus::flush`](crate::Bus::flush), requests,
+    /// publishing with an ack) does the connection's work meanwhile, one wake-up sooner than a thread would have. An
+    /// event loop of the application's own waits at [`Bus::fd`](crate::Bus::fd) and calls [`Bus::turn`](crate::Bus::turn)
+    /// or [`Subscription::try_recv`](crate::Subscription::try_recv).
+    ///
+    /// While nobody calls, nothing is read: events wait in the socket's receive buffer, what doesn't fit there is
+    /// repaired from history or reported as lost later on, and a broker that restarts isn't noticed.
+    ///
+    /// ```no_run
+    /// let bus = nlbus::Bus::builder().direct().connect()?;
+    /// let mut alarms = bus.subscribe("alarms/#")?;
+    /// println!("{:?}", alarms.recv()?); // reads the socket in this very thread
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn direct(mut self) -> Self {
+        self.direct = true;
+        self
+    }
+
+    /// Looks for the broker, opens the sockets and starts what drives them.
+    pub(crate) fn open(self) -> Result<Shared, ConnectError> {
+        let start = Instant::now();
+        let info = loop {
+            match link::find(self.choice, self.port) {
+                Err(error) if error.may_pass() && start.elapsed() < self.wait => thread::sleep(LOOK_AGAIN),
+                found => break found?,
+            }
+        };
+        let events = link::open_events(&info, self.receive_buffer)?;
+        let requests = Arc::new(link::open_requests(&info, self.receive_buffer)?);
+        let route = Route { socket: Arc::clone(&requests), port: info.publish_port };
+        let io = |what| move |error| ConnectError::Io { what, error };
+        let waker = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK);
+        let waker = Arc::new(waker.map_err(|errno| io("make an eventfd")(errno.into()))?);
+        let publisher = Arc::new(Publisher::new(route, Arc::clone(&waker)));
+        let settings = Settings { choice: self.choice, port: self.port, receive_buffer: self.receive_buffer };
+        let (driver, remote) = Driver::new(settings, info, events, requests, Arc::clone(&publisher), waker)
+            .map_err(io("wait at the sockets"))?;
+        let direct = if self.direct {
+            Some(Direct::new(driver))
+        } else {
+            reactor::start(driver).map_err(io("start the background thread"))?;
+            None
+        };
+        Ok(Shared::new(publisher, remote, self.patience, direct))
+    }
+}

@@ -1,0 +1,87 @@
+//! Questions to the broker, and why one was not answered.
+
+use crate::client::{Reply, Unanswered};
+use crate::connection::Shared;
+use crate::driver::Command;
+use crate::publisher::FORKED;
+use crate::topic::TopicError;
+use crate::wire::uapi::NLM_F_MULTI;
+use crate::wire::{Malformed, Message, Messages, Refusal};
+use crossbeam_channel::{RecvTimeoutError, bounded};
+use std::fmt;
+use std::time::Instant;
+
+/// Makes a request and reads its reply, a page of messages.
+pub(crate) fn ask<T>(
+    shared: &Shared,
+    write: impl FnOnce(u32, &mut Vec<u8>) + Send + 'static,
+    read: impl FnOnce(&[Message<'_>]) -> Result<T, Malformed>,
+) -> Result<T, RequestError> {
+    let (reply, answer) = bounded::<Reply>(1);
+    let write = move |seq| {
+        let mut frame = Vec::new();
+        write(seq, &mut frame);
+        frame
+    };
+    shared.tell(Command::Ask(Box::new(write), shared.patience, reply));
+    match shared.receive(&answer, Instant::now().checked_add(shared.patience)) {
+        Ok(Ok(datagram)) => {
+            let page = Messages::new(&datagram).collect::<Result<Vec<_>, _>>();
+            let page = page.map_err(|_| RequestError::Malformed(Malformed("a message's length is wrong")))?;
+            read(&page).map_err(RequestError::Malformed)
+        }
+        Ok(Err(Unanswered::Refused(refusal))) => Err(RequestError::Refused(refusal)),
+        Ok(Err(Unanswered::Gone)) => Err(RequestError::NoBroker),
+        Ok(Err(Unanswered::TimedOut)) | Err(RecvTimeoutError::Timeout) => Err(RequestError::TimedOut),
+        Err(RecvTimeoutError::Disconnected) => Err(closed(shared)),
+    }
+}
+
+/// Why the driver doesn't answer.
+pub(crate) fn closed(shared: &Shared) -> RequestError {
+    if shared.is_forked() { RequestError::Forked } else { RequestError::Closed }
+}
+
+/// The reply's one message.
+pub(crate) fn only<'a>(page: &'a [Message<'a>]) -> Result<&'a Message<'a>, Malformed> {
+    match page {
+        [message] if message.header.flags & NLM_F_MULTI == 0 => Ok(message),
+        _ => Err(Malformed("a reply of several messages where one was expected")),
+    }
+}
+
+/// A request was not answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RequestError {
+    /// The topic isn't a topic name.
+    Topic(TopicError),
+    /// The broker refused it.
+    Refused(Refusal),
+    /// No answer came in time; the broker may have carried it out.
+    TimedOut,
+    /// The broker is gone.
+    NoBroker,
+    /// The answer can't be read.
+    Malformed(Malformed),
+    /// The bus was closed.
+    Closed,
+    /// This process is a child of the one that connected (fork(2)), and the connection is the parent's.
+    Forked,
+}
+
+impl fmt::Display for RequestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RequestError::Topic(error) => write!(f, "bad topic name: {error}"),
+            RequestError::Refused(refusal) => write!(f, "the broker refused: {refusal}"),
+            RequestError::TimedOut => f.write_str("the broker doesn't answer; is it stopped?"),
+            RequestError::NoBroker => f.write_str("the broker is gone; start it again (nlbus broker, modprobe nlbus)"),
+            RequestError::Malformed(error) => write!(f, "the broker's answer can't be read: {error}"),
+            RequestError::Closed => f.write_str("the bus was closed"),
+            RequestError::Forked => f.write_str(FORKED),
+        }
+    }
+}
+
+impl std::error::Error for RequestError {}
