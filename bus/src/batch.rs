@@ -1,43 +1,81 @@
-//! What travels in a subscription's channel: one datagram's deliveries for this subscription.
+//! What travels in a subscription's channel: deliveries that the consumer takes at once.
 
 use crate::delivery::{Delivery, Event};
 use crate::flow::Flow;
+use crate::ring::{Ring, Share};
 use std::collections::VecDeque;
 use std::collections::vec_deque;
 use std::sync::Arc;
 
-/// Deliveries that came together, in order: at most one datagram's, so at least 1 and at most about 1000.
+/// Deliveries that came together, in order: at most one datagram's, so at least 1 and at most about 1000. Of a
+/// subscription that drops rather than catches up ([`Overflow`](crate::Overflow)), those that are unread when it is
+/// first looked into.
 ///
 /// Dropping a batch, or the iterator over it, gives its room in the channel back; until then the
 /// subscription counts its events as unread.
 #[derive(Debug)]
-pub struct Batch {
+pub struct Batch(Source);
+
+#[derive(Debug)]
+enum Source {
+    /// Its events take room of the channel.
+    Own(Own),
+    /// They wait in a ring.
+    Ring(Share),
+}
+
+#[derive(Debug)]
+struct Own {
     deliveries: VecDeque<Delivery>,
     events: usize,
     bytes: usize,
     flow: Arc<Flow>,
 }
 
+impl Drop for Own {
+    fn drop(&mut self) {
+        if self.events > 0 {
+            self.flow.give_back(self.events, self.bytes);
+        }
+    }
+}
+
 impl Batch {
     /// An empty batch that takes its room from `flow`.
     pub(crate) fn new(flow: &Arc<Flow>) -> Batch {
-        Batch { deliveries: VecDeque::new(), events: 0, bytes: 0, flow: Arc::clone(flow) }
+        Batch(Source::Own(Own { deliveries: VecDeque::new(), events: 0, bytes: 0, flow: Arc::clone(flow) }))
     }
 
-    /// Adds what isn't an event, and so takes no room.
+    /// A batch of what waits in a ring.
+    pub(crate) fn of(ring: &Arc<Ring>) -> Batch {
+        Batch(Source::Ring(Share::new(ring)))
+    }
+
+    /// It stands for a ring no more: nobody received it, and the ring, which is locked, is not to be touched.
+    pub(crate) fn disown(mut self) {
+        if let Source::Ring(share) = &mut self.0 {
+            share.end();
+        }
+    }
+
+    /// Adds what isn't an event, and so takes no room. Not to a batch of a ring.
     pub(crate) fn push(&mut self, delivery: Delivery) {
         debug_assert!(delivery.event().is_none(), "an event takes room");
-        self.deliveries.push_back(delivery);
+        if let Source::Own(own) = &mut self.0 {
+            own.deliveries.push_back(delivery);
+        }
     }
 
     /// Adds an event of a datagram of so many bytes. One event pins all of them, however small it is, and the others
-    /// of the same datagram no more.
+    /// of the same datagram no more. Not to a batch of a ring.
     pub(crate) fn push_event(&mut self, event: Event, datagram: usize) {
-        let bytes = datagram.saturating_sub(self.bytes);
-        self.flow.take(1, bytes);
-        self.events += 1;
-        self.bytes += bytes;
-        self.deliveries.push_back(Delivery::Event(event));
+        if let Source::Own(own) = &mut self.0 {
+            let bytes = datagram.saturating_sub(own.bytes);
+            own.flow.take(1, bytes);
+            own.events += 1;
+            own.bytes += bytes;
+            own.deliveries.push_back(Delivery::Event(event));
+        }
     }
 
     /// Whether nothing is left in it.
@@ -50,7 +88,7 @@ impl Batch {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn is_empty(&self) -> bool {
-        self.deliveries.is_empty()
+        self.len() == 0
     }
 
     /// How many deliveries are left in it.
@@ -63,7 +101,10 @@ impl Batch {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn len(&self) -> usize {
-        self.deliveries.len()
+        match &self.0 {
+            Source::Own(own) => own.deliveries.len(),
+            Source::Ring(share) => share.len(),
+        }
     }
 
     /// Looks at the deliveries without taking them.
@@ -76,7 +117,10 @@ impl Batch {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn iter(&self) -> vec_deque::Iter<'_, Delivery> {
-        self.deliveries.iter()
+        match &self.0 {
+            Source::Own(own) => own.deliveries.iter(),
+            Source::Ring(share) => share.deliveries().iter(),
+        }
     }
 }
 
@@ -84,11 +128,18 @@ impl Iterator for Batch {
     type Item = Delivery;
 
     fn next(&mut self) -> Option<Delivery> {
-        self.deliveries.pop_front()
+        match &mut self.0 {
+            Source::Own(own) => own.deliveries.pop_front(),
+            Source::Ring(share) => share.next(),
+        }
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        (self.deliveries.len(), Some(self.deliveries.len()))
+        match &self.0 {
+            Source::Own(own) => (own.deliveries.len(), Some(own.deliveries.len())),
+            // What waits can merge before it is taken.
+            Source::Ring(share) => (0, share.bound()),
+        }
     }
 }
 
@@ -97,15 +148,7 @@ impl<'a> IntoIterator for &'a Batch {
     type IntoIter = vec_deque::Iter<'a, Delivery>;
 
     fn into_iter(self) -> Self::IntoIter {
-        self.deliveries.iter()
-    }
-}
-
-impl Drop for Batch {
-    fn drop(&mut self) {
-        if self.events > 0 {
-            self.flow.give_back(self.events, self.bytes);
-        }
+        self.iter()
     }
 }
 

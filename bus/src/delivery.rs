@@ -62,6 +62,7 @@ pub struct Event {
     header: EventHeader,
     topic: Bytes,
     payload: Bytes,
+    stands_for: u64,
 }
 
 impl Event {
@@ -71,7 +72,14 @@ impl Event {
             header: view.header,
             topic: datagram.slice_ref(view.topic.as_bytes()),
             payload: datagram.slice_ref(view.payload),
+            stands_for: 1,
         }
+    }
+
+    /// The same event, that also stands for so many before it.
+    pub(crate) fn standing_for_more(mut self, events: u64) -> Event {
+        self.stands_for = self.stands_for.saturating_add(events);
+        self
     }
 
     /// The topic's name.
@@ -99,6 +107,20 @@ impl Event {
     /// ```
     pub fn seq(&self) -> u64 {
         self.header.seq
+    }
+
+    /// How many events of its topic it stands for, itself included: more than 1 only where the subscription keeps the
+    /// latest alone ([`Overflow::Latest`](crate::Overflow::Latest)).
+    ///
+    /// ```no_run
+    /// # let bus = nlbus::Bus::connect()?;
+    /// # let mut subscription = bus.subscribe("sensors/#")?;
+    /// # let Some(event) = subscription.recv()?.into_event() else { return Ok(()) };
+    /// println!("{} values went by unread", event.stands_for() - 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn stands_for(&self) -> u64 {
+        self.stands_for
     }
 
     /// `CLOCK_BOOTTIME` in nanoseconds when the broker sequenced the event. Never decreases within a topic.
@@ -244,6 +266,7 @@ impl Event {
             header: self.header,
             topic: Bytes::copy_from_slice(&self.topic),
             payload: Bytes::copy_from_slice(&self.payload),
+            stands_for: self.stands_for,
         }
     }
 }

@@ -58,25 +58,28 @@
 //! stamped by the kernel. When the broker restarts, subscriptions go on by themselves and say [`Restarted`].
 //! Publishing is described at [`Bus::publish`], its bounds with [`Info`].
 
+mod arrivals;
 mod batch;
 mod broker;
 mod builder;
 mod bus;
-mod channel;
 mod client;
 mod codec;
 mod connection;
+mod counts;
 mod delivery;
 mod direct;
 mod driver;
 mod flow;
 mod history;
+mod inlet;
 mod link;
 mod positions;
 mod publish_batch;
 mod publisher;
 mod reactor;
 mod request;
+mod ring;
 mod sequence;
 mod subscriber;
 mod subscription;
@@ -91,14 +94,16 @@ pub use builder::Builder;
 pub use bus::{Bus, BusCounters};
 pub use client::{ClientCounters, Start};
 pub use codec::{DecodeError, EncodeError};
+pub use counts::SubscriptionCounters;
 pub use crossbeam_channel::{RecvError, RecvTimeoutError, TryRecvError};
 pub use delivery::{Cause, Delivery, Event, Lost, Restarted, Sender};
+pub use inlet::Overflow;
 pub use link::{Choice, ConnectError};
 pub use positions::Positions;
 pub use publish_batch::PublishBatch;
 pub use publisher::{PublishError, PublishReason};
 pub use request::RequestError;
-pub use subscriber::{CAPACITY, Overflow, SubscribeError, SubscribeReason, Subscriber};
+pub use subscriber::{CAPACITY, SubscribeError, SubscribeReason, Subscriber};
 pub use subscription::Subscription;
 pub use topic::{Filter, TopicError, is_reserved};
 pub use typed::{TypedDelivery, TypedSubscription};

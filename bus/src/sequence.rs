@@ -38,9 +38,11 @@ impl Cursor {
         }
     }
 
-    /// The next one was delivered.
-    pub(crate) fn advance(&mut self) {
-        self.0 = self.next();
+    /// A later one was delivered. How many between were not.
+    pub(crate) fn move_to(&mut self, seq: u64) -> u64 {
+        let skipped = seq.saturating_sub(self.next());
+        self.0 = self.0.max(seq);
+        skipped
     }
 
     /// Everything before `first` is gone for good: the range that is lost, if any is.
@@ -68,10 +70,11 @@ mod tests {
         let mut cursor = Cursor::after(5);
         assert_eq!([4, 5, 6, 7].map(|seq| cursor.place(seq)), [Place::Old, Place::Old, Place::Next, Place::Gap]);
         assert!(cursor.reached(5) && !cursor.reached(6));
-        cursor.advance();
+        assert_eq!(cursor.move_to(6), 0);
         assert_eq!(cursor.skip_to(7), None);
         assert_eq!(cursor.skip_to(10), Some((7, 9)));
         assert_eq!(cursor.place(10), Place::Next);
+        assert_eq!((cursor.move_to(15), cursor.next()), (5, 16));
     }
 
     proptest! {
@@ -86,7 +89,7 @@ mod tests {
                     seen.extend(from..=to);
                 }
                 if cursor.place(seq) == Place::Next {
-                    cursor.advance();
+                    cursor.move_to(seq);
                     seen.push(seq);
                 }
             }

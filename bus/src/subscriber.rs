@@ -1,10 +1,9 @@
 //! Subscribing: how a subscription is to be, and why it can't be.
 
-use crate::channel::channel;
 use crate::client::{Opening, Refused, Start};
 use crate::connection::Shared;
 use crate::driver::Command;
-use crate::flow::Flow;
+use crate::inlet::{Overflow, inlet};
 use crate::positions::Positions;
 use crate::publisher::FORKED;
 use crate::subscription::Subscription;
@@ -20,18 +19,6 @@ use std::time::Instant;
 
 /// Events that a subscription's channel holds unless it is asked for another number.
 pub const CAPACITY: usize = 16_384;
-
-/// Bytes of datagrams that a subscription's channel holds.
-const CAPACITY_BYTES: usize = 16 << 20;
-
-/// What happens when a subscription's channel is full.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum Overflow {
-    /// It keeps only its place in each topic, and is refilled from the broker's history when it has room.
-    #[default]
-    CatchUp,
-}
 
 /// A subscription can't be.
 #[derive(Debug)]
@@ -211,7 +198,7 @@ impl Subscriber {
     /// # let bus = nlbus::Bus::connect()?;
     /// use nlbus::Overflow;
     ///
-    /// let mut jobs = bus.subscriber("jobs/#").overflow(Overflow::CatchUp).open()?;
+    /// let mut prices = bus.subscriber("prices/#").overflow(Overflow::Latest).open()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn overflow(mut self, overflow: Overflow) -> Self {
@@ -238,13 +225,12 @@ impl Subscriber {
             return Err(fail(SubscribeReason::FromWildcard));
         }
         let remote = self.bus.remote.clone();
-        let flow = Flow::new(self.capacity, CAPACITY_BYTES, Arc::new(move || remote.wake()));
-        let (channel, batches, arrivals) = channel();
+        let (inlet, outlet) = inlet(self.overflow, self.capacity, Arc::new(move || remote.wake()));
         let (opener, opened) = bounded(1);
-        let opening = Opening { filter: filter.clone(), start: self.start, resume, flow, channel, opener };
+        let opening = Opening { filter: filter.clone(), start: self.start, resume, inlet, opener };
         self.bus.tell(Command::Open(opening));
         match self.bus.receive(&opened, Instant::now().checked_add(self.bus.patience)) {
-            Ok(Ok(opened)) => Ok(Subscription::new(Arc::clone(&self.bus), opened, filter, batches, arrivals)),
+            Ok(Ok(opened)) => Ok(Subscription::new(Arc::clone(&self.bus), opened, filter, outlet)),
             Ok(Err(Refused::Broker(refusal))) => Err(fail(SubscribeReason::Refused(refusal))),
             Ok(Err(Refused::Join(errno))) => Err(fail(SubscribeReason::Join(errno))),
             Ok(Err(Refused::Beyond { head })) => Err(fail(SubscribeReason::Beyond { head })),

@@ -1,11 +1,13 @@
 //! The handles that deliveries come out of.
 
+use crate::arrivals::Arrivals;
 use crate::batch::Batch;
-use crate::channel::Arrivals;
 use crate::client::{Opened, SubId};
 use crate::connection::Shared;
+use crate::counts::{Counts, SubscriptionCounters};
 use crate::delivery::Delivery;
 use crate::driver::Command;
+use crate::inlet::Outlet;
 use crate::positions::Positions;
 use crate::topic::Filter;
 use crossbeam_channel::{Receiver, RecvError, RecvTimeoutError, TryRecvError};
@@ -41,6 +43,7 @@ impl Drop for Guard {
 pub struct Subscription {
     batches: Receiver<Batch>,
     arrivals: Arc<Arrivals>,
+    counts: Arc<Counts>,
     current: Option<Batch>,
     filter: Filter,
     positions: Positions,
@@ -50,16 +53,11 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    pub(crate) fn new(
-        bus: Arc<Shared>,
-        opened: Opened,
-        filter: Filter,
-        batches: Receiver<Batch>,
-        arrivals: Arc<Arrivals>,
-    ) -> Subscription {
+    pub(crate) fn new(bus: Arc<Shared>, opened: Opened, filter: Filter, outlet: Outlet) -> Subscription {
         let Opened { id, positions } = opened;
+        let Outlet { batches, arrivals, counts } = outlet;
         let (current, readable) = (None, OnceLock::new());
-        Subscription { batches, arrivals, current, filter, positions, readable, guard: Guard { bus, id } }
+        Subscription { batches, arrivals, counts, current, filter, positions, readable, guard: Guard { bus, id } }
     }
 
     /// The filter.
@@ -87,6 +85,21 @@ impl Subscription {
     /// ```
     pub fn positions(&self) -> &Positions {
         &self.positions
+    }
+
+    /// What it has counted since it began, over restarts of the broker.
+    ///
+    /// ```no_run
+    /// # let bus = nlbus::Bus::connect()?;
+    /// # let mut subscription = bus.subscribe("sensors/#")?;
+    /// let counters = subscription.counters();
+    /// println!("{} came, {} of them out of history; {} are lost", counters.received, counters.replayed, counters.lost);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn counters(&self) -> SubscriptionCounters {
+        // Where the caller drives, what came in until now counts.
+        self.guard.bus.turn();
+        self.counts.read()
     }
 
     /// Waits for the next delivery.

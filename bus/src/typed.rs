@@ -1,6 +1,7 @@
 //! Subscriptions whose payloads are values.
 
 use crate::codec::DecodeError;
+use crate::counts::SubscriptionCounters;
 use crate::delivery::{Delivery, Event, Lost, Restarted};
 use crate::positions::Positions;
 use crate::subscription::Subscription;
@@ -72,6 +73,18 @@ impl<T> TypedSubscription<T> {
     /// ```
     pub fn positions(&self) -> &Positions {
         self.inner.positions()
+    }
+
+    /// As [`Subscription::counters`].
+    ///
+    /// ```no_run
+    /// # let bus = nlbus::Bus::connect()?;
+    /// # let readings = bus.subscribe_as::<u64>("sensors/#")?;
+    /// println!("{} are lost", readings.counters().lost);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn counters(&self) -> SubscriptionCounters {
+        self.inner.counters()
     }
 
     /// As [`Subscription::fd`].

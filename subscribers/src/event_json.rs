@@ -16,6 +16,9 @@ pub struct EventJson<'a> {
     pid: u32,
     uid: u32,
     content: &'static str,
+    /// Only where it isn't 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stands_for: Option<u64>,
     #[serde(flatten)]
     payload: Payload<'a>,
 }
@@ -50,6 +53,7 @@ impl<'a> From<&'a Event> for EventJson<'a> {
             pid: sender.pid,
             uid: sender.uid,
             content: content_name(event.content()),
+            stands_for: Some(event.stands_for()).filter(|events| *events != 1),
             payload: event.payload().into(),
         }
     }

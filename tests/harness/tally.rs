@@ -16,6 +16,8 @@ pub struct Tally {
     pub lost: u64,
     /// Of the events, those out of history.
     pub replayed: u64,
+    /// Events that a delivered one stands for besides itself.
+    pub conflated: u64,
     /// Restarts of the broker.
     pub restarts: u64,
     topics: BTreeMap<String, Account>,
@@ -39,6 +41,7 @@ impl fmt::Debug for Tally {
             .field("delivered", &self.delivered)
             .field("lost", &self.lost)
             .field("replayed", &self.replayed)
+            .field("conflated", &self.conflated)
             .field("restarts", &self.restarts)
             .field("topics", &self.topics.len())
             .field("heads", &heads)
@@ -67,9 +70,9 @@ impl Tally {
         self.topics.len()
     }
 
-    /// Delivered and lost.
+    /// Delivered, stood for, and lost.
     pub fn total(&self) -> u64 {
-        self.delivered + self.lost
+        self.delivered + self.conflated + self.lost
     }
 
     /// Enters a delivery.
@@ -79,16 +82,18 @@ impl Tally {
     pub fn add(&mut self, delivery: &Delivery) {
         match delivery {
             Delivery::Event(event) => {
-                let account = self.account(event.topic(), event.seq());
-                assert_eq!(event.seq(), account.next, "not the next number of '{}'", event.topic());
+                let first = event.seq() - (event.stands_for() - 1);
+                let account = self.account(event.topic(), first);
+                assert_eq!(first, account.next, "not the next number of '{}'", event.topic());
                 assert!(event.time_ns() >= account.time_ns, "time goes back: {event:?} after {account:?}");
-                account.next += 1;
+                account.next = event.seq() + 1;
                 account.time_ns = event.time_ns();
                 if let Some((publisher, number)) = stamp(event.payload()) {
                     let last = account.publishers.insert(publisher, number);
                     assert!(last < Some(number), "publisher {publisher}: {number} after {last:?}");
                 }
                 self.delivered += 1;
+                self.conflated += event.stands_for() - 1;
                 self.replayed += u64::from(event.is_replayed());
             }
             Delivery::Lost(Lost { topic, from, to, .. }) => {

@@ -12,6 +12,7 @@ mod loss;
 mod malformed;
 mod many;
 mod order;
+mod overflow;
 mod publish;
 mod replay;
 mod restart;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
             loss::CASES,
             late_joiners::CASES,
             slow::CASES,
+            overflow::CASES,
             backpressure::CASES,
             identity::CASES,
             access::CASES,

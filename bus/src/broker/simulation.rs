@@ -5,10 +5,10 @@
 use super::config::Config;
 use super::core::{Action, Core, Endpoint, Now, Sender};
 use crate::batch::Batch;
-use crate::channel::channel;
 use crate::client::{Client, Opened, Opening, Output, Refused, Start};
+use crate::counts::Counts;
 use crate::delivery::Delivery;
-use crate::flow::Flow;
+use crate::inlet::{Overflow, inlet};
 use crate::topic::Filter;
 use crate::wire::{Content, TopicRequest, push_publish};
 use bytes::Bytes;
@@ -42,6 +42,7 @@ enum Step {
         filter: usize,
         capacity: usize,
         start: Start,
+        overflow: Overflow,
     },
     ReadReplies {
         client: usize,
@@ -67,13 +68,20 @@ enum Step {
 
 fn step(restarts: bool) -> impl Strategy<Value = Step> {
     let start = prop_oneof![4 => Just(Start::Live), 1 => Just(Start::All), 1 => (0u64..5).prop_map(Start::Last)];
+    let overflow = prop_oneof![
+        3 => Just(Overflow::CatchUp),
+        1 => Just(Overflow::DropOldest),
+        1 => Just(Overflow::DropNewest),
+        1 => Just(Overflow::Latest),
+    ];
     prop_oneof![
         8 => (0..TOPICS.len(), 1usize..20, 0usize..400)
             .prop_map(|(topic, count, bytes)| Step::Publish { topic, count, bytes }),
         1 => (0..TOPICS.len()).prop_map(|topic| Step::Create { topic }),
         8 => Just(Step::Flush),
-        2 => (0usize..2, 0..FILTERS.len(), 1usize..30, start)
-            .prop_map(|(client, filter, capacity, start)| Step::Open { client, filter, capacity, start }),
+        2 => (0usize..2, 0..FILTERS.len(), 1usize..30, start, overflow).prop_map(
+            |(client, filter, capacity, start, overflow)| Step::Open { client, filter, capacity, start, overflow }
+        ),
         6 => (0usize..2).prop_map(|client| Step::ReadReplies { client }),
         8 => (0usize..2, 1usize..4).prop_map(|(client, count)| Step::ReadEvents { client, count }),
         1 => (0usize..2).prop_map(|client| Step::LoseReply { client }),
@@ -99,11 +107,15 @@ type Seen = BTreeMap<(u64, String), Vec<(u64, u64, bool)>>;
 struct Consumer {
     filter: Filter,
     start: Start,
+    overflow: Overflow,
     /// Heads when the subscription was asked for, and when it was said to be there.
     asked: BTreeMap<String, u64>,
     opened: Option<BTreeMap<String, u64>>,
     opener: Receiver<Result<Opened, Refused>>,
     batches: Receiver<Batch>,
+    counts: Arc<Counts>,
+    delivered: u64,
+    lost: u64,
     seen: Seen,
     epoch: u64,
     restarted: bool,
@@ -116,8 +128,14 @@ impl Consumer {
             any = true;
             for delivery in batch {
                 let (topic, from, to, event) = match delivery {
-                    Delivery::Event(event) => (event.topic().to_owned(), event.seq(), event.seq(), true),
-                    Delivery::Lost(lost) => (lost.topic.to_string(), lost.from, lost.to, false),
+                    Delivery::Event(event) => {
+                        self.delivered += 1;
+                        (event.topic().to_owned(), event.seq() - event.stands_for() + 1, event.seq(), true)
+                    }
+                    Delivery::Lost(lost) => {
+                        self.lost += lost.count();
+                        (lost.topic.to_string(), lost.from, lost.to, false)
+                    }
                     Delivery::Restarted(restarted) => {
                         (self.epoch, self.restarted) = (restarted.epoch, true);
                         continue;
@@ -250,23 +268,26 @@ impl World {
                 self.core.accept(&datagram, sender, self.now, &mut |action| World::route(&mut self.hosts, action));
             }
             Step::Flush => self.core.flush(self.now, &mut |action| World::route(&mut self.hosts, action)),
-            Step::Open { client, filter, capacity, start } => {
-                let (channel, batches, _) = channel();
+            Step::Open { client, filter, capacity, start, overflow } => {
+                let (inlet, outlet) = inlet(overflow, capacity, Arc::new(|| ()));
                 let (opener, opened) = bounded(1);
                 let filter = Filter::new(FILTERS[filter]).unwrap();
-                let flow = Flow::new(capacity, 1 << 20, Arc::new(|| ()));
                 self.consumers.push(Consumer {
                     filter: filter.clone(),
                     start,
+                    overflow,
                     asked: self.heads.clone(),
                     opened: None,
                     opener: opened,
-                    batches,
+                    batches: outlet.batches,
+                    counts: outlet.counts,
+                    delivered: 0,
+                    lost: 0,
                     seen: Seen::new(),
                     epoch: self.epoch,
                     restarted: false,
                 });
-                let opening = Opening { filter, start, resume: None, flow, channel, opener };
+                let opening = Opening { filter, start, resume: None, inlet, opener };
                 self.hosts[client].client.open(opening, self.instant);
             }
             Step::ReadReplies { client } => {
@@ -361,8 +382,13 @@ impl World {
     /// Delivered and lost together are each event of the current epoch once, in order.
     fn check(&self) -> Result<(), TestCaseError> {
         for consumer in &self.consumers {
-            let what = format!("{} {:?}", consumer.filter, consumer.start);
+            let what = format!("{} {:?} {:?}", consumer.filter, consumer.start, consumer.overflow);
             prop_assert!(consumer.opened.is_some(), "{what}: never opened");
+            let counted = consumer.counts.read();
+            prop_assert_eq!(counted.received - counted.dropped, consumer.delivered, "{}: {:?}", what, counted);
+            if consumer.overflow != Overflow::Latest {
+                prop_assert_eq!(counted.lost + counted.dropped, consumer.lost, "{}: {:?}", what, counted);
+            }
             for ((epoch, topic), ranges) in &consumer.seen {
                 prop_assert!(topic.starts_with('$') || consumer.filter.matches(topic), "{what}: got {topic}");
                 for pair in ranges.windows(2) {

@@ -125,10 +125,10 @@ impl Client {
         if subscriber.resume.as_ref().is_some_and(|resume| resume.epoch() != self.epoch) {
             subscriber.resume = None;
             subscriber.from_the_beginning = true;
-            if subscriber.is_flushed() {
+            if subscriber.inlet.is_flushed() {
                 self.registry.touched.push(id);
             }
-            subscriber.push(Delivery::Restarted(Restarted::new(self.epoch)));
+            subscriber.inlet.push(Delivery::Restarted(Restarted::new(self.epoch)));
         }
     }
 

@@ -51,8 +51,8 @@ impl Client {
         for id in ids {
             if let Some(subscriber) = self.registry.subscribers.get_mut(&id) {
                 // One that is just being opened, and was given nothing yet, is the new broker's alone.
-                if subscriber.opener.is_none() || subscriber.begun {
-                    subscriber.push(Delivery::Restarted(Restarted::new(epoch)));
+                if subscriber.opener.is_none() || subscriber.inlet.has_begun() {
+                    subscriber.inlet.push(Delivery::Restarted(Restarted::new(epoch)));
                     subscriber.from_the_beginning = true;
                     self.registry.touched.push(id);
                 }

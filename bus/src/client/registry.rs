@@ -143,16 +143,17 @@ impl Registry {
         topic.head = topic.head.max(seq);
         for follow in topic.follows.iter_mut().filter(|follow| follow.behind.is_none()) {
             let Some(subscriber) = self.subscribers.get_mut(&follow.sub) else { continue };
+            let inlet = &mut subscriber.inlet;
             follow.behind = match follow.cursor.place(seq) {
                 Place::Old => continue,
-                Place::Gap => Some(Cause::Overrun),
-                Place::Next if subscriber.flow.room() == 0 => Some(Cause::Overflow),
-                Place::Next => {
-                    if subscriber.is_flushed() {
+                Place::Gap if !inlet.conflates() => Some(Cause::Overrun),
+                Place::Next if inlet.room() == 0 => Some(Cause::Overflow),
+                Place::Next | Place::Gap => {
+                    if inlet.is_flushed() {
                         self.touched.push(follow.sub);
                     }
-                    subscriber.push_event(Event::new(datagram, view), datagram.len());
-                    follow.cursor.advance();
+                    let before = follow.cursor.move_to(seq);
+                    inlet.push_event(Event::new(datagram, view).standing_for_more(before), datagram);
                     continue;
                 }
             };
@@ -164,7 +165,7 @@ impl Registry {
     /// to close them, or gave up waiting just when they were opened, and never will.
     pub(super) fn flush(&mut self) -> Vec<SubId> {
         let mut touched = std::mem::take(&mut self.touched);
-        touched.retain(|id| self.subscribers.get_mut(id).is_some_and(|subscriber| !subscriber.flush()));
+        touched.retain(|id| self.subscribers.get_mut(id).is_some_and(|subscriber| !subscriber.inlet.flush()));
         touched
     }
 

@@ -24,13 +24,16 @@ impl Registry {
             let (mut from, mut limit, mut ready) = (u64::MAX, 0, Vec::new());
             for follow in topic.follows.iter().filter(|follow| follow.behind.is_some()) {
                 let Some(subscriber) = self.subscribers.get(&follow.sub) else { continue };
-                let mut room = subscriber.flow.room();
-                if room == 0 && subscriber.flow.starve() {
+                let mut room = subscriber.inlet.room();
+                if room == 0 && subscriber.inlet.starve() {
                     room = 1;
                 }
                 if room > 0 {
-                    from = from.min(follow.cursor.next());
-                    ready.push(follow.cursor.next());
+                    // One event stands for all before it: the newest is enough.
+                    let newest = if subscriber.inlet.conflates() { topic.head } else { 0 };
+                    let next = follow.cursor.next().max(newest);
+                    from = from.min(next);
+                    ready.push(next);
                     limit = limit.max(room);
                 }
             }
@@ -60,28 +63,32 @@ impl Registry {
             let (Some(cause), Some(subscriber)) = (follow.behind, self.subscribers.get_mut(&follow.sub)) else {
                 continue;
             };
+            let inlet = &mut subscriber.inlet;
+            let conflates = inlet.conflates();
             // Without room, or behind from before this page: the next page is its.
-            if subscriber.flow.room() == 0 || follow.cursor.next() < page.from {
+            if inlet.room() == 0 || (follow.cursor.next() < page.from && !conflates) {
                 continue;
             }
-            if subscriber.is_flushed() {
+            if inlet.is_flushed() {
                 self.touched.push(follow.sub);
             }
-            if let Some((from, to)) = follow.cursor.skip_to(first) {
-                subscriber.push(Delivery::Lost(Lost {
-                    topic: topic.name.clone(),
-                    topic_id: page.topic_id,
-                    from,
-                    to,
-                    cause,
-                }));
+            let skipped = if conflates && !events.is_empty() { None } else { follow.cursor.skip_to(first) };
+            if let Some((from, to)) = skipped {
+                let (topic, topic_id) = (topic.name.clone(), page.topic_id);
+                inlet.push(Delivery::Lost(Lost { topic, topic_id, from, to, cause }));
                 progress.lost = progress.lost.saturating_add(to - from + 1);
             }
             for message in events {
                 let Ok(view) = EventView::parse(message.body) else { continue };
-                if follow.cursor.place(view.header.seq) == Place::Next && subscriber.flow.room() > 0 {
-                    subscriber.push_event(Event::new(datagram, &view), datagram.len());
-                    follow.cursor.advance();
+                let seq = view.header.seq;
+                let due = match follow.cursor.place(seq) {
+                    Place::Old => false,
+                    Place::Next => inlet.room() > 0,
+                    Place::Gap => conflates,
+                };
+                if due {
+                    let before = follow.cursor.move_to(seq);
+                    inlet.push_event(Event::new(datagram, &view).standing_for_more(before), datagram);
                     progress.repaired += 1;
                 }
             }

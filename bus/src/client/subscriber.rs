@@ -1,15 +1,11 @@
 //! One subscription, as the client holds it, and what is said about it when it begins.
 
-use crate::batch::Batch;
-use crate::channel::Channel;
-use crate::delivery::{Delivery, Event};
-use crate::flow::Flow;
+use crate::inlet::Inlet;
 use crate::positions::Positions;
 use crate::topic::Filter;
 use crate::wire::Refusal;
 use crossbeam_channel::Sender;
 use nix::errno::Errno;
-use std::sync::Arc;
 
 /// Names a subscription within its client. Never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,8 +34,7 @@ pub(crate) struct Opening {
     pub(crate) start: Start,
     /// Where to go on, in place of `start` for the topics that these positions know.
     pub(crate) resume: Option<Positions>,
-    pub(crate) flow: Arc<Flow>,
-    pub(crate) channel: Channel,
+    pub(crate) inlet: Inlet,
     pub(crate) opener: Opener,
 }
 
@@ -75,11 +70,7 @@ pub(super) struct Subscriber {
     pub(super) resume: Option<Positions>,
     /// Where it begins, as far as that is known.
     pub(super) positions: Positions,
-    pub(super) flow: Arc<Flow>,
-    channel: Channel,
-    batch: Option<Batch>,
-    /// It has been given something.
-    pub(super) begun: bool,
+    pub(super) inlet: Inlet,
     /// Told once the subscription can miss nothing any more; gone after that.
     pub(super) opener: Option<Opener>,
     /// All that it matches is followed.
@@ -97,35 +88,11 @@ impl Subscriber {
             start: opening.start,
             resume: opening.resume,
             positions: Positions::new(epoch),
-            flow: opening.flow,
-            channel: opening.channel,
-            batch: None,
-            begun: false,
+            inlet: opening.inlet,
             opener: Some(opening.opener),
             resolved: false,
             watermark: None,
             from_the_beginning: false,
         }
-    }
-
-    pub(super) fn push(&mut self, delivery: Delivery) {
-        self.begun = true;
-        self.batch.get_or_insert_with(|| Batch::new(&self.flow)).push(delivery);
-    }
-
-    /// Gives an event of a datagram of so many bytes.
-    pub(super) fn push_event(&mut self, event: Event, datagram: usize) {
-        self.begun = true;
-        self.batch.get_or_insert_with(|| Batch::new(&self.flow)).push_event(event, datagram);
-    }
-
-    /// Whether it has no batch that waits to be sent.
-    pub(super) fn is_flushed(&self) -> bool {
-        self.batch.is_none()
-    }
-
-    /// Whether somebody can still receive it.
-    pub(super) fn flush(&mut self) -> bool {
-        self.batch.take().is_none_or(|batch| self.channel.send(batch))
     }
 }

@@ -2,8 +2,7 @@
 
 use super::*;
 use crate::batch::Batch;
-use crate::channel::channel;
-use crate::flow::Flow;
+use crate::inlet::{Overflow, inlet};
 use crate::topic::Filter;
 use crate::wire::{
     Content, EventHeader, Header, Message, ReplayEnd, ReplayRequest, TopicPageEnd, TopicRecord, push_event,
@@ -27,12 +26,11 @@ impl World {
     }
 
     fn open(&mut self, capacity: usize) -> (Receiver<Batch>, Receiver<Result<Opened, Refused>>) {
-        let (channel, batches, _) = channel();
+        let (inlet, outlet) = inlet(Overflow::CatchUp, capacity, Arc::new(|| ()));
         let (opener, opened) = bounded(1);
-        let flow = Flow::new(capacity, 1 << 20, Arc::new(|| ()));
         let filter = Filter::new("#").unwrap();
-        self.client.open(Opening { filter, start: Start::All, resume: None, flow, channel, opener }, self.now);
-        (batches, opened)
+        self.client.open(Opening { filter, start: Start::All, resume: None, inlet, opener }, self.now);
+        (outlet.batches, opened)
     }
 
     /// Answers what the client asks for, with `refuse`, if any, the first replay. Returns where the replays began.

@@ -5,7 +5,7 @@ mod printer;
 use crossbeam_channel::{Receiver, Select, Sender, TryRecvError, unbounded};
 use humantime::Duration as HumanDuration;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nlbus::{Batch, Bus, CAPACITY, ConnectError, Delivery, Filter, Lost, Start, Subscription};
+use nlbus::{Batch, Bus, CAPACITY, ConnectError, Delivery, Filter, Lost, Overflow, Start, Subscription};
 use nlbus_subscribers::connect;
 use nlbus_subscribers::end::End;
 use nlbus_subscribers::signals::Interrupts;
@@ -60,16 +60,27 @@ pub struct Args {
     fail_on_loss: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
 enum OverflowArg {
-    /// Read what is missing from the broker's history.
+    /// Read what is missing from the broker's history, once there is room.
     CatchUp,
-    /// Not in this version.
+    /// Drop the oldest event that waits.
     DropOldest,
-    /// Not in this version.
+    /// Drop the event that comes.
     DropNewest,
-    /// Not in this version.
+    /// Keep the newest event of each topic.
     Latest,
+}
+
+impl From<OverflowArg> for Overflow {
+    fn from(arg: OverflowArg) -> Overflow {
+        match arg {
+            OverflowArg::CatchUp => Overflow::CatchUp,
+            OverflowArg::DropOldest => Overflow::DropOldest,
+            OverflowArg::DropNewest => Overflow::DropNewest,
+            OverflowArg::Latest => Overflow::Latest,
+        }
+    }
 }
 
 /// What ends the command from outside.
@@ -89,7 +100,7 @@ pub fn run(args: &Args) -> Result<(), End> {
     let bus = connect(args, deadline, &stop)?;
     let mut subscriptions = Vec::with_capacity(args.filters.len());
     for filter in &args.filters {
-        let subscriber = bus.subscriber(filter.as_str()).start(args.start);
+        let subscriber = bus.subscriber(filter.as_str()).start(args.start).overflow(args.overflow.into());
         // More than fits an address space is as good as all of it.
         subscriptions.push(subscriber.capacity(usize::try_from(args.capacity).unwrap_or(usize::MAX)).open()?);
     }
@@ -107,10 +118,6 @@ pub fn run(args: &Args) -> Result<(), End> {
 
 /// Refuses what can't be before anything is done.
 fn check(args: &Args) -> Result<(), End> {
-    if args.overflow != OverflowArg::CatchUp {
-        let why = "only catch-up is supported by this version; leave --overflow out";
-        return Err(End::Usage(format!("--overflow: {why}")));
-    }
     if let (Start::From(_), Some(filter)) = (args.start, args.filters.iter().find(|filter| filter.is_wildcard())) {
         let why = "a sequence number to start from needs exact topics";
         return Err(End::Usage(format!("--start seq=N with '{filter}': {why}")));

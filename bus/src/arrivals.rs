@@ -1,44 +1,10 @@
-//! A subscription's channel from the client to its consumer, and how the consumer is told that there is something in
-//! it: the channel itself wakes threads, this wakes event loops and tasks.
+//! How a consumer is told that there is something in its channel: the channel itself wakes threads, this wakes event
+//! loops and tasks.
 
-use crate::batch::Batch;
-use crossbeam_channel::{Receiver, Sender, unbounded};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
-
-/// The client's end. When it is dropped, the consumer is told that nothing more comes.
-#[derive(Debug)]
-pub(crate) struct Channel {
-    /// `None` only while it is being dropped.
-    sender: Option<Sender<Batch>>,
-    arrivals: Arc<Arrivals>,
-}
-
-/// A new channel: the client's end, the consumer's, and how the consumer is told.
-pub(crate) fn channel() -> (Channel, Receiver<Batch>, Arc<Arrivals>) {
-    let (sender, batches) = unbounded();
-    let arrivals = Arc::new(Arrivals::default());
-    (Channel { sender: Some(sender), arrivals: Arc::clone(&arrivals) }, batches, arrivals)
-}
-
-impl Channel {
-    /// Whether somebody can still receive it.
-    pub(crate) fn send(&self, batch: Batch) -> bool {
-        let sent = self.sender.as_ref().is_some_and(|sender| sender.send(batch).is_ok());
-        self.arrivals.tell();
-        sent
-    }
-}
-
-impl Drop for Channel {
-    fn drop(&mut self) {
-        // First: whoever is told looks into the channel, and has to find it closed.
-        self.sender = None;
-        self.arrivals.tell();
-    }
-}
 
 /// Who wants to be told of what arrives. Costs next to nothing while nobody does.
 #[derive(Default)]
@@ -75,7 +41,7 @@ impl Arrivals {
         fence(Ordering::SeqCst);
     }
 
-    fn tell(&self) {
+    pub(crate) fn tell(&self) {
         fence(Ordering::SeqCst);
         if !self.anybody.load(Ordering::Relaxed) {
             return;

@@ -1,0 +1,352 @@
+//! The client's end of a subscription's way to its consumer: what is put in here, the consumer finds in its channel.
+
+use crate::arrivals::Arrivals;
+use crate::batch::Batch;
+use crate::counts::Counts;
+use crate::delivery::{Delivery, Event};
+use crate::flow::{Flow, Wake};
+use crate::ring::{Drops, Ring};
+use bytes::Bytes;
+use crossbeam_channel::{Receiver, SendError, Sender, unbounded};
+use std::sync::Arc;
+
+/// Bytes of datagrams that a subscription holds.
+const CAPACITY_BYTES: usize = 16 << 20;
+
+/// What happens when a subscription holds as many unread events as it may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Overflow {
+    /// It keeps only its place in each topic, and is refilled from the broker's history when it has room: the one that
+    /// loses nothing as long as history keeps it.
+    #[default]
+    CatchUp,
+    /// The oldest unread event goes, and a [`Lost`](crate::Lost) range takes its place: for who wants what is new, and
+    /// as much of it as there is room for.
+    DropOldest,
+    /// The event that comes goes, and a [`Lost`](crate::Lost) range takes its place: for who works off what he has.
+    DropNewest,
+    /// Of each topic only the newest event is kept unread, whatever the capacity; it says for how many it
+    /// [stands](crate::Event::stands_for). For values that replace each other. Nothing is reported as lost.
+    Latest,
+}
+
+/// The consumer's end.
+pub(crate) struct Outlet {
+    pub(crate) batches: Receiver<Batch>,
+    pub(crate) arrivals: Arc<Arrivals>,
+    pub(crate) counts: Arc<Counts>,
+}
+
+/// The client's end. When it is dropped, the consumer is told that nothing more comes.
+#[derive(Debug)]
+pub(crate) struct Inlet {
+    way: Way,
+    begun: bool,
+    counts: Arc<Counts>,
+}
+
+#[derive(Debug)]
+enum Way {
+    /// Deliveries travel in the channel, and events take room.
+    Credit {
+        flow: Arc<Flow>,
+        batch: Option<Batch>,
+        /// `None` only while it is being dropped.
+        sender: Option<Sender<Batch>>,
+        arrivals: Arc<Arrivals>,
+    },
+    /// Deliveries wait where they can be dropped; the channel only says so.
+    Ring {
+        ring: Arc<Ring>,
+        /// Something was put in that the consumer isn't told of yet.
+        untold: bool,
+    },
+}
+
+/// The two ends of a subscription that holds at most `capacity` events. `wake` is called when one that was full has
+/// room again.
+pub(crate) fn inlet(overflow: Overflow, capacity: usize, wake: Wake) -> (Inlet, Outlet) {
+    let (sender, batches) = unbounded();
+    let (arrivals, counts) = (Arc::new(Arrivals::default()), Arc::new(Counts::default()));
+    let ring = |drops, sender: Sender<Batch>| {
+        let announce = Box::new(move |ring: &Arc<Ring>| match sender.send(Batch::of(ring)) {
+            Ok(()) => true,
+            Err(SendError(batch)) => {
+                batch.disown();
+                false
+            }
+        });
+        Way::Ring { ring: Ring::new(drops, capacity, CAPACITY_BYTES, announce, Arc::clone(&arrivals)), untold: false }
+    };
+    let way = match overflow {
+        Overflow::CatchUp => Way::Credit {
+            flow: Flow::new(capacity, CAPACITY_BYTES, wake),
+            batch: None,
+            sender: Some(sender),
+            arrivals: Arc::clone(&arrivals),
+        },
+        Overflow::DropOldest => ring(Drops::Oldest, sender),
+        Overflow::DropNewest => ring(Drops::Newest, sender),
+        Overflow::Latest => ring(Drops::AllButLatest, sender),
+    };
+    (Inlet { way, begun: false, counts: Arc::clone(&counts) }, Outlet { batches, arrivals, counts })
+}
+
+impl Inlet {
+    /// How many more events it takes; one that drops takes any number, and for it this is how many it can keep.
+    pub(crate) fn room(&self) -> usize {
+        match &self.way {
+            Way::Credit { flow, .. } => flow.room(),
+            Way::Ring { ring, .. } => ring.capacity(),
+        }
+    }
+
+    /// Asks to be woken when there is room again. Whether there is room already.
+    pub(crate) fn starve(&self) -> bool {
+        match &self.way {
+            Way::Credit { flow, .. } => flow.starve(),
+            Way::Ring { .. } => true,
+        }
+    }
+
+    /// Whether an event stands for all before it that weren't read, so that none is missed.
+    pub(crate) fn conflates(&self) -> bool {
+        matches!(&self.way, Way::Ring { ring, .. } if ring.drops() == Drops::AllButLatest)
+    }
+
+    /// Whether it was given anything.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.begun
+    }
+
+    /// Gives what isn't an event.
+    pub(crate) fn push(&mut self, delivery: Delivery) {
+        self.begun = true;
+        if let Delivery::Lost(lost) = &delivery {
+            self.counts.lost(lost.count());
+        }
+        match &mut self.way {
+            Way::Credit { flow, batch, .. } => batch.get_or_insert_with(|| Batch::new(flow)).push(delivery),
+            Way::Ring { ring, untold } => {
+                *untold = true;
+                ring.push(delivery);
+            }
+        }
+    }
+
+    /// Gives an event of this datagram.
+    pub(crate) fn push_event(&mut self, event: Event, datagram: &Bytes) {
+        self.begun = true;
+        let stands_for = event.stands_for();
+        self.counts.received(stands_for, event.is_replayed());
+        match &mut self.way {
+            Way::Credit { flow, batch, .. } => {
+                batch.get_or_insert_with(|| Batch::new(flow)).push_event(event, datagram.len());
+            }
+            Way::Ring { ring, untold } => {
+                *untold = true;
+                self.counts.dropped(ring.push_event(event, datagram) + stands_for - 1);
+            }
+        }
+    }
+
+    /// Whether nothing waits to be sent.
+    pub(crate) fn is_flushed(&self) -> bool {
+        match &self.way {
+            Way::Credit { batch, .. } => batch.is_none(),
+            Way::Ring { untold, .. } => !untold,
+        }
+    }
+
+    /// Sends what was given. Whether somebody can still receive it.
+    pub(crate) fn flush(&mut self) -> bool {
+        match &mut self.way {
+            Way::Credit { batch, sender, arrivals, .. } => {
+                let Some(batch) = batch.take() else { return true };
+                let sent = sender.as_ref().is_some_and(|sender| sender.send(batch).is_ok());
+                arrivals.tell();
+                sent
+            }
+            Way::Ring { ring, untold } => !std::mem::take(untold) || ring.announce(),
+        }
+    }
+}
+
+impl Drop for Inlet {
+    fn drop(&mut self) {
+        match &mut self.way {
+            Way::Credit { sender, arrivals, .. } => {
+                // First: whoever is told looks into the channel, and has to find it closed.
+                *sender = None;
+                arrivals.tell();
+            }
+            Way::Ring { ring, .. } => ring.end(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::delivery::{Cause, Lost, Restarted};
+    use crate::wire::{EventHeader, EventView, Header, Messages, push_event};
+
+    /// Events of topics in one datagram: (topic, sequence number), with so many bytes each.
+    fn give(inlet: &mut Inlet, events: &[(u32, u64)], bytes: usize) {
+        let mut datagram = Vec::new();
+        for (topic_id, seq) in events {
+            let header = EventHeader { seq: *seq, topic_id: *topic_id, ..EventHeader::default() };
+            push_event(&mut datagram, Header::default(), &header, &format!("t{topic_id}"), &vec![0; bytes]);
+        }
+        let datagram = Bytes::from(datagram);
+        for message in Messages::new(&datagram) {
+            let event = Event::new(&datagram, &EventView::parse(message.unwrap().body).unwrap());
+            inlet.push_event(event, &datagram);
+        }
+        assert!(inlet.flush());
+    }
+
+    fn one_by_one(topic_id: u32, seqs: std::ops::RangeInclusive<u64>, inlet: &mut Inlet) {
+        for seq in seqs {
+            give(inlet, &[(topic_id, seq)], 1);
+        }
+    }
+
+    fn shown(delivery: &Delivery) -> String {
+        match delivery {
+            Delivery::Event(event) if event.stands_for() > 1 => {
+                format!("{}:{}({})", event.topic(), event.seq(), event.stands_for())
+            }
+            Delivery::Event(event) => format!("{}:{}", event.topic(), event.seq()),
+            Delivery::Lost(lost) => format!("{}:lost {}-{}", lost.topic, lost.from, lost.to),
+            Delivery::Restarted(_) => "restarted".into(),
+        }
+    }
+
+    fn read(outlet: &Outlet) -> Vec<String> {
+        outlet.batches.try_iter().flatten().map(|delivery| shown(&delivery)).collect()
+    }
+
+    fn ends(overflow: Overflow, capacity: usize) -> (Inlet, Outlet) {
+        inlet(overflow, capacity, Arc::new(|| ()))
+    }
+
+    #[test]
+    fn drop_oldest_keeps_the_newest_and_says_what_went() {
+        let (mut inlet, outlet) = ends(Overflow::DropOldest, 3);
+        one_by_one(1, 1..=10, &mut inlet);
+        one_by_one(2, 1..=1, &mut inlet);
+        assert_eq!(read(&outlet), ["t1:lost 1-8", "t1:9", "t1:10", "t2:1"]);
+        give(&mut inlet, &[(1, 11), (1, 12), (1, 13), (1, 14)], 1);
+        assert_eq!(read(&outlet), ["t1:lost 11-11", "t1:12", "t1:13", "t1:14"]);
+        assert_eq!(outlet.counts.read().dropped, 9);
+        assert!(outlet.batches.is_empty());
+    }
+
+    #[test]
+    fn drop_newest_keeps_the_oldest_and_says_what_went() {
+        let (mut inlet, outlet) = ends(Overflow::DropNewest, 3);
+        one_by_one(1, 1..=5, &mut inlet);
+        give(&mut inlet, &[(2, 1), (1, 6), (2, 2)], 1);
+        assert_eq!(read(&outlet), ["t1:1", "t1:2", "t1:3", "t1:lost 4-6", "t2:lost 1-2"]);
+        one_by_one(1, 7..=7, &mut inlet);
+        assert_eq!(read(&outlet), ["t1:7"]);
+        assert_eq!(outlet.counts.read().dropped, 5);
+    }
+
+    #[test]
+    fn latest_keeps_one_of_each_topic_whatever_the_capacity() {
+        let (mut inlet, outlet) = ends(Overflow::Latest, 1);
+        give(&mut inlet, &[(1, 1), (2, 1), (1, 2), (3, 1), (1, 3)], 1);
+        assert_eq!(read(&outlet), ["t1:3(3)", "t2:1", "t3:1"]);
+        one_by_one(2, 2..=5, &mut inlet);
+        assert_eq!(read(&outlet), ["t2:5(4)"]);
+        assert_eq!(outlet.counts.read().dropped, 5);
+    }
+
+    #[test]
+    fn losses_merge_and_a_restart_keeps_its_place() {
+        let restart = || Delivery::Restarted(Restarted::new(2));
+        let lost = |from, to| Delivery::Lost(Lost { topic: "t1".into(), topic_id: 1, from, to, cause: Cause::Overrun });
+        let (mut inlet, outlet) = ends(Overflow::DropOldest, 2);
+        one_by_one(1, 1..=2, &mut inlet);
+        inlet.push(lost(3, 9));
+        one_by_one(1, 10..=11, &mut inlet);
+        inlet.push(restart());
+        one_by_one(1, 1..=3, &mut inlet);
+        assert_eq!(read(&outlet), ["t1:lost 1-11", "restarted", "t1:lost 1-1", "t1:2", "t1:3"]);
+        let (mut inlet, outlet) = ends(Overflow::Latest, 2);
+        one_by_one(1, 1..=2, &mut inlet);
+        inlet.push(restart());
+        one_by_one(1, 1..=3, &mut inlet);
+        assert_eq!(read(&outlet), ["t1:2(2)", "restarted", "t1:3(3)"]);
+    }
+
+    #[test]
+    fn datagrams_bound_it_too_and_are_counted_once() {
+        let large = 8000;
+        let datagram = [(1, 1), (1, 2), (1, 3), (1, 4), (1, 5), (1, 6), (1, 7), (1, 8)];
+        for (overflow, first) in [(Overflow::DropOldest, "t1:lost"), (Overflow::DropNewest, "t1:1")] {
+            let (mut inlet, outlet) = ends(overflow, usize::MAX);
+            // Of 64 KiB each, so that a little over 256 of them fill it; many small events of one count once.
+            for at in 0..300 {
+                let events: Vec<_> = datagram.iter().map(|(topic, seq)| (*topic, at * 8 + seq)).collect();
+                give(&mut inlet, &events, large);
+            }
+            let seen = read(&outlet);
+            assert!(seen[0].starts_with(first), "{overflow:?}: {}", seen[0]);
+            assert!((255 * 8..262 * 8).contains(&seen.len()), "{} of {overflow:?}", seen.len());
+            // What was read is out of the count.
+            one_by_one(1, 2401..=2410, &mut inlet);
+            assert_eq!(read(&outlet).len(), 10);
+        }
+    }
+
+    #[test]
+    fn a_batch_comes_to_an_end_and_the_rest_is_in_the_next() {
+        let (mut inlet, outlet) = ends(Overflow::DropOldest, 100);
+        one_by_one(1, 1..=3, &mut inlet);
+        let mut batch = outlet.batches.recv().unwrap();
+        assert_eq!((batch.len(), batch.size_hint()), (3, (0, None)));
+        for seq in 4..7 {
+            assert!(batch.next().is_some());
+            one_by_one(1, seq..=seq, &mut inlet);
+        }
+        assert!(batch.is_empty() && batch.next().is_none());
+        drop(batch);
+        assert_eq!(read(&outlet), ["t1:4", "t1:5", "t1:6"]);
+    }
+
+    #[test]
+    fn a_batch_can_be_looked_at_and_thrown_away() {
+        let (mut inlet, outlet) = ends(Overflow::DropOldest, 100);
+        one_by_one(1, 1..=3, &mut inlet);
+        let mut batch = outlet.batches.recv().unwrap();
+        batch.next();
+        assert_eq!(batch.iter().map(shown).collect::<Vec<_>>(), ["t1:2", "t1:3"]);
+        one_by_one(1, 4..=4, &mut inlet);
+        assert_eq!(batch.map(|delivery| shown(&delivery)).collect::<Vec<_>>(), ["t1:2", "t1:3"]);
+        assert_eq!(read(&outlet), ["t1:4"]);
+        one_by_one(1, 5..=8, &mut inlet);
+        drop(outlet.batches.recv().unwrap());
+        assert!(outlet.batches.is_empty());
+        one_by_one(1, 9..=9, &mut inlet);
+        assert_eq!(read(&outlet), ["t1:9"]);
+    }
+
+    #[test]
+    fn the_end_comes_after_what_is_unread() {
+        for overflow in [Overflow::CatchUp, Overflow::DropOldest, Overflow::DropNewest, Overflow::Latest] {
+            let (mut inlet, outlet) = ends(overflow, 10);
+            one_by_one(1, 1..=1, &mut inlet);
+            drop(inlet);
+            assert_eq!(read(&outlet), ["t1:1"]);
+            assert!(outlet.batches.recv().is_err(), "{overflow:?}");
+            let (mut inlet, outlet) = ends(overflow, 10);
+            drop(outlet);
+            inlet.push(Delivery::Restarted(Restarted::new(2)));
+            assert!(!inlet.flush(), "{overflow:?}");
+        }
+    }
+}

@@ -1,0 +1,361 @@
+//! What a consumer hasn't read yet, of a subscription that drops rather than catches up: bounded, and shared by the
+//! client, which puts in and drops, and the consumer, who takes out. A batch in the channel only says that there is
+//! something; what it is, is decided when it is read, so nothing older is read than has to be.
+
+use crate::arrivals::Arrivals;
+use crate::delivery::{Cause, Delivery, Event, Lost};
+use bytes::Bytes;
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+/// What is dropped when there is no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Drops {
+    Oldest,
+    Newest,
+    /// All but the newest event of each topic; the room is the number of topics, whatever the capacity.
+    AllButLatest,
+}
+
+/// Puts a batch that stands for the ring, which is locked, into the channel. Whether somebody can receive it.
+pub(crate) type Announce = Box<dyn Fn(&Arc<Ring>) -> bool + Send>;
+
+/// The deliveries that wait for one consumer.
+pub(crate) struct Ring {
+    drops: Drops,
+    /// In events, and in bytes of the datagrams that they pin.
+    capacity: (usize, usize),
+    arrivals: Arc<Arrivals>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// What was dropped before the waiting ones, merged: it takes no room.
+    gone: Line,
+    waiting: Line,
+    events: usize,
+    bytes: usize,
+    /// A batch that stands for the ring is in the channel or with the consumer.
+    announced: bool,
+    /// `None` once the client has ended the subscription.
+    announce: Option<Announce>,
+}
+
+/// Deliveries in order, in which a loss grows where it continues the last one of its topic.
+#[derive(Default)]
+struct Line {
+    queue: VecDeque<Entry>,
+    /// How many have been taken out at the front: places count from the first one ever.
+    taken: u64,
+    /// Where each topic's last loss or, if only the latest event is kept, its event is.
+    places: HashMap<u32, u64>,
+}
+
+struct Entry {
+    delivery: Delivery,
+    pinned: Pinned,
+}
+
+/// The datagram that an event keeps in memory.
+#[derive(Clone, Copy, Default)]
+struct Pinned {
+    /// Where it lies: while it is kept, no other one lies there.
+    at: usize,
+    /// Its bytes, unless an entry before counts them.
+    bytes: usize,
+}
+
+impl Line {
+    fn push(&mut self, delivery: Delivery, pinned: Pinned) {
+        if let Delivery::Restarted(_) = delivery {
+            // Ids of another broker are other topics.
+            self.places.clear();
+        }
+        self.queue.push_back(Entry { delivery, pinned });
+    }
+
+    fn push_noted(&mut self, topic_id: u32, delivery: Delivery) {
+        self.places.insert(topic_id, self.taken + self.queue.len() as u64);
+        self.push(delivery, Pinned::default());
+    }
+
+    fn noted(&mut self, topic_id: u32) -> Option<&mut Entry> {
+        let place = self.places.get(&topic_id)?.checked_sub(self.taken)?;
+        self.queue.get_mut(usize::try_from(place).ok()?)
+    }
+
+    /// Whether the last loss of the topic could grow by this range.
+    fn grow(&mut self, topic_id: u32, from: u64, to: u64) -> bool {
+        match self.noted(topic_id) {
+            Some(Entry { delivery: Delivery::Lost(last), .. }) if last.to.saturating_add(1) == from => {
+                last.to = to;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn push_lost(&mut self, lost: Lost) {
+        if !self.grow(lost.topic_id, lost.from, lost.to) {
+            self.push_noted(lost.topic_id, Delivery::Lost(lost));
+        }
+    }
+
+    fn push_dropped(&mut self, event: &Event) {
+        let (topic_id, seq) = (event.topic_id(), event.seq());
+        if !self.grow(topic_id, seq, seq) {
+            let lost = Lost { topic: event.topic().into(), topic_id, from: seq, to: seq, cause: Cause::Overflow };
+            self.push_noted(topic_id, Delivery::Lost(lost));
+        }
+    }
+
+    fn pop(&mut self) -> Option<Entry> {
+        let entry = self.queue.pop_front()?;
+        self.taken += 1;
+        if self.queue.is_empty() {
+            self.places.clear();
+        }
+        Some(entry)
+    }
+}
+
+impl State {
+    fn len(&self) -> usize {
+        self.gone.queue.len() + self.waiting.queue.len()
+    }
+
+    /// Takes the oldest delivery out.
+    fn pop(&mut self) -> Option<Delivery> {
+        if let Some(entry) = self.gone.pop() {
+            return Some(entry.delivery);
+        }
+        let entry = self.waiting.pop()?;
+        if let Delivery::Event(_) = entry.delivery {
+            self.forget(entry.pinned);
+        }
+        Some(entry.delivery)
+    }
+
+    /// An event left the front. Its datagram stays as long as the next one is of it, too.
+    fn forget(&mut self, pinned: Pinned) {
+        self.events -= 1;
+        match self.waiting.queue.front_mut() {
+            Some(next) if next.pinned.at == pinned.at => next.pinned.bytes += pinned.bytes,
+            _ => self.bytes -= pinned.bytes,
+        }
+    }
+
+    /// Drops the oldest event. What isn't an event is kept, in its place.
+    fn drop_oldest(&mut self) {
+        while let Some(entry) = self.waiting.pop() {
+            match entry.delivery {
+                Delivery::Event(event) => {
+                    self.forget(entry.pinned);
+                    self.gone.push_dropped(&event);
+                    return;
+                }
+                Delivery::Lost(lost) => self.gone.push_lost(lost),
+                other => self.gone.push(other, Pinned::default()),
+            }
+        }
+    }
+}
+
+impl Ring {
+    pub(crate) fn new(
+        drops: Drops,
+        capacity: usize,
+        capacity_bytes: usize,
+        announce: Announce,
+        arrivals: Arc<Arrivals>,
+    ) -> Arc<Ring> {
+        let state = Mutex::new(State { announce: Some(announce), ..State::default() });
+        Arc::new(Ring { drops, capacity: (capacity.max(1), capacity_bytes), arrivals, state })
+    }
+
+    pub(crate) fn drops(&self) -> Drops {
+        self.drops
+    }
+
+    pub(crate) fn capacity(&self) -> usize {
+        self.capacity.0
+    }
+
+    /// Puts an event in, of this datagram. How many events were dropped for it, itself included.
+    pub(crate) fn push_event(&self, event: Event, datagram: &Bytes) -> u64 {
+        let mut state = self.lock();
+        let state = &mut *state;
+        match self.drops {
+            Drops::AllButLatest => {
+                // One that waits long among many must not pin all that came with it.
+                let event = event.to_owned();
+                if let Some(Entry { delivery: Delivery::Event(older), .. }) = state.waiting.noted(event.topic_id()) {
+                    let merged = older.stands_for();
+                    *older = event.standing_for_more(merged);
+                    return 1;
+                }
+                state.events += 1;
+                state.waiting.push_noted(event.topic_id(), Delivery::Event(event));
+                0
+            }
+            Drops::Newest if state.events >= self.capacity.0 || state.bytes >= self.capacity.1 => {
+                state.waiting.push_dropped(&event);
+                1
+            }
+            Drops::Newest | Drops::Oldest => {
+                let at = datagram.as_ptr() as usize;
+                let counted = state.waiting.queue.back().is_some_and(|last| last.pinned.at == at);
+                let pinned = Pinned { at, bytes: if counted { 0 } else { datagram.len() } };
+                (state.events, state.bytes) = (state.events + 1, state.bytes + pinned.bytes);
+                state.waiting.push(Delivery::Event(event), pinned);
+                let mut dropped = 0;
+                // The newest stays even if it alone is too much.
+                let too_much = |state: &State| {
+                    state.events > 1 && (state.events > self.capacity.0 || state.bytes > self.capacity.1)
+                };
+                while self.drops == Drops::Oldest && too_much(state) {
+                    state.drop_oldest();
+                    dropped += 1;
+                }
+                dropped
+            }
+        }
+    }
+
+    /// Puts in what isn't an event, and so takes no room.
+    pub(crate) fn push(&self, delivery: Delivery) {
+        match delivery {
+            Delivery::Lost(lost) => self.lock().waiting.push_lost(lost),
+            other => self.lock().waiting.push(other, Pinned::default()),
+        }
+    }
+
+    /// Lets the consumer know. Whether somebody can still receive it.
+    pub(crate) fn announce(self: &Arc<Ring>) -> bool {
+        let mut state = self.lock();
+        if state.announced || state.len() == 0 {
+            // Whoever has the batch takes what came after it, too, or announces it anew.
+            return true;
+        }
+        let sent = self.send(&mut state);
+        drop(state);
+        self.arrivals.tell();
+        sent
+    }
+
+    fn send(self: &Arc<Ring>, state: &mut State) -> bool {
+        state.announced = state.announce.as_ref().is_some_and(|announce| announce(self));
+        state.announced
+    }
+
+    /// Nothing more will be put in.
+    pub(crate) fn end(&self) {
+        // Not dropped under the lock: a batch may go with it.
+        let announce = self.lock().announce.take();
+        drop(announce);
+        self.arrivals.tell();
+    }
+
+    fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Takes the next delivery out for a share of `left` more, which is over when nothing is left.
+    fn take(self: &Arc<Ring>, left: &mut usize) -> Option<Delivery> {
+        let mut state = self.lock();
+        let delivery = state.pop();
+        *left = if state.len() == 0 { 0 } else { left.saturating_sub(1) };
+        if *left == 0 {
+            self.end_share(state);
+        }
+        delivery
+    }
+
+    /// Takes out what a share of `left` may have, and ends it.
+    fn take_all(self: &Arc<Ring>, left: usize) -> VecDeque<Delivery> {
+        let mut state = self.lock();
+        let taken = std::iter::from_fn(|| state.pop()).take(left).collect();
+        self.end_share(state);
+        taken
+    }
+
+    /// The batch stands for the ring no more: another one has to, if something waits.
+    fn end_share(self: &Arc<Ring>, mut state: MutexGuard<'_, State>) {
+        state.announced = false;
+        if state.len() > 0 {
+            self.send(&mut state);
+            drop(state);
+            self.arrivals.tell();
+        }
+    }
+
+    /// Nothing panics while it is held, and if it did, the state would be whole.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Ring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ring").field("drops", &self.drops).field("capacity", &self.capacity).finish_non_exhaustive()
+    }
+}
+
+/// What one batch may take out of a ring: no more than waits when it is first looked into, so that a consumer comes to an
+/// end of it however fast the ring is filled.
+#[derive(Debug)]
+pub(crate) struct Share {
+    ring: Arc<Ring>,
+    /// How many more; `None` until it is looked into.
+    left: Option<usize>,
+    /// All of them, once they were looked at without taking them.
+    taken: OnceLock<VecDeque<Delivery>>,
+}
+
+impl Share {
+    pub(crate) fn new(ring: &Arc<Ring>) -> Share {
+        Share { ring: Arc::clone(ring), left: None, taken: OnceLock::new() }
+    }
+
+    /// It takes no more.
+    pub(crate) fn end(&mut self) {
+        self.left = Some(0);
+    }
+
+    pub(crate) fn next(&mut self) -> Option<Delivery> {
+        if let Some(taken) = self.taken.get_mut() {
+            return taken.pop_front();
+        }
+        match self.left.get_or_insert_with(|| self.ring.len()) {
+            0 => None,
+            left => self.ring.take(left),
+        }
+    }
+
+    /// How many it would give now.
+    pub(crate) fn len(&self) -> usize {
+        self.taken.get().map_or_else(|| self.left.unwrap_or(usize::MAX).min(self.ring.len()), VecDeque::len)
+    }
+
+    /// No more than this, if that is known.
+    pub(crate) fn bound(&self) -> Option<usize> {
+        self.taken.get().map(VecDeque::len).or(self.left)
+    }
+
+    /// All of them. They are out of the ring then.
+    pub(crate) fn deliveries(&self) -> &VecDeque<Delivery> {
+        self.taken.get_or_init(|| match self.left {
+            Some(0) => VecDeque::new(),
+            left => self.ring.take_all(left.unwrap_or(usize::MAX)),
+        })
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        // What a batch held goes with it.
+        self.deliveries();
+    }
+}
