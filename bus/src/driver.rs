@@ -3,6 +3,9 @@
 //! caller take the turns. It never stops reading, whatever a consumer does.
 
 use crate::client::{Client, ClientCounters, Opening, Output, Reply, SubId};
+#[cfg(feature = "faults")]
+use crate::intake::Faults;
+use crate::intake::Intake;
 use crate::link::{self, Choice};
 use crate::publisher::{Publisher, Route};
 use crate::sys::{ForkMark, NetlinkSocket, RecvBatch};
@@ -75,6 +78,20 @@ pub(crate) struct Settings {
     pub(crate) choice: Choice,
     pub(crate) port: u32,
     pub(crate) receive_buffer: usize,
+    /// Seed of what happens to datagrams on their way.
+    #[cfg(feature = "faults")]
+    pub(crate) faults: Option<u64>,
+}
+
+impl Settings {
+    /// The ways of events and of replies.
+    fn intakes(&self) -> [Intake; 2] {
+        #[cfg(feature = "faults")]
+        if let Some(seed) = self.faults {
+            return [seed, !seed].map(|seed| Intake::with(Faults::new(seed)));
+        }
+        Default::default()
+    }
 }
 
 /// What a turn found.
@@ -117,6 +134,9 @@ pub(crate) struct Driver {
     /// When the timer goes off, if it is set.
     armed: Option<Instant>,
     batch: RecvBatch,
+    /// What happens to events and replies between socket and client.
+    event_intake: Intake,
+    reply_intake: Intake,
     /// When to look for the broker again, and how long to wait after that; `None` while connected.
     reconnect: Option<(Instant, Duration)>,
 }
@@ -140,6 +160,7 @@ impl Driver {
         watch(&epoll, &timer, Ready::TIMER)?;
         let (sender, commands) = crossbeam_channel::unbounded();
         let remote = Remote { commands: sender, waker: Arc::clone(&waker), mark: Arc::new(ForkMark::new()) };
+        let [event_intake, reply_intake] = settings.intakes();
         let driver = Driver {
             client: Client::new(info.epoch),
             settings,
@@ -153,6 +174,8 @@ impl Driver {
             timer,
             armed: None,
             batch: RecvBatch::new(TURN, NLBUS_DATAGRAM_MAX),
+            event_intake,
+            reply_intake,
             reconnect: None,
         };
         Ok((driver, remote))
@@ -193,6 +216,7 @@ impl Driver {
         if ready.has(Ready::TIMER) {
             let _ = self.timer.wait();
             self.armed = None;
+            self.let_pass(now);
         }
         self.client.tick(now);
         self.carry_out();
@@ -217,7 +241,9 @@ impl Driver {
     /// Sets the timer to the client's deadline. One that goes off early is harmless, and deadlines mostly move
     /// further away: it is set anew only for an earlier one.
     fn arm(&mut self) {
-        let next = [self.client.deadline(), self.reconnect.map(|(at, _)| at)].into_iter().flatten().min();
+        let intakes = [self.event_intake.deadline(), self.reply_intake.deadline()];
+        let next =
+            [self.client.deadline(), self.reconnect.map(|(at, _)| at)].into_iter().chain(intakes).flatten().min();
         let Some(next) = next else { return };
         if self.armed.is_some_and(|armed| armed <= next) {
             return;
@@ -245,11 +271,13 @@ impl Driver {
     fn read_replies(&mut self, now: Instant) {
         // An error is an overrun, or passes: what is missing is asked for again.
         let _ = self.batch.receive(&self.requests);
+        let client = &mut self.client;
         for datagram in self.batch.iter() {
             if datagram.port == self.info.request_port || datagram.port == self.info.publish_port {
-                self.client.replies(&Bytes::copy_from_slice(datagram.bytes), now);
+                let bytes = Bytes::copy_from_slice(datagram.bytes);
+                self.reply_intake.take(bytes, datagram.truncated, now, |bytes, _| client.replies(&bytes, now));
             } else {
-                self.client.count_foreign();
+                client.count_foreign();
             }
         }
         // Groups that an answer named are joined before events are read.
@@ -267,21 +295,27 @@ impl Driver {
             }
             0
         });
+        let client = &mut self.client;
         for datagram in self.batch.iter() {
             if datagram.port != self.info.publish_port {
-                self.client.count_foreign();
+                client.count_foreign();
                 continue;
             }
-            if datagram.truncated {
-                self.client.event_datagram_cut(now);
-            }
-            self.client.events(&Bytes::copy_from_slice(datagram.bytes), now);
+            let bytes = Bytes::copy_from_slice(datagram.bytes);
+            self.event_intake.take(bytes, datagram.truncated, now, |bytes, cut| client.events(&bytes, cut, now));
         }
         if received < self.batch.slots()
             && let Ok(drops) = self.events.drops()
         {
-            self.client.drained(drops, now);
+            self.client.drained(drops.wrapping_add(self.event_intake.drops()), now);
         }
+    }
+
+    /// What was held up on its way arrives in its time.
+    fn let_pass(&mut self, now: Instant) {
+        let client = &mut self.client;
+        self.event_intake.pass(now, |bytes, cut| client.events(&bytes, cut, now));
+        self.reply_intake.pass(now, |bytes, _| client.replies(&bytes, now));
     }
 
     fn carry_out(&mut self) {
@@ -342,6 +376,8 @@ impl Driver {
         let _ = self.epoll.delete(&self.events);
         self.publisher.reroute(Some(Route { socket: Arc::clone(&requests), port: info.publish_port }));
         (self.events, self.requests, self.info) = (events, requests, info);
+        self.event_intake.clear();
+        self.reply_intake.clear();
         Ok(())
     }
 }

@@ -73,6 +73,7 @@ mod driver;
 mod flow;
 mod history;
 mod inlet;
+mod intake;
 mod link;
 mod positions;
 mod publish_batch;

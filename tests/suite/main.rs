@@ -5,6 +5,7 @@ mod backpressure;
 mod bounds;
 mod discovery;
 mod embedding;
+mod faults;
 mod identity;
 mod isolation;
 mod late_joiners;
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
             topics::CASES,
             order::CASES,
             loss::CASES,
+            faults::CASES,
             late_joiners::CASES,
             slow::CASES,
             overflow::CASES,

@@ -142,25 +142,20 @@ impl Client {
         self.counters.foreign += 1;
     }
 
-    /// Counts a datagram that was cut on its way (`MSG_TRUNC`).
-    pub(crate) fn event_datagram_cut(&mut self, now: Instant) {
-        self.counters.cut += 1;
-        self.check_heads(now);
-    }
-
     /// Events may have been missed that no datagram shows.
     pub(crate) fn missed(&mut self, now: Instant) {
         self.check_heads(now);
         self.finish(now);
     }
 
-    /// A datagram that came from the broker to a group.
-    pub(crate) fn events(&mut self, datagram: &Bytes, now: Instant) {
+    /// A datagram that came from the broker to a group, whole or, as the kernel says (`MSG_TRUNC`), cut.
+    pub(crate) fn events(&mut self, datagram: &Bytes, truncated: bool, now: Instant) {
         self.hear(now);
         let mut cut = false;
         for message in Messages::new(datagram) {
             let Ok(message) = message else {
                 self.counters.foreign += 1;
+                cut = true;
                 break;
             };
             cut = message.header.flags & NLM_F_MULTI != 0;
@@ -178,8 +173,9 @@ impl Client {
                 self.sys_event(&view);
             }
         }
-        if cut {
-            self.event_datagram_cut(now);
+        if cut || truncated {
+            self.counters.cut += 1;
+            self.check_heads(now);
         }
         self.list_new(now);
         self.finish(now);

@@ -22,6 +22,9 @@ impl Client {
     /// The answer to a look-up for an exact subscription: the topic, or that there is none.
     pub(super) fn looked_up(&mut self, id: SubId, phase: Phase, record: Option<&TopicRecord>, now: Instant) {
         self.check_resume(id);
+        if self.look_again(id, phase, now) {
+            return;
+        }
         let Some(subscriber) = self.registry.subscribers.get_mut(&id) else { return };
         let Some(record) = record else {
             if subscriber.opener.is_some() && matches!(subscriber.start, Start::From(2..)) {
@@ -47,6 +50,17 @@ impl Client {
         }
     }
 
+    /// Whether the answer to a first look is older than what the client was told of new topics since it asked, and
+    /// concerns the subscription: answers overtake each other when one of them is late. Then it looks again.
+    fn look_again(&mut self, id: SubId, phase: Phase, now: Instant) -> bool {
+        let again = phase == Phase::Find
+            && self.registry.subscribers.get_mut(&id).is_some_and(|sub| std::mem::take(&mut sub.overtaken));
+        if again {
+            self.resolve(id, now);
+        }
+        again
+    }
+
     /// A page of the list for a wildcard subscription.
     pub(super) fn listed(
         &mut self,
@@ -58,6 +72,9 @@ impl Client {
         now: Instant,
     ) {
         self.check_resume(id);
+        if cursor == 0 && self.look_again(id, phase, now) {
+            return;
+        }
         let sole = self.registry.subscribers.len() == 1;
         let Some(subscriber) = self.registry.subscribers.get_mut(&id) else { return };
         if phase == Phase::Find && cursor == 0 {
@@ -86,6 +103,9 @@ impl Client {
     pub(super) fn listed_new(&mut self, announced: u32, records: &[TopicRecord], end: TopicPageEnd, now: Instant) {
         let mut followed = false;
         for record in records {
+            for subscriber in self.registry.subscribers.values_mut() {
+                subscriber.overtaken |= subscriber.watermark.is_none() && subscriber.filter.matches(&record.name);
+            }
             let new_for = |subscriber: &Subscriber| {
                 subscriber.watermark.is_some_and(|watermark| record.id > watermark)
                     && subscriber.filter.matches(&record.name)

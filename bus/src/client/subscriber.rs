@@ -77,6 +77,8 @@ pub(super) struct Subscriber {
     pub(super) resolved: bool,
     /// Topics with a higher id are newer than the subscription and are read from 1. `None` until the broker has said.
     pub(super) watermark: Option<u32>,
+    /// A topic that it matches was listed as new before its watermark was known.
+    pub(super) overtaken: bool,
     /// The broker restarted: all of its topics are newer than the subscription.
     pub(super) from_the_beginning: bool,
 }
@@ -92,6 +94,7 @@ impl Subscriber {
             opener: Some(opening.opener),
             resolved: false,
             watermark: None,
+            overtaken: false,
             from_the_beginning: false,
         }
     }

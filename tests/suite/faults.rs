@@ -1,0 +1,73 @@
+//! Promises 2 and 3 when everything goes wrong: datagrams of events and of replies are lost, late, out of order and cut on
+//! their way from the sockets, by a seed. Whatever happens, what is delivered and reported lost is what was published.
+
+use nlbus::{Bus, Overflow, Start};
+use nlbus_tests::{Fixture, Tally, cases, patience, payload};
+use std::time::{Duration, Instant};
+
+cases![every_event_is_accounted_for_whatever_happens_on_the_way, requests_are_answered_or_time_out];
+
+const TOPICS: [&str; 4] = ["a/x", "a/y", "b", "c/d"];
+const EACH: u64 = 300;
+
+/// Events of one topic after the other, some of one datagram: the later topics come about while others subscribe.
+fn publish(bus: &Bus) {
+    for number in 1..=EACH / 10 {
+        for topic in TOPICS {
+            let mut batch = bus.batch();
+            for at in 0..10 {
+                batch.push(topic, &payload(1, (number - 1) * 10 + at, 100)).unwrap();
+            }
+            batch.send().unwrap();
+        }
+    }
+    bus.flush().unwrap();
+}
+
+fn every_event_is_accounted_for_whatever_happens_on_the_way() {
+    let (mut lost, mut overruns) = (0, 0);
+    for seed in 0..4 {
+        let fixture = Fixture::new();
+        let publisher = fixture.connect();
+        publisher.create_topic("a/x").unwrap();
+        let bus = fixture.builder().faults(seed).connect().unwrap();
+        let options = [
+            ("#", Start::All, Overflow::CatchUp, 16_384),
+            ("a/x", Start::Live, Overflow::CatchUp, 100),
+            ("a/+", Start::Live, Overflow::DropOldest, 200),
+            ("b", Start::All, Overflow::DropNewest, 200),
+            ("+/+", Start::All, Overflow::Latest, 1),
+        ];
+        let mut readers: Vec<_> = options
+            .into_iter()
+            .map(|(filter, start, overflow, capacity)| {
+                let subscriber = bus.subscriber(filter).start(start).overflow(overflow).capacity(capacity);
+                (subscriber.open().unwrap(), Tally::from_one())
+            })
+            .collect();
+        publish(&publisher);
+        for (subscription, tally) in &mut readers {
+            let deadline = Instant::now() + patience();
+            let filter = subscription.filter().clone();
+            while TOPICS.iter().any(|topic| filter.matches(topic) && tally.head(topic) < EACH) {
+                assert!(Instant::now() < deadline, "seed {seed}, {filter}: {tally:?}");
+                if let Ok(delivery) = subscription.recv_timeout(Duration::from_millis(100)) {
+                    if delivery.event().is_none_or(|event| !event.topic().starts_with('$')) {
+                        tally.add(&delivery);
+                    }
+                }
+            }
+            lost += tally.lost;
+        }
+        overruns += bus.counters().unwrap().client.overruns;
+    }
+    println!("    {overruns} datagrams dropped on the way, {lost} events reported as lost by policy or history");
+    assert!(overruns > 0);
+}
+
+fn requests_are_answered_or_time_out() {
+    let fixture = Fixture::new();
+    let bus = fixture.builder().faults(3).patience(Duration::from_millis(100)).connect().unwrap();
+    let answered = (0..100).filter(|_| bus.info().is_ok()).count();
+    assert!((50..100).contains(&answered), "{answered} of 100");
+}
