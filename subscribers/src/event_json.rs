@@ -118,6 +118,7 @@ mod tests {
             pid: 2,
             uid: 3,
             content: content_name(Content::Text),
+            stands_for: None,
             payload: payload.into(),
         }
     }
