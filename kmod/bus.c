@@ -12,6 +12,7 @@
 #include <linux/kthread.h>
 #include <linux/netlink.h>
 #include <linux/random.h>
+#include <linux/rtnetlink.h>
 #include <linux/sched.h>
 #include <linux/timekeeping.h>
 #include <net/net_namespace.h>
@@ -35,6 +36,9 @@ static unsigned int nlbus_net_id __read_mostly;
  */
 static bool nlbus_ready;
 
+/* True once the module is retired, and for good. */
+static bool nlbus_retired;
+
 /**
  * nlbus_bus_get() - the bus of a namespace
  * @net: the namespace
@@ -50,6 +54,38 @@ struct nlbus_bus *nlbus_bus_get(struct net *net)
 		return NULL;
 	bus = net_generic(net, nlbus_net_id);
 	return bus->sk ? bus : NULL;
+}
+
+/**
+ * nlbus_bus_retired() - whether the module is retired
+ *
+ * Return: true if so: then nothing new is served.
+ */
+bool nlbus_bus_retired(void)
+{
+	return READ_ONCE(nlbus_retired);
+}
+
+/**
+ * nlbus_bus_retire() - end all buses, so that their clients let go
+ *
+ * What was accepted is still broadcast, then $SYS/closing. A bus that is being
+ * started meanwhile finds the module retired by itself: its thread looks.
+ */
+void nlbus_bus_retire(void)
+{
+	struct nlbus_bus *bus;
+	struct net *net;
+
+	WRITE_ONCE(nlbus_retired, true);
+	/* Namespaces that are going are off this list before their bus ends. */
+	down_read(&net_rwsem);
+	for_each_net(net) {
+		bus = nlbus_bus_get(net);
+		if (bus)
+			nlbus_queue_close(&bus->queue);
+	}
+	up_read(&net_rwsem);
 }
 
 /**
@@ -178,6 +214,8 @@ static int nlbus_bind(struct net *net, int group)
 
 	if (!bus)
 		return -ENODEV;
+	if (nlbus_bus_retired())
+		return -ESHUTDOWN;
 	err = nlbus_bus_start(bus);
 	if (err)
 		return err;

@@ -90,6 +90,8 @@ int nlbus_bus_register(void);
 void nlbus_bus_unregister(void);
 struct nlbus_bus *nlbus_bus_get(struct net *net);
 int nlbus_bus_start(struct nlbus_bus *bus);
+void nlbus_bus_retire(void);
+bool nlbus_bus_retired(void);
 void nlbus_bus_sequence(struct nlbus_bus *bus, struct nlbus_record *record);
 
 #endif /* _NLBUS_BUS_H */

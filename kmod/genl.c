@@ -3,6 +3,7 @@
  * The generic netlink family by which clients find the bus: protocol numbers
  * can collide and are never guessed, names can't.
  */
+#include <linux/capability.h>
 #include <linux/errno.h>
 #include <net/genetlink.h>
 #include <uapi/linux/nlbus.h>
@@ -12,11 +13,16 @@
 #include "info.h"
 
 static int nlbus_genl_info(struct sk_buff *request, struct genl_info *info);
+static int nlbus_genl_retire(struct sk_buff *request, struct genl_info *info);
 
 static const struct genl_small_ops nlbus_genl_ops[] = {
 	{
 		.cmd	= NLBUS_CMD_INFO,
 		.doit	= nlbus_genl_info,
+	},
+	{
+		.cmd	= NLBUS_CMD_RETIRE,
+		.doit	= nlbus_genl_retire,
 	},
 };
 
@@ -38,6 +44,10 @@ static int nlbus_genl_info(struct sk_buff *request, struct genl_info *info)
 
 	if (!bus)
 		return -ENODEV;
+	if (nlbus_bus_retired()) {
+		GENL_SET_ERR_MSG(info, "the module is retired");
+		return -ESHUTDOWN;
+	}
 	skb = genlmsg_new(NLBUS_INFO_LEN, GFP_KERNEL);
 	if (!skb)
 		return -ENOMEM;
@@ -49,6 +59,17 @@ static int nlbus_genl_info(struct sk_buff *request, struct genl_info *info)
 	}
 	genlmsg_end(skb, header);
 	return genlmsg_reply(skb, info);
+}
+
+/* For all namespaces, so it takes what removing the module takes. */
+static int nlbus_genl_retire(struct sk_buff *request, struct genl_info *info)
+{
+	if (!capable(CAP_SYS_MODULE)) {
+		GENL_SET_ERR_MSG(info, "retiring the module takes CAP_SYS_MODULE");
+		return -EPERM;
+	}
+	nlbus_bus_retire();
+	return 0;
 }
 
 /**

@@ -254,6 +254,11 @@ void nlbus_input(struct sk_buff *skb)
 	}
 
 	err = nlbus_datagram_check(skb, &bad, &refusal);
+	if (!err && nlbus_bus_retired()) {
+		bad = nlbus_message_at(skb, 0);
+		err = nlbus_refusal_set(&refusal, -ESHUTDOWN,
+					"the module is retired");
+	}
 	if (!err) {
 		bad = nlbus_message_at(skb, 0);
 		err = nlbus_bus_start(bus);

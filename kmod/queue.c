@@ -102,6 +102,8 @@ int nlbus_queue_reserve(struct nlbus_queue *queue, size_t bytes, bool wait)
 	else if (!waiter.err)
 		queue->used -= bytes;
 	nlbus_queue_serve(queue);
+	if (queue->closed)
+		wake_up_process(queue->reader);
 	spin_unlock_irq(&queue->lock);
 	return -EINTR;
 }
@@ -120,6 +122,9 @@ void nlbus_queue_release(struct nlbus_queue *queue, size_t bytes)
 	queue->used -= bytes;
 	if (queue->used <= queue->limit / 4 * 3)
 		nlbus_queue_serve(queue);
+	/* Who gives up what it had room for may be the last to be waited for. */
+	if (queue->closed)
+		wake_up_process(queue->reader);
 	spin_unlock_irq(&queue->lock);
 }
 
@@ -165,6 +170,8 @@ bool nlbus_queue_take(struct nlbus_queue *queue, struct list_head *records)
 /**
  * nlbus_queue_close() - refuse all that comes, and those who wait
  * @queue: the queue
+ *
+ * What has found room is still taken: see nlbus_queue_done().
  */
 void nlbus_queue_close(struct nlbus_queue *queue)
 {
@@ -177,5 +184,7 @@ void nlbus_queue_close(struct nlbus_queue *queue)
 		list_del_init(&waiter->link);
 		complete(&waiter->served);
 	}
+	if (queue->reader)
+		wake_up_process(queue->reader);
 	spin_unlock_irq(&queue->lock);
 }

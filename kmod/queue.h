@@ -29,7 +29,7 @@ struct task_struct;
  * @waiters: publishers that wait for room, first come, first served
  * @used: bytes of the records, and of those that room is reserved for
  * @limit: bytes that processes may use
- * @reader: the bus thread
+ * @reader: the bus thread; NULL until the bus is started
  * @closed: no room for anybody any more
  */
 struct nlbus_queue {
@@ -48,6 +48,12 @@ void nlbus_queue_release(struct nlbus_queue *queue, size_t bytes);
 void nlbus_queue_add(struct nlbus_queue *queue, struct list_head *records);
 bool nlbus_queue_take(struct nlbus_queue *queue, struct list_head *records);
 void nlbus_queue_close(struct nlbus_queue *queue);
+
+/* Whether it is closed, and all that found room before was taken out. */
+static inline bool nlbus_queue_done(const struct nlbus_queue *queue)
+{
+	return READ_ONCE(queue->closed) && !READ_ONCE(queue->used);
+}
 
 static inline bool nlbus_queue_empty(const struct nlbus_queue *queue)
 {

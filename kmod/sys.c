@@ -6,6 +6,7 @@
  */
 #include <linux/err.h>
 #include <linux/jiffies.h>
+#include <linux/netlink.h>
 #include <linux/sched.h>
 #include <linux/timekeeping.h>
 
@@ -47,14 +48,14 @@ static struct nlbus_topic *nlbus_sys_prepare(struct nlbus_bus *bus,
 int nlbus_sys_start(struct nlbus_bus *bus)
 {
 	struct nlbus_sys *sys = &bus->sys;
-	struct nlbus_topic *closing;
 	int err = 0;
 
 	mutex_lock(&bus->topics.lock);
 	sys->heartbeat = nlbus_sys_prepare(bus, NLBUS_SYS_HEARTBEAT);
 	sys->topics = nlbus_sys_prepare(bus, NLBUS_SYS_TOPICS);
-	closing = nlbus_sys_prepare(bus, NLBUS_SYS_CLOSING);
-	if (IS_ERR(sys->heartbeat) || IS_ERR(sys->topics) || IS_ERR(closing)) {
+	sys->closing = nlbus_sys_prepare(bus, NLBUS_SYS_CLOSING);
+	if (IS_ERR(sys->heartbeat) || IS_ERR(sys->topics) ||
+	    IS_ERR(sys->closing)) {
 		nlbus_topics_abort(&bus->topics);
 		err = -ENOMEM;
 	} else {
@@ -113,6 +114,24 @@ static bool nlbus_sys_publish_topics(struct nlbus_bus *bus)
 	return nlbus_sys_publish(bus, bus->sys.topics, &topics, sizeof(topics));
 }
 
+/* The last event of the bus, behind all that was accepted. Members that don't
+ * take it, for want of room, are woken all the same.
+ */
+static void nlbus_sys_close(struct nlbus_bus *bus)
+{
+	bus->sys.closed = true;
+	nlbus_sys_publish(bus, bus->sys.closing, NULL, 0);
+	nlbus_packs_flush(bus);
+	netlink_set_err(bus->sk, 0, NLBUS_GROUP_SYS, -ESHUTDOWN);
+}
+
+/* A retired module's bus ends once all that was accepted is broadcast. */
+static bool nlbus_sys_close_due(const struct nlbus_bus *bus)
+{
+	return nlbus_bus_retired() && !bus->sys.closed &&
+	       nlbus_queue_done(&bus->queue);
+}
+
 /**
  * nlbus_sys_run() - sequence what is due
  * @bus: the bus, whose thread is the caller and flushes the packs
@@ -125,6 +144,11 @@ long nlbus_sys_run(struct nlbus_bus *bus)
 	struct nlbus_sys *sys = &bus->sys;
 	long timeout = MAX_SCHEDULE_TIMEOUT;
 	u64 now = get_jiffies_64();
+
+	if (nlbus_sys_close_due(bus))
+		nlbus_sys_close(bus);
+	if (sys->closed)
+		return MAX_SCHEDULE_TIMEOUT;
 
 	sys->seen = nlbus_topics_last_id(&bus->topics);
 	if (sys->seen != sys->announced) {
@@ -154,12 +178,14 @@ long nlbus_sys_run(struct nlbus_bus *bus)
 }
 
 /**
- * nlbus_sys_news() - whether topics appeared that nlbus_sys_run() hasn't seen
+ * nlbus_sys_news() - whether something is due that nlbus_sys_run() hasn't seen
  * @bus: the bus, whose thread is the caller
  *
  * Return: true if so.
  */
 bool nlbus_sys_news(const struct nlbus_bus *bus)
 {
-	return nlbus_topics_last_id(&bus->topics) != bus->sys.seen;
+	return nlbus_sys_close_due(bus) ||
+	       (!bus->sys.closed &&
+		nlbus_topics_last_id(&bus->topics) != bus->sys.seen);
 }

@@ -14,19 +14,23 @@ struct nlbus_topic;
  * struct nlbus_sys - the broker's own topics; the bus thread's own
  * @heartbeat: $SYS/heartbeat
  * @topics: $SYS/topics
+ * @closing: $SYS/closing
  * @heartbeat_at: when the next heartbeat is due, in jiffies; 64 bits, as between
  *                two looks any time may pass
  * @topics_at: when $SYS/topics may be next published, likewise
  * @seen: the newest topic's id that was looked at
  * @announced: the newest topic's id that was announced
+ * @closed: $SYS/closing was published, or there was no memory for it
  */
 struct nlbus_sys {
 	struct nlbus_topic *heartbeat;
 	struct nlbus_topic *topics;
+	struct nlbus_topic *closing;
 	u64 heartbeat_at;
 	u64 topics_at;
 	u32 seen;
 	u32 announced;
+	bool closed;
 };
 
 int nlbus_sys_start(struct nlbus_bus *bus);

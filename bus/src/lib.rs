@@ -99,7 +99,7 @@ pub use counts::SubscriptionCounters;
 pub use crossbeam_channel::{RecvError, RecvTimeoutError, TryRecvError};
 pub use delivery::{Cause, Delivery, Event, Lost, Restarted, Sender};
 pub use inlet::Overflow;
-pub use link::{Choice, ConnectError};
+pub use link::{Choice, ConnectError, retire_module};
 pub use positions::Positions;
 pub use publish_batch::PublishBatch;
 pub use publisher::{PublishError, PublishReason};

@@ -146,14 +146,37 @@ pub(crate) fn find(choice: Choice, port: u32) -> Result<Info, ConnectError> {
     }
 }
 
+/// Ends the module's buses, in all network namespaces: what was accepted is broadcast, then `$SYS/closing`, and whatever
+/// comes later is refused. Clients let go of the module by themselves and wait for the next broker; once none of them
+/// holds on, it can be unloaded. `nlbus module retire` does this.
+///
+/// # Errors
+/// [`ConnectError::NoBroker`] where it isn't loaded; [`ConnectError::Refused`] with `EPERM` without `CAP_SYS_MODULE`.
+///
+/// # Example
+/// ```no_run
+/// nlbus::retire_module()?;
+/// # Ok::<(), nlbus::ConnectError>(())
+/// ```
+pub fn retire_module() -> Result<(), ConnectError> {
+    let genl = Exchange::new(NETLINK_GENERIC, 0, BrokerKind::Module)?;
+    let absent = ConnectError::NoBroker { choice: Choice::Module, port: 0 };
+    let family = find_family(&genl)?.ok_or(absent)?;
+    genl.ask_for_ack(&wire::genl_retire_request(family, 2))
+}
+
+/// The id of the module's family, or `None` where it isn't loaded.
+fn find_family(genl: &Exchange) -> Result<Option<u16>, ConnectError> {
+    genl.ask_until(&wire::families_request(1), |message| {
+        let id = wire::family_id(message, NLBUS_GENL_NAME).map(Some);
+        id.or((message.header.kind == NLMSG_DONE).then_some(None)).map(Ok)
+    })
+}
+
 /// What the module says, or `None` where it isn't loaded.
 fn find_module() -> Result<Option<Info>, ConnectError> {
     let genl = Exchange::new(NETLINK_GENERIC, 0, BrokerKind::Module)?;
-    let family = genl.ask_until(&wire::families_request(1), |message| {
-        let id = wire::family_id(message, NLBUS_GENL_NAME).map(Some);
-        id.or((message.header.kind == NLMSG_DONE).then_some(None)).map(Ok)
-    })?;
-    let Some(family) = family else { return Ok(None) };
+    let Some(family) = find_family(&genl)? else { return Ok(None) };
     match genl.ask(&wire::genl_info_request(family, 2), wire::genl_info_reply) {
         // It is just being loaded or removed.
         Err(ConnectError::Refused(refusal)) if matches!(refusal.errno, Errno::ENOENT | Errno::ENODEV) => Ok(None),
@@ -197,7 +220,12 @@ impl Exchange {
         })
     }
 
-    /// Sends a request and shows its answer's messages to `look`, until that has what it wants.
+    /// Sends a request that is answered by an ack.
+    fn ask_for_ack(&self, request: &[u8]) -> Result<(), ConnectError> {
+        self.ask_until(request, |message| (message.header.kind == NLMSG_ERROR).then_some(Ok(())))
+    }
+
+    /// Sends a request and shows its answer's messages, acks included, to `look`, until that has what it wants.
     fn ask_until<T>(
         &self,
         request: &[u8],
@@ -221,9 +249,8 @@ impl Exchange {
             for message in messages.filter(|message| message.header.seq == seq) {
                 if message.header.kind == NLMSG_ERROR {
                     let answer = Answer::parse(&message);
-                    match answer.map_err(|error| ConnectError::NotABroker { why: error.0 })?.result {
-                        Err(refusal) => return Err(ConnectError::Refused(refusal)),
-                        Ok(_) => continue,
+                    if let Err(refusal) = answer.map_err(|error| ConnectError::NotABroker { why: error.0 })?.result {
+                        return Err(ConnectError::Refused(refusal));
                     }
                 }
                 if let Some(found) = look(&message) {

@@ -1,6 +1,7 @@
 //! What the `nlbus` command and the subscriber binaries have in common: how they connect, what their arguments take, how
 //! they write events, and how they end. A library for this package's own binaries; programs of yours use `nlbus` itself.
 
+pub mod clients;
 pub mod connect;
 pub mod end;
 pub mod event_json;

@@ -58,6 +58,16 @@ pub fn info_request(family: u16, seq: u32) -> Vec<u8> {
     request(family, 0, seq, NLBUS_CMD_INFO, NLBUS_GENL_VERSION)
 }
 
+/// The request that retires the module; its answer is an ack.
+///
+/// ```
+/// let request = nlbus::wire::genl_retire_request(29, 1);
+/// assert_eq!(nlbus::wire::Messages::new(&request).next().unwrap().unwrap().header.kind, 29);
+/// ```
+pub fn retire_request(family: u16, seq: u32) -> Vec<u8> {
+    request(family, NLM_F_ACK, seq, NLBUS_CMD_RETIRE, NLBUS_GENL_VERSION)
+}
+
 /// The module's `INFO` in the reply.
 ///
 /// ```

@@ -24,7 +24,10 @@ pub(crate) use event::event_len;
 pub use event::{
     Content, EVENT_HDRLEN, EventHeader, EventView, PublishView, push_event, push_event_body, push_publish,
 };
-pub use genl::{families_request, family_id, info_reply as genl_info_reply, info_request as genl_info_request};
+pub use genl::{
+    families_request, family_id, info_reply as genl_info_reply, info_request as genl_info_request,
+    retire_request as genl_retire_request,
+};
 pub use info::{BrokerKind, Counters, Info, Limits, check_info_request, push_info, push_info_request};
 pub(crate) use message::align;
 pub use message::{FrameError, Header, Message, Messages, end_multi, push_message};

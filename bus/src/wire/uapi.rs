@@ -17,6 +17,7 @@ constants! {
     NLBUS_VERSION: u32 = 1;
     NLBUS_GENL_VERSION: u8 = 1;
     NLBUS_CMD_INFO: u8 = 1;
+    NLBUS_CMD_RETIRE: u8 = 2;
     NLBUS_PROTOCOL: u32 = 25;
     NLBUS_GROUPS: u32 = 1024;
     NLBUS_USER_PORT: u32 = 0x6e6c_6274;

@@ -19,8 +19,15 @@
 /* Raised when a client of the old version could misread the new one. */
 #define NLBUS_VERSION		1
 
-/* Generic netlink family for discovery: its one command answers INFO's
- * attributes (enum nlbus_info_attr) for the caller's network namespace.
+/* Generic netlink family for discovery and for the module's end.
+ *
+ * NLBUS_CMD_INFO answers INFO's attributes (enum nlbus_info_attr) for the
+ * caller's network namespace; ESHUTDOWN from a module that is retired.
+ *
+ * NLBUS_CMD_RETIRE takes CAP_SYS_MODULE and ends all buses of the module, in
+ * each namespace: what was accepted is broadcast, then $SYS/closing, and all
+ * that comes later is refused with ESHUTDOWN. Clients close their sockets, and
+ * when all have, the module can be removed. There is no way back but that.
  */
 #define NLBUS_GENL_NAME		"nlbus"
 #define NLBUS_GENL_VERSION	1
@@ -28,6 +35,7 @@
 enum nlbus_genl_cmd {
 	NLBUS_CMD_UNSPEC,
 	NLBUS_CMD_INFO,
+	NLBUS_CMD_RETIRE,
 };
 
 /* The module's netlink protocol and number of groups; both are module

@@ -15,6 +15,7 @@ enum Command {
     Sub(verbs::sub::Args),
     Topics(verbs::topics::Args),
     Info(verbs::info::Args),
+    Module(verbs::module::Args),
 }
 
 const AFTER_HELP: &str = "\
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         Command::Sub(args) => verbs::sub::run(&args),
         Command::Topics(args) => verbs::topics::run(&args),
         Command::Info(args) => verbs::info::run(&args),
+        Command::Module(args) => verbs::module::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

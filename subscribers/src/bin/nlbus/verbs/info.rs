@@ -1,8 +1,10 @@
 //! `nlbus info`: what the broker says of itself.
 
 use nlbus::{BrokerKind, Info};
+use nlbus_subscribers::clients::{Client, clients};
 use nlbus_subscribers::connect::connect;
 use nlbus_subscribers::end::End;
+use nlbus_subscribers::text::Escaped;
 use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -14,17 +16,36 @@ pub struct Args {
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
+    /// Show who has sockets of the bus's netlink protocol open in this network namespace: what waits in each to be read,
+    /// and how many datagrams didn't fit. Processes show as far as this user may look into them.
+    #[arg(long)]
+    clients: bool,
 }
 
 pub fn run(args: &Args) -> Result<(), End> {
-    let info = connect()?.info()?;
-    let shown = if args.json { format!("{}\n", as_json(&info)) } else { as_text(&info) };
+    let bus = connect()?;
+    let info = bus.info()?;
+    // This command's own sockets are of no interest.
+    drop(bus);
+    let clients = if args.clients { Some(others(info.protocol)?) } else { None };
+    let shown = if args.json {
+        as_json(&info, clients.as_deref()).to_string() + "\n"
+    } else {
+        as_text(&info, clients.as_deref())
+    };
     std::io::stdout().write_all(shown.as_bytes()).map_err(End::output)
 }
 
+/// The clients but this process.
+fn others(protocol: u32) -> Result<Vec<Client>, End> {
+    let listed = clients(protocol).map_err(|error| End::Failed(format!("can't read /proc/net/netlink: {error}")))?;
+    let own = i32::try_from(std::process::id()).ok();
+    Ok(listed.into_iter().filter(|client| client.process.as_ref().map(|(pid, _)| *pid) != own).collect())
+}
+
 /// The keys are a promise to scripts.
-fn as_json(info: &Info) -> Value {
-    json!({
+fn as_json(info: &Info, clients: Option<&[Client]>) -> Value {
+    let mut object = json!({
         "broker": broker_name(info.broker),
         "version": info.version,
         "epoch": info.epoch,
@@ -34,10 +55,24 @@ fn as_json(info: &Info) -> Value {
         "groups": info.groups,
         "limits": limits(info),
         "counters": counters(info),
+    });
+    if let Some(clients) = clients {
+        object["clients"] = clients.iter().map(client_json).collect();
+    }
+    object
+}
+
+fn client_json(client: &Client) -> Value {
+    json!({
+        "portid": client.socket.portid,
+        "queued": client.socket.queued,
+        "drops": client.socket.drops,
+        "pid": client.process.as_ref().map(|(pid, _)| pid),
+        "command": client.process.as_ref().map(|(_, command)| command),
     })
 }
 
-fn as_text(info: &Info) -> String {
+fn as_text(info: &Info, clients: Option<&[Client]>) -> String {
     let mut text = String::new();
     let mut line = |key: &str, value: &str| writeln!(text, "{key:<22}{value}").unwrap_or_default();
     line("broker", broker_name(info.broker));
@@ -52,6 +87,15 @@ fn as_text(info: &Info) -> String {
     for (part, numbers) in [("limit", limits(info)), ("counter", counters(info))] {
         for (key, number) in numbers {
             line(&format!("{part} {}", key.replace('_', " ")), &number.to_string());
+        }
+    }
+    if let Some(clients) = clients {
+        let _ = writeln!(text, "\n{:>10}  {:>10}  {:>10}  PROCESS", "PORT", "QUEUED", "DROPS");
+        for Client { socket, process } in clients {
+            let process = process
+                .as_ref()
+                .map_or("-".into(), |(pid, command)| format!("{pid} {}", Escaped::text(command.as_bytes())));
+            let _ = writeln!(text, "{:>10}  {:>10}  {:>10}  {process}", socket.portid, socket.queued, socket.drops);
         }
     }
     text
@@ -110,7 +154,7 @@ mod tests {
 
     #[test]
     fn json_has_the_promised_keys() {
-        let json = as_json(&Info::default());
+        let json = as_json(&Info::default(), None);
         let keys: Vec<&str> = json.as_object().unwrap().keys().map(String::as_str).collect();
         assert_eq!(
             keys,
@@ -121,7 +165,7 @@ mod tests {
 
     #[test]
     fn text_is_a_line_a_fact() {
-        let text = as_text(&Info::default());
+        let text = as_text(&Info::default(), None);
         assert!(text.contains("broker                module\n"), "{text}");
         assert!(text.contains("heartbeat             off\n"), "{text}");
         assert!(text.contains("limit topic history   0\n"), "{text}");

@@ -2,6 +2,7 @@
 
 pub mod broker;
 pub mod info;
+pub mod module;
 pub mod publish;
 pub mod sub;
 pub mod topics;
