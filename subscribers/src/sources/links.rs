@@ -1,8 +1,10 @@
 //! Network links, their addresses and routes, as `nlbus-links` publishes them. How that is read out of what rtnetlink says
-//! is in `network`.
+//! is in `network`, and how all of it is listed in `listing`.
 
+mod listing;
 mod network;
 
+pub use listing::{Listing, Request, Step};
 pub use network::{Heard, Network};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;

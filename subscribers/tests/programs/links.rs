@@ -4,6 +4,7 @@ use crate::host::{Host, in_a_network_of_its_own};
 use nlbus::{Start, TypedDelivery, TypedSubscription};
 use nlbus_subscribers::sources::links::{Address, Change, Link, Route};
 use serde::de::DeserializeOwned;
+use std::fs;
 use std::net::IpAddr;
 use std::process::Command;
 use std::time::Duration;
@@ -13,6 +14,13 @@ const LINKS: &str = env!("CARGO_BIN_EXE_nlbus-links");
 pub fn ip(line: &str) {
     let ran = Command::new("ip").args(line.split_whitespace()).output().expect("ip(8), of the package iproute2");
     assert!(ran.status.success(), "ip {line}: {}", String::from_utf8_lossy(&ran.stderr));
+}
+
+/// Many lines, at the speed of one ip(8).
+fn ip_lines(lines: &str) {
+    let batch = tempfile::NamedTempFile::new().unwrap();
+    fs::write(batch.path(), lines).unwrap();
+    ip(&format!("-batch {}", batch.path().display()));
 }
 
 /// A kind of link that leads nowhere, of which a kernel may lack the one or the other.
@@ -123,16 +131,42 @@ fn more_than_the_socket_holds_is_listed_anew() {
         // While it is stopped, more is said than its socket keeps.
         links.signal("STOP");
         ip(&format!("link add d0 type {}", kind()));
-        let batch = std::env::temp_dir().join(format!("nlbus-links-{}", std::process::id()));
         let lines: String = (0..8000).map(|n| format!("link set d0 mtu {}\n", 1000 + n % 2)).collect();
-        std::fs::write(&batch, lines + "link set d0 mtu 1234\n").unwrap();
-        ip(&format!("-batch {}", batch.display()));
-        std::fs::remove_file(&batch).unwrap();
+        ip_lines(&(lines + "link set d0 mtu 1234\n"));
         links.signal("CONT");
         find(&mut subscription, |link| link.name == "d0" && link.mtu == 1234);
         links.signal("TERM");
         let ended = links.end();
         assert_eq!(ended.code, Some(0), "{ended:?}");
         assert!(ended.notes.iter().any(|note| note.contains("listing everything anew")), "{ended:?}");
+    });
+}
+
+#[test]
+fn what_stays_is_not_said_to_be_gone_whatever_else_happens() {
+    in_a_network_of_its_own(|host| {
+        let _broker = host.broker();
+        let kind = kind();
+        // More than one datagram of each listing, so that what comes between them tears it.
+        let links: String = (0..100).map(|n| format!("link add d{n} type {kind}\n")).collect();
+        let routes: String = (0..3000).map(|n| format!("route add 10.{}.{}.0/24 dev d0\n", n / 256, n % 256)).collect();
+        ip_lines(&(links + "link set d0 up\n" + &routes));
+        let service = host.service(LINKS, &[]);
+        let mut subscription = host.connect().subscribe_as::<Route>("links/route/d0").unwrap();
+        for round in 0..5 {
+            service.signal("STOP");
+            ip_lines(&(0..4000).map(|n| format!("link set d1 mtu {}\n", 1000 + n % 2)).collect::<String>());
+            service.signal("CONT");
+            let churn = format!("link add c type {kind}\nlink del c\n").repeat(100);
+            ip_lines(&churn);
+            ip(&format!("route add 192.0.2.{round} dev d0"));
+        }
+        loop {
+            let route = find(&mut subscription, |route| route.change != Change::Current);
+            assert_eq!(route.change, Change::Added, "{route:?}");
+            if route.destination == IpAddr::from([192, 0, 2, 4]) {
+                break;
+            }
+        }
     });
 }

@@ -1,7 +1,8 @@
 //! What is known of the network, kept up with what rtnetlink says. No I/O: messages in, changes out.
 
+use super::listing::{Listings, Request, Step};
 use super::{Address, Change, Event, Link, Route};
-use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
+use netlink_packet_core::{NLM_F_DUMP_INTR, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
@@ -37,10 +38,10 @@ enum News {
 pub struct Heard {
     /// What to publish, in this order.
     pub events: Vec<Event>,
-    /// A listing is complete.
-    pub done: bool,
-    /// A listing may have holes, or was refused; ask for it again.
-    pub again: bool,
+    /// An answer came to its end: what to do next.
+    pub next: Option<Step>,
+    /// A listing was refused, with this errno.
+    pub refused: Option<i32>,
     /// A link went down: its routes are gone, and the kernel doesn't say so (`fib_sync_down_dev`). List all anew.
     pub stale: bool,
     /// Messages that could not be read.
@@ -48,8 +49,11 @@ pub struct Heard {
 }
 
 /// What is known of the network.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Network {
+    /// The port id of who asks: answers name it, and what the kernel says unasked doesn't.
+    port: u32,
+    listings: Listings,
     known: BTreeMap<Key, Event>,
     /// Keys that were seen since a listing began, while one is under way.
     seen: Option<BTreeSet<Key>>,
@@ -58,17 +62,48 @@ pub struct Network {
 }
 
 impl Network {
-    /// All that is there is about to be listed: links, addresses, routes.
-    pub fn begin_listing(&mut self) {
-        self.seen = Some(BTreeSet::new());
+    /// Nothing is known yet. Requests are made from the socket with this port id.
+    pub fn new(port: u32) -> Network {
+        Network { port, listings: Listings::default(), known: BTreeMap::new(), seen: None, begun: false }
     }
 
-    /// All was listed. Returns what is gone, without anybody having said so.
-    pub fn end_listing(&mut self) -> Vec<Event> {
-        self.begun = true;
-        let Some(seen) = self.seen.take() else { return Vec::new() };
-        let gone: Vec<Key> = self.known.keys().filter(|key| !seen.contains(key)).cloned().collect();
-        gone.iter().filter_map(|key| self.known.remove(key)).map(|event| event.with(Change::Removed)).collect()
+    /// All that is there is about to be listed: what to ask for first. `None` while it is being listed already.
+    pub fn list(&mut self) -> Option<Request> {
+        if self.listings.is_under_way() {
+            return None;
+        }
+        self.seen = Some(BTreeSet::new());
+        Some(self.listings.begin())
+    }
+
+    /// Something was said and not heard. A listing that is under way has holes then, and is repeated when it has ended;
+    /// returns whether one is.
+    pub fn overrun(&mut self) -> bool {
+        self.listings.tear();
+        self.listings.is_under_way()
+    }
+
+    /// Whether all was listed once.
+    pub fn is_known(&self) -> bool {
+        self.begun
+    }
+
+    /// The answer to a request ended.
+    fn ended(&mut self, heard: &mut Heard) {
+        let step = self.listings.ended();
+        if step == Step::Complete {
+            // What was not listed is gone, without anybody having said so.
+            let seen = self.seen.take().unwrap_or_default();
+            let gone: Vec<Key> = self.known.keys().filter(|key| !seen.contains(key)).cloned().collect();
+            let gone = gone.iter().filter_map(|key| self.known.remove(key));
+            if self.begun {
+                heard.events.extend(gone.map(|event| event.with(Change::Removed)));
+            } else {
+                gone.for_each(drop);
+            }
+            self.begun = true;
+        }
+        heard.next = Some(step);
     }
 
     /// All that is there, links first.
@@ -97,15 +132,31 @@ impl Network {
     }
 
     fn message(&mut self, message: NetlinkMessage<RouteNetlinkMessage>, heard: &mut Heard) {
-        // NLM_F_DUMP_INTR: what was listed changed meanwhile.
-        heard.again |= message.header.flags & 0x10 != 0;
+        let is_answer = message.header.port_number == self.port;
+        if is_answer && !self.listings.is_asked(message.header.sequence_number) {
+            // To a request that is over; it may tell what was, not what is.
+            return;
+        }
+        if is_answer && message.header.flags & NLM_F_DUMP_INTR != 0 {
+            // What is listed changed meanwhile.
+            self.listings.tear();
+        }
         let news = match message.payload {
-            NetlinkPayload::Done(_) => {
-                heard.done = true;
+            NetlinkPayload::Done(done) => {
+                if is_answer {
+                    if done.code != 0 {
+                        self.listings.tear();
+                    }
+                    self.ended(heard);
+                }
                 return;
             }
             NetlinkPayload::Error(error) => {
-                heard.again |= error.code.is_some();
+                if let (true, Some(code)) = (is_answer, error.code) {
+                    heard.refused = Some(code.get().saturating_neg());
+                    self.listings.tear();
+                    self.ended(heard);
+                }
                 return;
             }
             NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => read_link(&link).map(is),
@@ -129,7 +180,9 @@ impl Network {
             Some(News::Gone(key)) => {
                 let known = self.known.remove(&key);
                 heard.stale |= matches!(known, Some(Event::Link(_)));
-                heard.events.extend(known.map(|known| known.with(Change::Removed)));
+                if self.begun {
+                    heard.events.extend(known.map(|known| known.with(Change::Removed)));
+                }
             }
             None => {}
         }
@@ -280,16 +333,54 @@ fn read_link(message: &LinkMessage) -> Option<(Key, Event)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use netlink_packet_core::{NLM_F_MULTIPART, NetlinkHeader};
+    use netlink_packet_core::{DoneMessage, ErrorMessage, NLM_F_MULTIPART, NetlinkHeader};
+    use std::num::NonZeroI32;
 
-    fn datagram(message: RouteNetlinkMessage, flags: u16) -> Vec<u8> {
-        let mut header = NetlinkHeader::default();
-        header.flags = flags;
-        let mut message = NetlinkMessage::new(header, NetlinkPayload::from(message));
+    const PORT: u32 = 4711;
+
+    fn bytes(message: impl Into<NetlinkPayload<RouteNetlinkMessage>>, header: NetlinkHeader) -> Vec<u8> {
+        let mut message = NetlinkMessage::new(header, message.into());
         message.finalize();
         let mut bytes = vec![0; message.buffer_len()];
         message.serialize(&mut bytes);
         bytes
+    }
+
+    /// What the kernel says unasked.
+    fn datagram(message: RouteNetlinkMessage, flags: u16) -> Vec<u8> {
+        let mut header = NetlinkHeader::default();
+        header.flags = flags;
+        bytes(message, header)
+    }
+
+    /// What it answers to this request.
+    fn answer(to: Request, flags: u16, message: impl Into<NetlinkPayload<RouteNetlinkMessage>>) -> Vec<u8> {
+        let mut header = NetlinkHeader::default();
+        (header.flags, header.sequence_number, header.port_number) = (NLM_F_MULTIPART | flags, to.seq, PORT);
+        bytes(message, header)
+    }
+
+    fn done() -> NetlinkPayload<RouteNetlinkMessage> {
+        NetlinkPayload::Done(DoneMessage::default())
+    }
+
+    /// Lists it to the end, with these links.
+    fn list(network: &mut Network, links: &[LinkMessage]) -> Vec<Event> {
+        let mut request = network.list().unwrap();
+        let mut events = Vec::new();
+        for link in links {
+            let message = RouteNetlinkMessage::NewLink(link.clone());
+            events.extend(network.hear(&answer(request, 0, message)).events);
+        }
+        loop {
+            let heard = network.hear(&answer(request, 0, done()));
+            events.extend(heard.events);
+            match heard.next {
+                Some(Step::Ask(next)) => request = next,
+                Some(Step::Complete) => return events,
+                other => panic!("{other:?}"),
+            }
+        }
     }
 
     fn link(index: u32, name: &str, up: bool) -> LinkMessage {
@@ -315,10 +406,8 @@ mod tests {
 
     /// With one link that is up.
     fn network() -> Network {
-        let mut network = Network::default();
-        network.begin_listing();
-        assert_eq!(network.hear(&new(1, "a", true)).events, []);
-        assert_eq!(network.end_listing(), []);
+        let mut network = Network::new(PORT);
+        assert_eq!(list(&mut network, &[link(1, "a", true)]), []);
         network
     }
 
@@ -348,16 +437,56 @@ mod tests {
     #[test]
     fn what_a_listing_does_not_show_is_gone() {
         let mut network = network();
-        network.begin_listing();
-        assert_eq!(summary(&network.hear(&new(2, "b", true)).events), [("links/link/b".into(), Change::Added)]);
-        assert_eq!(summary(&network.end_listing()), [("links/link/a".into(), Change::Removed)]);
+        let expected = [("links/link/b".into(), Change::Added), ("links/link/a".into(), Change::Removed)];
+        assert_eq!(summary(&list(&mut network, &[link(2, "b", true)])), expected);
         assert_eq!(summary(&network.current().collect::<Vec<_>>()), [("links/link/b".into(), Change::Current)]);
     }
 
     #[test]
-    fn an_interrupted_listing_is_to_be_made_again() {
-        let link = RouteNetlinkMessage::NewLink(link(1, "a", true));
-        assert!(network().hear(&datagram(link, NLM_F_MULTIPART | 0x10)).again);
+    fn a_listing_with_holes_is_heard_out_and_made_again() {
+        let mut network = network();
+        let first = network.list().unwrap();
+        let part = RouteNetlinkMessage::NewLink(link(2, "b", true));
+        assert_eq!(network.hear(&answer(first, NLM_F_DUMP_INTR, part)).next, None);
+        assert!(network.list().is_none(), "the kernel would refuse it");
+        let heard = network.hear(&answer(first, 0, done()));
+        assert!(matches!(heard.next, Some(Step::Again(_))), "{heard:?}");
+        assert_eq!(heard.events, [], "what it left out may be there");
+        let second = network.list().unwrap();
+        let late = network.hear(&answer(first, 0, done()));
+        assert!(late.next.is_none() && late.events.is_empty(), "the end of another one: {late:?}");
+        let part = RouteNetlinkMessage::NewLink(link(3, "c", true));
+        assert_eq!(network.hear(&answer(first, 0, part)).events, [], "a part of another one");
+        assert!(matches!(network.hear(&answer(second, 0, done())).next, Some(Step::Ask(_))));
+    }
+
+    #[test]
+    fn an_overrun_amid_a_listing_repeats_it() {
+        let mut network = network();
+        assert!(!network.overrun(), "one is to be begun");
+        let first = network.list().unwrap();
+        assert!(network.overrun());
+        assert!(matches!(network.hear(&answer(first, 0, done())).next, Some(Step::Again(_))));
+    }
+
+    #[test]
+    fn a_refused_listing_is_no_empty_one() {
+        let mut network = network();
+        let first = network.list().unwrap();
+        let mut error = ErrorMessage::default();
+        error.code = NonZeroI32::new(-16);
+        let heard = network.hear(&answer(first, 0, NetlinkPayload::Error(error)));
+        assert_eq!((heard.refused, heard.events.len()), (Some(16), 0), "{heard:?}");
+        assert!(matches!(heard.next, Some(Step::Again(_))), "{heard:?}");
+    }
+
+    #[test]
+    fn what_others_ask_is_not_our_answer() {
+        let mut network = network();
+        let request = network.list().unwrap();
+        let mut header = NetlinkHeader::default();
+        (header.sequence_number, header.port_number) = (request.seq, PORT + 1);
+        assert_eq!(network.hear(&bytes(done(), header)).next, None);
     }
 
     #[test]
