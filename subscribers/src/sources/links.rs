@@ -3,6 +3,7 @@
 
 mod listing;
 mod network;
+mod prune;
 
 pub use listing::{Listing, Request, Step};
 pub use network::{Heard, Network};
@@ -30,7 +31,7 @@ pub struct Link {
     pub change: Change,
     /// Interface index, from 1.
     pub index: u32,
-    /// Its name, like eth0.
+    /// Its name, like eth0; a byte of it that isn't UTF-8 is written %XX.
     pub name: String,
     /// What it was called before, if this is what changed.
     pub renamed_from: Option<String>,

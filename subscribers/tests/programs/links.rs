@@ -4,8 +4,10 @@ use crate::host::{Host, in_a_network_of_its_own};
 use nlbus::{Start, TypedDelivery, TypedSubscription};
 use nlbus_subscribers::sources::links::{Address, Change, Link, Route};
 use serde::de::DeserializeOwned;
+use std::ffi::OsStr;
 use std::fs;
 use std::net::IpAddr;
+use std::os::unix::ffi::OsStrExt;
 use std::process::Command;
 use std::time::Duration;
 
@@ -168,5 +170,45 @@ fn what_stays_is_not_said_to_be_gone_whatever_else_happens() {
                 break;
             }
         }
+    });
+}
+
+#[test]
+fn a_link_that_leaves_a_bridge_stays_a_link() {
+    in_a_network_of_its_own(|host| {
+        let _broker = host.broker();
+        ip("link add v0 type veth peer name v1");
+        ip("link add b0 type bridge");
+        ip("link set v0 master b0");
+        let _links = host.service(LINKS, &[]);
+        let mut subscription = host.connect().subscribe_as::<Link>("links/link/v0").unwrap();
+        ip("link set v0 nomaster");
+        ip("link set v0 mtu 1234");
+        loop {
+            let link = find(&mut subscription, |_| true);
+            assert_eq!(link.change, Change::Changed, "{link:?}");
+            if link.mtu == 1234 {
+                break;
+            }
+        }
+    });
+}
+
+#[test]
+fn a_name_of_any_bytes_is_published() {
+    in_a_network_of_its_own(|host| {
+        let (_broker, kind) = (host.broker(), kind());
+        let _links = host.service(LINKS, &[]);
+        let bus = host.connect();
+        let mut links = bus.subscribe_as::<Link>("links/link/+").unwrap();
+        let mut addresses = bus.subscribe_as::<Address>("links/address/+").unwrap();
+        let name = OsStr::from_bytes(b"a\xff");
+        let ran = Command::new("ip").args(["link", "add"]).arg(name).args(["type", kind]).status().unwrap();
+        assert!(ran.success());
+        assert_eq!(find(&mut links, |link| link.change == Change::Added).name, "a%FF");
+        // Its label is the link's name.
+        let ran = Command::new("ip").args(["addr", "add", "192.0.2.1/24", "dev"]).arg(name).status().unwrap();
+        assert!(ran.success());
+        assert_eq!(find(&mut addresses, |address| address.prefix_len == 24).link, "a%FF");
     });
 }

@@ -35,7 +35,8 @@ struct Args {
 }
 
 const AFTER_HELP: &str = "\
-Topics, in which '+', '#' and '%' of a link's name are written %2B, %23 and %25:
+Topics, in which '+', '#' and '%' of a link's name are written %2B, %23 and %25; a byte of a name that isn't UTF-8 is
+%XX in \"name\" and \"link\":
   links/link/NAME     {\"change\":\"current|added|changed|removed\",\"index\",\"name\",\"renamed_from\",\"kind\",
                       \"up\",\"running\",\"loopback\",\"mtu\",\"address\",\"master\"}
   links/address/NAME  {\"change\",\"index\",\"link\",\"address\",\"prefix_len\",\"scope\"}

@@ -1,0 +1,197 @@
+//! Messages as the kernel makes them, and what becomes of them.
+
+use super::*;
+use netlink_packet_core::{DefaultNla, DoneMessage, ErrorMessage, NLM_F_MULTIPART, NetlinkHeader};
+use std::num::NonZeroI32;
+
+const PORT: u32 = 4711;
+
+fn bytes(message: impl Into<NetlinkPayload<RouteNetlinkMessage>>, header: NetlinkHeader) -> Vec<u8> {
+    let mut message = NetlinkMessage::new(header, message.into());
+    message.finalize();
+    let mut bytes = vec![0; message.buffer_len()];
+    message.serialize(&mut bytes);
+    bytes
+}
+
+/// What the kernel says unasked.
+fn datagram(message: RouteNetlinkMessage, flags: u16) -> Vec<u8> {
+    let mut header = NetlinkHeader::default();
+    header.flags = flags;
+    bytes(message, header)
+}
+
+/// What it answers to this request.
+fn answer(to: Request, flags: u16, message: impl Into<NetlinkPayload<RouteNetlinkMessage>>) -> Vec<u8> {
+    let mut header = NetlinkHeader::default();
+    (header.flags, header.sequence_number, header.port_number) = (NLM_F_MULTIPART | flags, to.seq, PORT);
+    bytes(message, header)
+}
+
+fn done() -> NetlinkPayload<RouteNetlinkMessage> {
+    NetlinkPayload::Done(DoneMessage::default())
+}
+
+/// Lists it to the end, with these links.
+fn list(network: &mut Network, links: &[LinkMessage]) -> Vec<Event> {
+    let mut request = network.list().unwrap();
+    let mut events = Vec::new();
+    for link in links {
+        let message = RouteNetlinkMessage::NewLink(link.clone());
+        events.extend(network.hear(&answer(request, 0, message)).events);
+    }
+    loop {
+        let heard = network.hear(&answer(request, 0, done()));
+        events.extend(heard.events);
+        match heard.next {
+            Some(Step::Ask(next)) => request = next,
+            Some(Step::Complete) => return events,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn link(index: u32, name: &str, up: bool) -> LinkMessage {
+    let mut link = LinkMessage::default();
+    link.header.index = index;
+    link.header.flags = if up { LinkFlags::Up } else { LinkFlags::empty() };
+    link.attributes = vec![LinkAttribute::IfName(name.into()), LinkAttribute::Mtu(1500)];
+    link
+}
+
+fn new(index: u32, name: &str, up: bool) -> Vec<u8> {
+    datagram(RouteNetlinkMessage::NewLink(link(index, name, up)), 0)
+}
+
+fn summary(events: &[Event]) -> Vec<(String, Change)> {
+    let change = |event: &Event| match event {
+        Event::Link(link) => link.change,
+        Event::Address(address) => address.change,
+        Event::Route(route) => route.change,
+    };
+    events.iter().map(|event| (event.topic(), change(event))).collect()
+}
+
+/// With one link that is up.
+fn network() -> Network {
+    let mut network = Network::new(PORT);
+    assert_eq!(list(&mut network, &[link(1, "a", true)]), []);
+    network
+}
+
+#[test]
+fn only_what_is_other_than_before_is_an_event() {
+    let mut network = network();
+    assert_eq!(network.hear(&new(1, "a", true)).events, []);
+    let heard = network.hear(&new(1, "a", false));
+    assert_eq!(summary(&heard.events), [("links/link/a".into(), Change::Changed)]);
+    assert!(heard.stale, "its routes went without a word");
+    assert_eq!(summary(&network.hear(&new(2, "b+#%", true)).events), [("links/link/b%2B%23%25".into(), Change::Added)]);
+    let gone = network.hear(&datagram(RouteNetlinkMessage::DelLink(link(1, "a", false)), 0)).events;
+    assert_eq!(summary(&gone), [("links/link/a".into(), Change::Removed)]);
+}
+
+#[test]
+fn a_rename_ends_the_old_name() {
+    let events = network().hear(&new(1, "new", true)).events;
+    let expected = [("links/link/a".into(), Change::Removed), ("links/link/new".into(), Change::Changed)];
+    assert_eq!(summary(&events), expected);
+    assert!(matches!(&events[1], Event::Link(link) if link.renamed_from.as_deref() == Some("a")));
+}
+
+#[test]
+fn what_a_listing_does_not_show_is_gone() {
+    let mut network = network();
+    let expected = [("links/link/b".into(), Change::Added), ("links/link/a".into(), Change::Removed)];
+    assert_eq!(summary(&list(&mut network, &[link(2, "b", true)])), expected);
+    assert_eq!(summary(&network.current().collect::<Vec<_>>()), [("links/link/b".into(), Change::Current)]);
+}
+
+#[test]
+fn a_listing_with_holes_is_heard_out_and_made_again() {
+    let mut network = network();
+    let first = network.list().unwrap();
+    let part = RouteNetlinkMessage::NewLink(link(2, "b", true));
+    assert_eq!(network.hear(&answer(first, NLM_F_DUMP_INTR, part)).next, None);
+    assert!(network.list().is_none(), "the kernel would refuse it");
+    let heard = network.hear(&answer(first, 0, done()));
+    assert!(matches!(heard.next, Some(Step::Again(_))), "{heard:?}");
+    assert_eq!(heard.events, [], "what it left out may be there");
+    let second = network.list().unwrap();
+    let late = network.hear(&answer(first, 0, done()));
+    assert!(late.next.is_none() && late.events.is_empty(), "the end of another one: {late:?}");
+    let part = RouteNetlinkMessage::NewLink(link(3, "c", true));
+    assert_eq!(network.hear(&answer(first, 0, part)).events, [], "a part of another one");
+    assert!(matches!(network.hear(&answer(second, 0, done())).next, Some(Step::Ask(_))));
+}
+
+#[test]
+fn an_overrun_amid_a_listing_repeats_it() {
+    let mut network = network();
+    assert!(!network.overrun(), "one is to be begun");
+    let first = network.list().unwrap();
+    assert!(network.overrun());
+    assert!(matches!(network.hear(&answer(first, 0, done())).next, Some(Step::Again(_))));
+}
+
+#[test]
+fn a_refused_listing_is_no_empty_one() {
+    let mut network = network();
+    let first = network.list().unwrap();
+    let mut error = ErrorMessage::default();
+    error.code = NonZeroI32::new(-16);
+    let heard = network.hear(&answer(first, 0, NetlinkPayload::Error(error)));
+    assert_eq!((heard.refused, heard.events.len()), (Some(16), 0), "{heard:?}");
+    assert!(matches!(heard.next, Some(Step::Again(_))), "{heard:?}");
+}
+
+#[test]
+fn what_others_ask_is_not_our_answer() {
+    let mut network = network();
+    let request = network.list().unwrap();
+    let mut header = NetlinkHeader::default();
+    (header.sequence_number, header.port_number) = (request.seq, PORT + 1);
+    assert_eq!(network.hear(&bytes(done(), header)).next, None);
+}
+
+#[test]
+fn damaged_datagrams_are_counted() {
+    let whole = new(3, "c", true);
+    for cut in 1..whole.len() {
+        let heard = network().hear(&whole[..cut]);
+        assert_eq!(heard.events, [], "{cut}");
+    }
+    for at in 0..whole.len() {
+        let mut damaged = whole.clone();
+        damaged[at] ^= 0xff;
+        // Whatever it is then, it comes to an end.
+        network().hear(&damaged);
+    }
+    assert_eq!(network().hear(&[0; 64]).unreadable, 1);
+}
+
+#[test]
+fn what_a_protocol_says_of_a_link_is_not_of_the_link() {
+    let mut network = network();
+    for family in [AddressFamily::Bridge, AddressFamily::Inet6] {
+        let mut link = link(1, "a", false);
+        link.header.interface_family = family;
+        for message in [RouteNetlinkMessage::DelLink(link.clone()), RouteNetlinkMessage::NewLink(link)] {
+            let heard = network.hear(&datagram(message, 0));
+            assert!(heard.events.is_empty() && !heard.stale, "{family:?}: {heard:?}");
+        }
+    }
+}
+
+#[test]
+fn what_is_not_read_may_be_anything() {
+    let mut message = link(2, "b", true);
+    // A name that isn't text, and a driver's own attributes that nobody understands.
+    let strange = [LinkAttribute::Other(DefaultNla::new(3, b"b\xff\0".to_vec()))];
+    let odd = [20, 30, 53].map(|kind| LinkAttribute::Other(DefaultNla::new(kind, vec![0xff; 3])));
+    message.attributes.retain(|attribute| !matches!(attribute, LinkAttribute::IfName(_)));
+    message.attributes.extend(strange.into_iter().chain(odd));
+    let heard = network().hear(&datagram(RouteNetlinkMessage::NewLink(message), 0));
+    assert_eq!(heard.unreadable, 0);
+    assert_eq!(summary(&heard.events), [("links/link/b%25FF".into(), Change::Added)]);
+}
