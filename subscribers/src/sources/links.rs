@@ -1,9 +1,10 @@
 //! Network links, their addresses and routes, as `nlbus-links` publishes them. How that is read out of what rtnetlink says
-//! is in `network`, and how all of it is listed in `listing`.
+//! is in `read`, what is known in `network`, and how all of it is listed in `listing`.
 
 mod listing;
 mod network;
 mod prune;
+mod read;
 
 pub use listing::{Listing, Request, Step};
 pub use network::{Heard, Network};
@@ -68,7 +69,8 @@ pub struct Address {
     pub scope: u8,
 }
 
-/// A route, published to `links/route/NAME` of the link that it leads to, or to `links/route` where it leads to none.
+/// A route, published to `links/route/NAME` of the link that it leads to, or to `links/route` where it leads to none. A
+/// route with several next hops is as many routes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Route {
     /// What became of it.

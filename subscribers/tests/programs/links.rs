@@ -212,3 +212,40 @@ fn a_name_of_any_bytes_is_published() {
         assert_eq!(find(&mut addresses, |address| address.prefix_len == 24).link, "a%FF");
     });
 }
+
+#[test]
+fn routes_come_and_go_as_the_kernel_has_them() {
+    in_a_network_of_its_own(|host| {
+        let (_broker, kind) = (host.broker(), kind());
+        let _links = host.service(LINKS, &[]);
+        let mut subscription = host.connect().subscribe_as::<Route>("links/route/d0").unwrap();
+        let mut hears = |gateway: &str, change: Change| {
+            let gateway = Some(gateway.parse::<IpAddr>().unwrap());
+            find(&mut subscription, |route| route.gateway == gateway && route.change == change);
+        };
+        ip_lines(&format!("link add d0 type {kind}\nlink set d0 up\naddr add 192.0.2.1/24 dev d0\n"));
+        ip("addr add 2001:db8::1/64 dev d0 nodad");
+        for (family, to, hops) in [
+            ("-4", "198.51.100.0/24", ["192.0.2.2", "192.0.2.3", "192.0.2.4", "192.0.2.5"]),
+            ("-6", "2001:db8:1::/64", ["2001:db8::2", "2001:db8::3", "2001:db8::4", "2001:db8::5"]),
+        ] {
+            ip(&format!("{family} route add {to} via {}", hops[0]));
+            hears(hops[0], Change::Added);
+            ip(&format!("{family} route replace {to} via {}", hops[1]));
+            hears(hops[0], Change::Removed);
+            hears(hops[1], Change::Added);
+            // By several, of which each is a route; and these by one.
+            ip(&format!("{family} route replace {to} nexthop via {} nexthop via {}", hops[2], hops[3]));
+            hears(hops[1], Change::Removed);
+            hears(hops[2], Change::Added);
+            hears(hops[3], Change::Added);
+            ip(&format!("{family} route replace {to} via {}", hops[0]));
+            hears(hops[0], Change::Added);
+            hears(hops[2], Change::Removed);
+            hears(hops[3], Change::Removed);
+        }
+        // The kernel doesn't say that this takes the route away.
+        ip("addr del 192.0.2.1/24 dev d0");
+        hears("192.0.2.2", Change::Removed);
+    });
+}

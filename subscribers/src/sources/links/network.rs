@@ -2,37 +2,11 @@
 
 use super::listing::{Listings, Request, Step};
 use super::prune::prune;
-use super::{Address, Change, Event, Link, Route};
-use netlink_packet_core::{NLM_F_DUMP_INTR, NetlinkMessage, NetlinkPayload};
-use netlink_packet_route::AddressFamily;
+use super::read::{self, Hop, Key};
+use super::{Address, Change, Event, Route};
+use netlink_packet_core::{NLM_F_DUMP_INTR, NLM_F_REPLACE, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::address::{AddressAttribute, AddressMessage};
-use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage};
-use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-
-/// What makes a thing the same one, whatever changes about it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum Key {
-    Link(u32),
-    Address(u32, IpAddr, u8),
-    Route {
-        table: u32,
-        destination: IpAddr,
-        prefix_len: u8,
-        priority: u32,
-        index: Option<u32>,
-        gateway: Option<IpAddr>,
-    },
-}
-
-/// What a message says of a thing.
-#[derive(Debug)]
-enum News {
-    Is(Key, Event),
-    Gone(Key),
-}
 
 /// What a datagram came to.
 #[derive(Debug, Default)]
@@ -43,7 +17,8 @@ pub struct Heard {
     pub next: Option<Step>,
     /// A listing was refused, with this errno.
     pub refused: Option<i32>,
-    /// A link went down: its routes are gone, and the kernel doesn't say so (`fib_sync_down_dev`). List all anew.
+    /// What is known may be wrong; list all anew. When a link goes down or an IPv4 address goes, routes go with it, and the
+    /// kernel doesn't say so (`fib_sync_down_dev`, `fib_sync_down_addr`).
     pub stale: bool,
     /// Messages that could not be read.
     pub unreadable: usize,
@@ -142,6 +117,7 @@ impl Network {
             // What is listed changed meanwhile.
             self.listings.tear();
         }
+        let replaces = !is_answer && message.header.flags & NLM_F_REPLACE != 0;
         let news = match message.payload {
             NetlinkPayload::Done(done) => {
                 if is_answer {
@@ -160,33 +136,81 @@ impl Network {
                 }
                 return;
             }
-            NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => read_link(&link).map(is),
-            NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelLink(link)) => read_link(&link).map(gone),
-            NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewAddress(address)) => {
-                self.read_address(&address).map(is)
-            }
-            NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelAddress(address)) => {
-                self.read_address(&address).map(gone)
-            }
-            NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewRoute(route)) => self.read_route(&route).map(is),
-            NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelRoute(route)) => self.read_route(&route).map(gone),
-            _ => None,
+            NetlinkPayload::InnerMessage(message) => message,
+            _ => return,
         };
         match news {
-            Some(News::Is(key, event)) => {
-                let was_up = self.is_up(&key);
-                self.is(key.clone(), event, &mut heard.events);
-                heard.stale |= was_up && !self.is_up(&key);
-            }
-            Some(News::Gone(key)) => {
-                let known = self.known.remove(&key);
-                heard.stale |= matches!(known, Some(Event::Link(_)));
-                if self.begun {
-                    heard.events.extend(known.map(|known| known.with(Change::Removed)));
+            RouteNetlinkMessage::NewLink(link) => self.are(read::link(&link), heard),
+            RouteNetlinkMessage::DelLink(link) => self.are_gone(read::link(&link), heard),
+            RouteNetlinkMessage::NewAddress(address) => self.are(read::address(&address), heard),
+            RouteNetlinkMessage::DelAddress(address) => self.are_gone(read::address(&address), heard),
+            RouteNetlinkMessage::NewRoute(route) => {
+                let routes = read::routes(&route);
+                if replaces {
+                    self.replaced(&routes, heard);
                 }
+                self.are(routes, heard);
             }
-            None => {}
+            RouteNetlinkMessage::DelRoute(route) => {
+                let routes = read::routes(&route);
+                // A next hop may be one of several routes', and the others stay.
+                let shared = routes.first().is_some_and(|(key, _)| self.siblings(key).len() > routes.len());
+                heard.stale |= shared;
+                self.are_gone(routes, heard);
+            }
+            _ => {}
         }
+    }
+
+    fn are(&mut self, things: impl IntoIterator<Item = (Key, Event)>, heard: &mut Heard) {
+        for (key, mut event) in things {
+            if let Event::Address(Address { index, link, .. }) | Event::Route(Route { index: Some(index), link, .. }) =
+                &mut event
+            {
+                *link = self.name(*index);
+            }
+            let was_up = self.is_up(&key);
+            self.is(key.clone(), event, &mut heard.events);
+            heard.stale |= was_up && !self.is_up(&key);
+        }
+    }
+
+    fn are_gone(&mut self, things: impl IntoIterator<Item = (Key, Event)>, heard: &mut Heard) {
+        for (key, _) in things {
+            let Some(known) = self.known.remove(&key) else { continue };
+            heard.stale |= match &known {
+                Event::Link(_) => true,
+                Event::Address(address) => address.address.is_ipv4(),
+                Event::Route(_) => false,
+            };
+            if self.begun {
+                heard.events.push(known.with(Change::Removed));
+            }
+        }
+    }
+
+    /// Routes took the place of another one, of which the kernel says nothing more. Which one, it doesn't say either:
+    /// where there are several, they are listed anew.
+    fn replaced(&mut self, by: &[(Key, Event)], heard: &mut Heard) {
+        let Some((key, _)) = by.first() else { return };
+        let mut others = self.siblings(key);
+        others.retain(|other| by.iter().all(|(key, _)| key != other));
+        match &others[..] {
+            [] => {}
+            [other] => {
+                let replaced = self.known.remove(other).filter(|_| self.begun);
+                heard.events.extend(replaced.map(|event| event.with(Change::Removed)));
+            }
+            _ => heard.stale = true,
+        }
+    }
+
+    /// All known routes to the same destination, that differ in where they lead only.
+    fn siblings(&self, key: &Key) -> Vec<Key> {
+        let Key::Route(way, _) = key else { return Vec::new() };
+        let from = self.known.range(Key::Route(way.clone(), Hop::default())..);
+        let same = from.take_while(|(key, _)| matches!(key, Key::Route(other, _) if other == way));
+        same.map(|(key, _)| key.clone()).collect()
     }
 
     /// The kernel says the same thing more than once: only what is other than before is an event.
@@ -224,115 +248,6 @@ impl Network {
             _ => String::new(),
         }
     }
-
-    fn read_address(&self, message: &AddressMessage) -> Option<(Key, Event)> {
-        let (mut address, mut local) = (None, None);
-        for attribute in &message.attributes {
-            match attribute {
-                AddressAttribute::Address(ip) => address = Some(*ip),
-                AddressAttribute::Local(ip) => local = Some(*ip),
-                _ => {}
-            }
-        }
-        // On a point-to-point link the other one is the peer's (rtnetlink(7)).
-        let address = local.or(address)?;
-        let header = &message.header;
-        let (index, prefix_len, scope) = (header.index, header.prefix_len, u8::from(header.scope));
-        let value = Address { change: Change::Current, index, link: self.name(index), address, prefix_len, scope };
-        Some((Key::Address(index, address, prefix_len), Event::Address(value)))
-    }
-
-    fn read_route(&self, message: &RouteMessage) -> Option<(Key, Event)> {
-        let header = &message.header;
-        let mut route = Route {
-            change: Change::Current,
-            destination: match header.address_family {
-                AddressFamily::Inet => Ipv4Addr::UNSPECIFIED.into(),
-                AddressFamily::Inet6 => Ipv6Addr::UNSPECIFIED.into(),
-                _ => return None,
-            },
-            prefix_len: header.destination_prefix_length,
-            gateway: None,
-            index: None,
-            link: String::new(),
-            table: header.table.into(),
-            priority: 0,
-            protocol: header.protocol.into(),
-            kind: header.kind.into(),
-        };
-        for attribute in &message.attributes {
-            match attribute {
-                RouteAttribute::Destination(address) => route.destination = ip(address)?,
-                RouteAttribute::Gateway(address) => route.gateway = ip(address),
-                RouteAttribute::Oif(index) => route.index = Some(*index),
-                RouteAttribute::Priority(priority) => route.priority = *priority,
-                RouteAttribute::Table(table) => route.table = *table,
-                _ => {}
-            }
-        }
-        route.link = route.index.map(|index| self.name(index)).unwrap_or_default();
-        let Route { destination, prefix_len, gateway, index, table, priority, .. } = route;
-        let key = Key::Route { table, destination, prefix_len, priority, index, gateway };
-        Some((key, Event::Route(route)))
-    }
-}
-
-fn is((key, event): (Key, Event)) -> News {
-    News::Is(key, event)
-}
-
-fn gone((key, _): (Key, Event)) -> News {
-    News::Gone(key)
-}
-
-fn ip(address: &RouteAddress) -> Option<IpAddr> {
-    match address {
-        RouteAddress::Inet(address) => Some((*address).into()),
-        RouteAddress::Inet6(address) => Some((*address).into()),
-        _ => None,
-    }
-}
-
-/// `None` for a message that doesn't name its link, or that is of one protocol's part in it: when a link leaves a bridge,
-/// the bridge says `RTM_DELLINK` of it (`br_ifinfo_notify`), and IPv6 has news of its own (`inet6_ifinfo_notify`).
-fn read_link(message: &LinkMessage) -> Option<(Key, Event)> {
-    if message.header.interface_family != AddressFamily::Unspec {
-        return None;
-    }
-    let flags = message.header.flags;
-    let mut link = Link {
-        change: Change::Current,
-        index: message.header.index,
-        name: String::new(),
-        renamed_from: None,
-        kind: None,
-        up: flags.contains(LinkFlags::Up),
-        running: flags.contains(LinkFlags::Running),
-        loopback: message.header.link_layer_type == LinkLayerType::Loopback,
-        mtu: 0,
-        address: String::new(),
-        master: None,
-    };
-    for attribute in &message.attributes {
-        match attribute {
-            LinkAttribute::IfName(name) => link.name.clone_from(name),
-            LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
-            LinkAttribute::Controller(index) => link.master = Some(*index).filter(|index| *index != 0),
-            LinkAttribute::Address(bytes) => {
-                let bytes: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-                link.address = bytes.join(":");
-            }
-            LinkAttribute::LinkInfo(infos) => {
-                for info in infos {
-                    if let LinkInfo::Kind(kind) = info {
-                        link.kind = Some(kind.to_string());
-                    }
-                }
-            }
-            _ => {}
-        }
-    }
-    (!link.name.is_empty()).then_some((Key::Link(link.index), Event::Link(link)))
 }
 
 #[cfg(test)]

@@ -2,6 +2,11 @@
 
 use super::*;
 use netlink_packet_core::{DefaultNla, DoneMessage, ErrorMessage, NLM_F_MULTIPART, NetlinkHeader};
+use netlink_packet_route::AddressFamily;
+use netlink_packet_route::address::{AddressAttribute, AddressMessage};
+use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteNextHop};
+use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroI32;
 
 const PORT: u32 = 4711;
@@ -194,4 +199,101 @@ fn what_is_not_read_may_be_anything() {
     let heard = network().hear(&datagram(RouteNetlinkMessage::NewLink(message), 0));
     assert_eq!(heard.unreadable, 0);
     assert_eq!(summary(&heard.events), [("links/link/b%25FF".into(), Change::Added)]);
+}
+
+/// To 198.51.100.0/24 by these next hops, at links 1 and following.
+fn route(hops: &[u8]) -> RouteMessage {
+    let mut route = RouteMessage::default();
+    route.header.address_family = AddressFamily::Inet;
+    route.header.destination_prefix_length = 24;
+    let gateway = |hop: &u8| RouteAttribute::Gateway(RouteAddress::Inet(Ipv4Addr::new(192, 0, 2, *hop)));
+    route.attributes = vec![RouteAttribute::Destination(RouteAddress::Inet(Ipv4Addr::new(198, 51, 100, 0)))];
+    match hops {
+        [hop] => route.attributes.extend([RouteAttribute::Oif(1), gateway(hop)]),
+        hops => {
+            let hops = hops.iter().zip(1..).map(|(hop, index)| {
+                let mut next = RouteNextHop::default();
+                (next.interface_index, next.attributes) = (index, vec![gateway(hop)]);
+                next
+            });
+            route.attributes.push(RouteAttribute::MultiPath(hops.collect()));
+        }
+    }
+    route
+}
+
+fn add_route(network: &mut Network, route: RouteMessage, flags: u16) -> Heard {
+    network.hear(&datagram(RouteNetlinkMessage::NewRoute(route), flags))
+}
+
+fn gateways(events: &[Event]) -> Vec<(Option<IpAddr>, Change)> {
+    let gateway = |event: &Event| match event {
+        Event::Route(route) => Some((route.gateway, route.change)),
+        _ => None,
+    };
+    events.iter().filter_map(gateway).collect()
+}
+
+fn via(hop: u8) -> Option<IpAddr> {
+    Some(IpAddr::from([192, 0, 2, hop]))
+}
+
+#[test]
+fn a_route_that_takes_anothers_place_ends_it() {
+    let mut network = network();
+    add_route(&mut network, route(&[1]), 0);
+    let heard = add_route(&mut network, route(&[2]), NLM_F_REPLACE);
+    assert_eq!(gateways(&heard.events), [(via(1), Change::Removed), (via(2), Change::Added)]);
+    let same = add_route(&mut network, route(&[2]), NLM_F_REPLACE);
+    assert!(same.events.is_empty() && !same.stale, "{same:?}");
+    // One more beside it is none in its place.
+    assert_eq!(gateways(&add_route(&mut network, route(&[3]), 0).events), [(via(3), Change::Added)]);
+    let heard = add_route(&mut network, route(&[4]), NLM_F_REPLACE);
+    assert!(heard.stale, "of two, one is gone: {heard:?}");
+}
+
+#[test]
+fn each_next_hop_is_a_route() {
+    let mut network = network();
+    let heard = add_route(&mut network, route(&[1, 2]), 0);
+    assert_eq!(gateways(&heard.events), [(via(1), Change::Added), (via(2), Change::Added)]);
+    let heard = network.hear(&datagram(RouteNetlinkMessage::DelRoute(route(&[1, 2])), 0));
+    assert_eq!(gateways(&heard.events), [(via(1), Change::Removed), (via(2), Change::Removed)]);
+    assert!(!heard.stale);
+}
+
+#[test]
+fn routes_that_differ_in_what_they_are_for_are_several() {
+    let mut network = network();
+    let (mut tos, mut kind) = (route(&[1]), route(&[1]));
+    tos.header.tos = 0x10;
+    kind.header.kind = 6.into();
+    for route in [route(&[1]), tos.clone(), kind] {
+        assert_eq!(gateways(&add_route(&mut network, route, 0).events), [(via(1), Change::Added)]);
+    }
+    // And none of them takes another's place.
+    let mut other = tos;
+    other.attributes.retain(|attribute| !matches!(attribute, RouteAttribute::Gateway(_)));
+    let expected = [(via(1), Change::Removed), (None, Change::Added)];
+    assert_eq!(gateways(&add_route(&mut network, other, NLM_F_REPLACE).events), expected);
+}
+
+#[test]
+fn an_address_with_two_peers_is_two() {
+    let mut network = network();
+    let address = |peer: u8| {
+        let mut address = AddressMessage::default();
+        (address.header.index, address.header.prefix_len) = (1, 32);
+        let ip = |last: u8| IpAddr::from([192, 0, 2, last]);
+        address.attributes = vec![AddressAttribute::Address(ip(peer)), AddressAttribute::Local(ip(1))];
+        address
+    };
+    for peer in [2, 3] {
+        let heard = network.hear(&datagram(RouteNetlinkMessage::NewAddress(address(peer)), 0));
+        assert_eq!(summary(&heard.events), [("links/address/a".into(), Change::Added)]);
+    }
+    let heard = network.hear(&datagram(RouteNetlinkMessage::DelAddress(address(2)), 0));
+    assert_eq!(summary(&heard.events), [("links/address/a".into(), Change::Removed)]);
+    assert!(heard.stale, "routes may go with it, without a word");
+    assert_eq!(network.current().count(), 2, "the link, and the other one");
 }
