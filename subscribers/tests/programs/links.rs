@@ -88,6 +88,12 @@ fn changes_come_typed(host: &Host, content: &str) {
     let renamed = find(&mut links, |link| link.name == "d1");
     assert_eq!((renamed.change, renamed.renamed_from.as_deref()), (Change::Changed, Some("d0")), "{renamed:?}");
 
+    // Who follows its address finds it at the new name.
+    let ended = find(&mut addresses, |address| address.address == v4);
+    assert_eq!((ended.change, ended.link.as_str()), (Change::Removed, "d0"), "{ended:?}");
+    let moved = find(&mut addresses, |address| address.link == "d1");
+    assert_eq!((moved.change, moved.address), (Change::Changed, v4), "{moved:?}");
+
     ip("link del d1");
     let gone = find(&mut links, |link| link.name == "d1" && link.change == Change::Removed);
     assert_eq!(gone.index, link.index);

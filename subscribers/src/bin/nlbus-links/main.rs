@@ -43,6 +43,7 @@ Topics, in which '+', '#' and '%' of a link's name are written %2B, %23 and %25;
   links/route/NAME    {\"change\",\"destination\",\"prefix_len\",\"gateway\",\"index\",\"link\",\"table\",
                       \"priority\",\"protocol\",\"kind\"}; links/route, where no link is named
 
+When a link is renamed, it and its addresses and routes are \"removed\" from the old name and \"changed\" at the new one.
 The types are nlbus_subscribers::sources::links::{Link, Address, Route}.
 
 Examples:

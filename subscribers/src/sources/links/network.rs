@@ -221,6 +221,13 @@ impl Network {
         // Kept alike, whatever became of it, to be compared.
         let event = event.with(Change::Current);
         let known = self.known.insert(key, event.clone());
+        let mut moved = Vec::new();
+        if let Event::Link(link) = &event
+            && !matches!(&known, Some(Event::Link(before)) if before.name == link.name)
+        {
+            // What was said of it before its own name was is below none.
+            self.rename(link.index, &link.name, &mut moved);
+        }
         let change = match &known {
             _ if !self.begun => return,
             Some(known) if *known == event => return,
@@ -236,6 +243,27 @@ impl Network {
             events.push(Event::Link(before.clone()).with(Change::Removed));
         }
         events.push(event);
+        events.append(&mut moved);
+    }
+
+    /// The addresses and routes of a link move to the topics of its new name.
+    fn rename(&mut self, index: u32, name: &str, events: &mut Vec<Event>) {
+        for event in self.known.values_mut() {
+            let link = match &mut *event {
+                Event::Address(address) if address.index == index => &mut address.link,
+                Event::Route(route) if route.index == Some(index) => &mut route.link,
+                _ => continue,
+            };
+            if link == name {
+                continue;
+            }
+            let before = std::mem::replace(link, name.to_owned());
+            let mut ended = event.clone().with(Change::Removed);
+            if let Event::Address(Address { link, .. }) | Event::Route(Route { link, .. }) = &mut ended {
+                *link = before;
+            }
+            events.extend([ended, event.clone().with(Change::Changed)]);
+        }
     }
 
     fn is_up(&self, key: &Key) -> bool {

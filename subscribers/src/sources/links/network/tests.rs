@@ -297,3 +297,19 @@ fn an_address_with_two_peers_is_two() {
     assert!(heard.stale, "routes may go with it, without a word");
     assert_eq!(network.current().count(), 2, "the link, and the other one");
 }
+
+#[test]
+fn a_rename_takes_addresses_and_routes_along() {
+    let mut network = network();
+    let mut address = AddressMessage::default();
+    address.header.index = 1;
+    address.attributes = vec![AddressAttribute::Local(IpAddr::from([192, 0, 2, 1]))];
+    network.hear(&datagram(RouteNetlinkMessage::NewAddress(address), 0));
+    add_route(&mut network, route(&[1]), 0);
+    let expected = ["link", "address", "route"].into_iter().flat_map(|kind| {
+        [(format!("links/{kind}/a"), Change::Removed), (format!("links/{kind}/new"), Change::Changed)]
+    });
+    assert_eq!(summary(&network.hear(&new(1, "new", true)).events), expected.collect::<Vec<_>>());
+    // And it is known by the new one.
+    assert_eq!(add_route(&mut network, route(&[1]), 0).events, []);
+}
