@@ -5,6 +5,7 @@ use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 const EXPORTER: &str = env!("CARGO_BIN_EXE_nlbus-exporter");
@@ -74,7 +75,7 @@ fn a_real_parser_reads_what_happened() {
         wait_for(&address, "nlbus_topic_payload_bytes_total", at, |value| value == 200.0);
         wait_for(&address, "nlbus_topic_newest_sequence_number", at, |value| value == 25.0);
         wait_for(&address, "nlbus_topic_kept_events", at, |value| value == 25.0);
-        wait_for(&address, "nlbus_topic_repaired_events_total", at, |value| value <= 25.0);
+        wait_for(&address, "nlbus_topic_replayed_events_total", at, |value| value <= 25.0);
         wait_for(&address, "nlbus_topic_events_per_second", at, |value| value == 0.0);
         wait_for(&address, "nlbus_broker_info", ("broker", "user"), |value| value == 1.0);
         wait_for(&address, "nlbus_socket_queued_bytes", ("role", "broker"), |value| value >= 0.0);
@@ -137,5 +138,80 @@ fn odd_clients_harm_nobody() {
         drop(broker);
         let _broker = host.broker();
         wait_for(&address, "nlbus_restarts_total", ("", ""), |value| value == 1.0);
+    });
+}
+
+#[test]
+fn scrapes_at_a_time_tell_the_same() {
+    on_a_host(|host| {
+        let _broker = host.broker();
+        let (_exporter, address) = start(host, &[]);
+        let bus = host.connect();
+        for n in 0..100 {
+            bus.publish_acked(&format!("t/{}", n % 10), "x").unwrap();
+        }
+        thread::scope(|scope| {
+            let scrape = || (0..50).map(|_| http(&address, "GET /metrics").1).collect::<Vec<_>>();
+            let scrapers: Vec<_> = (0..8).map(|_| scope.spawn(scrape)).collect();
+            for page in scrapers.into_iter().flat_map(|scraper| scraper.join().unwrap()) {
+                let brokers = page.lines().filter(|line| line.starts_with("nlbus_broker_info{"));
+                assert_eq!(brokers.count(), 1, "{page}");
+                let kept = page.lines().filter(|line| line.starts_with("nlbus_topic_kept_events{"));
+                assert_eq!(kept.filter(|line| line.ends_with("} 10")).count(), 10, "{page}");
+            }
+        });
+    });
+}
+
+#[test]
+fn what_is_not_asked_for_is_not_told_of() {
+    on_a_host(|host| {
+        let _broker = host.broker();
+        let (_exporter, address) = start(host, &["--exclude", "b/#", "--max-topics", "2"]);
+        let bus = host.connect();
+        for topic in ["a", "b/1", "b/2", "b/3"] {
+            bus.publish_acked(topic, "x").unwrap();
+        }
+        wait_for(&address, "nlbus_topic_events_total", ("topic", "a"), |value| value == 1.0);
+        wait_for(&address, "nlbus_topic_kept_events", ("topic", "a"), |value| value == 1.0);
+        let page = http(&address, "GET /metrics").1;
+        let others = page.lines().filter(|line| line.contains("topic=\"b/") || line.contains("topic=\"$SYS"));
+        assert_eq!(others.collect::<Vec<_>>(), Vec::<&str>::new());
+        let kept = page.lines().filter(|line| line.starts_with("nlbus_topic_kept_events{"));
+        assert_eq!(kept.collect::<Vec<_>>(), ["nlbus_topic_kept_events{topic=\"a\"} 1"]);
+    });
+}
+
+#[test]
+fn topics_that_came_once_blind_it_for_a_while_only() {
+    on_a_host(|host| {
+        let _broker = host.broker();
+        let (_exporter, address) = start(host, &["--max-topics", "10"]);
+        let bus = host.connect();
+        for n in 0..100 {
+            bus.publish_acked(&format!("junk/{n}"), "x").unwrap();
+        }
+        wait_for(&address, "nlbus_topic_events_total", ("topic", "_other"), |value| value >= 90.0);
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            bus.publish_acked("new", "x").unwrap();
+            let page = http(&address, "GET /metrics").1;
+            if page.contains("nlbus_topic_events_total{topic=\"new\"}") {
+                let own = page.lines().filter(|line| line.starts_with("nlbus_topic_events_total{"));
+                assert_eq!(own.count(), 11, "ten, and the others: {page}");
+                break;
+            }
+            assert!(Instant::now() < deadline, "{page}");
+        }
+    });
+}
+
+#[test]
+fn an_interval_beyond_the_clocks_end_is_none() {
+    on_a_host(|host| {
+        let _broker = host.broker();
+        let exporter = host.service(EXPORTER, &["--listen", "127.0.0.1:0", "--interval", "500000000000y"]);
+        exporter.signal("TERM");
+        exporter.succeeds();
     });
 }
