@@ -20,12 +20,18 @@ fn start(host: &Host, args: &[&str]) -> (Running, String) {
     (exporter, address)
 }
 
-fn http(address: &str, request: &str) -> (String, String) {
+fn answer(address: &str, request: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     write!(stream, "{request} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+/// An answer's first line, and its body.
+fn http(address: &str, request: &str) -> (String, String) {
+    let answer = answer(address, request);
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     (head.lines().next().unwrap().to_owned(), body.to_owned())
 }
@@ -132,7 +138,10 @@ fn odd_clients_harm_nobody() {
         let mut half = TcpStream::connect(&address).unwrap();
         half.write_all(b"GET /met").unwrap();
         assert_eq!(http(&address, "GET /nowhere").0, "HTTP/1.1 404 Not Found");
-        assert_eq!(http(&address, "POST /metrics").0, "HTTP/1.1 405 Method Not Allowed");
+        let refused = answer(&address, "POST /metrics");
+        assert!(refused.starts_with("HTTP/1.1 405 ") && refused.contains("\r\nallow: GET, HEAD\r\n"), "{refused}");
+        let (status, body) = http(&address, "HEAD /metrics");
+        assert_eq!((status.as_str(), body.as_str()), ("HTTP/1.1 200 OK", ""));
         wait_for(&address, "nlbus_up", ("", ""), |value| value == 1.0);
         drop((idle, half));
         drop(broker);
@@ -213,5 +222,62 @@ fn an_interval_beyond_the_clocks_end_is_none() {
         let exporter = host.service(EXPORTER, &["--listen", "127.0.0.1:0", "--interval", "500000000000y"]);
         exporter.signal("TERM");
         exporter.succeeds();
+    });
+}
+
+#[test]
+fn a_crowd_of_odd_clients_holds_up_nobody() {
+    on_a_host(|host| {
+        let _broker = host.broker();
+        let (_exporter, address) = start(host, &[]);
+        // Some say nothing.
+        let idle: Vec<_> = (0..256).map(|_| TcpStream::connect(&address).unwrap()).collect();
+        let begun = Instant::now();
+        assert_eq!(http(&address, "GET /metrics").0, "HTTP/1.1 200 OK");
+        assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+        drop(idle);
+        // Some ask again and again, and read nothing.
+        let requests = "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n".repeat(1000);
+        let deaf: Vec<_> = (0..256)
+            .map(|_| {
+                let mut stream = TcpStream::connect(&address).unwrap();
+                stream.set_nonblocking(true).unwrap();
+                // As much as there is room for; nothing, where it is closed already.
+                let _ = stream.write(requests.as_bytes());
+                stream
+            })
+            .collect();
+        let begun = Instant::now();
+        assert_eq!(http(&address, "GET /metrics").0, "HTTP/1.1 200 OK");
+        assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+        drop(deaf);
+    });
+}
+
+#[test]
+fn who_says_nothing_is_not_waited_for_long() {
+    on_a_host(|host| {
+        let _broker = host.broker();
+        let (_exporter, address) = start(host, &[]);
+        let mut idle = TcpStream::connect(&address).unwrap();
+        let begun = Instant::now();
+        idle.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let mut said = Vec::new();
+        idle.read_to_end(&mut said).unwrap();
+        assert!(begun.elapsed() < Duration::from_secs(6), "{:?}: {}", begun.elapsed(), said.escape_ascii());
+    });
+}
+
+#[test]
+fn a_connection_is_for_one_request() {
+    on_a_host(|host| {
+        let _broker = host.broker();
+        let (_exporter, address) = start(host, &[]);
+        let mut stream = TcpStream::connect(&address).unwrap();
+        write!(stream, "GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        let mut said = String::new();
+        stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        stream.read_to_string(&mut said).expect("it is closed after the answer");
+        assert!(said.contains("connection: close"), "{said}");
     });
 }

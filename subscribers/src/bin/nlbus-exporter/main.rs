@@ -1,5 +1,6 @@
 //! `nlbus-exporter`: the bus as Prometheus metrics.
 
+mod guests;
 mod http;
 mod labels;
 mod metrics;
