@@ -76,7 +76,7 @@ fn run(args: Args, service: &Service) -> Result<(), End> {
             recv(look) -> _ => if source.network.is_known() && source.outlet.is_new_broker() {
                 source.publish_current()?;
             },
-            recv(service.stop()) -> _ => return source.outlet.flush(),
+            recv(service.stop()) -> _ => return source.outlet.settle(),
         }
     }
 }
@@ -125,7 +125,7 @@ impl Source {
             }
             Some(Step::Complete) if !was_known => {
                 self.publish_current()?;
-                self.outlet.flush()?;
+                self.outlet.settle()?;
                 service.ready();
                 Ok(())
             }
@@ -164,11 +164,12 @@ impl Source {
     fn publish(&mut self, events: Vec<Event>) -> Result<(), End> {
         for event in events {
             let topic = event.topic();
-            match &event {
+            // What no broker took is published again when there is one.
+            let _taken = match &event {
                 Event::Link(link) => self.outlet.publish(&topic, link)?,
                 Event::Address(address) => self.outlet.publish(&topic, address)?,
                 Event::Route(route) => self.outlet.publish(&topic, route)?,
-            }
+            };
         }
         Ok(())
     }
