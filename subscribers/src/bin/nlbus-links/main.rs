@@ -117,20 +117,17 @@ impl Source {
         if heard.stale {
             self.list_in(STALE);
         }
-        match heard.next {
-            Some(Step::Ask(request)) => self.ask(request),
-            Some(Step::Again(wait)) => {
-                self.list_in(wait);
-                Ok(())
-            }
-            Some(Step::Complete) if !was_known => {
-                self.publish_current()?;
-                self.outlet.settle()?;
-                service.ready();
-                Ok(())
-            }
-            Some(Step::Complete) | None => Ok(()),
+        if !was_known && self.network.is_known() {
+            self.publish_current()?;
+            self.outlet.settle()?;
+            service.ready();
         }
+        match heard.next {
+            Some(Step::Ask(request)) => return self.ask(request),
+            Some(Step::Again(wait) | Step::Torn(wait)) => self.list_in(wait),
+            Some(Step::Complete) | None => {}
+        }
+        Ok(())
     }
 
     /// Lists all that is there after this time; or when it is due anyway, so that a host where much goes on, and one that

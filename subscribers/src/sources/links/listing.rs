@@ -32,10 +32,16 @@ pub enum Step {
     Complete,
     /// What was listed may have holes. List all of it again, after this time.
     Again(Duration),
+    /// As `Again`; but all was asked for, so that what has holes is the best that can be had for now.
+    Torn(Duration),
 }
 
 /// The wait before a listing is repeated, which doubles each time; and no more than the last.
 const WAITS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(10));
+
+/// Listings with holes in a row, after which the next one goes on to its end: where links come and go all the time, each
+/// one has.
+const ENOUGH: u32 = 4;
 
 /// The listing that is under way.
 #[derive(Debug, Default)]
@@ -79,25 +85,30 @@ impl Listings {
         self.torn = true;
     }
 
-    /// The answer ended.
-    pub fn ended(&mut self) -> Step {
+    /// The answer ended, or the request was refused.
+    pub fn ended(&mut self, refused: bool) -> Step {
+        self.torn |= refused;
         let next = match self.asked.take() {
             Some(Listing::Links) => Some(Listing::Addresses),
             Some(Listing::Addresses) => Some(Listing::Routes),
             Some(Listing::Routes) | None => None,
         };
         match next {
-            _ if self.torn => {
-                let wait = WAITS.0.saturating_mul(1 << self.failures.min(16)).min(WAITS.1);
-                self.failures = self.failures.saturating_add(1);
-                Step::Again(wait)
-            }
+            _ if refused => Step::Again(self.failed()),
+            Some(_) if self.torn && self.failures < ENOUGH => Step::Again(self.failed()),
             Some(listing) => Step::Ask(self.ask(listing)),
+            None if self.torn => Step::Torn(self.failed()),
             None => {
                 self.failures = 0;
                 Step::Complete
             }
         }
+    }
+
+    fn failed(&mut self) -> Duration {
+        let wait = WAITS.0.saturating_mul(1 << self.failures.min(16)).min(WAITS.1);
+        self.failures = self.failures.saturating_add(1);
+        wait
     }
 }
 
@@ -110,11 +121,11 @@ mod tests {
         let mut listings = Listings::default();
         let first = listings.begin();
         assert_eq!(first.listing, Listing::Links);
-        let Step::Ask(second) = listings.ended() else { panic!("{listings:?}") };
+        let Step::Ask(second) = listings.ended(false) else { panic!("{listings:?}") };
         assert!(listings.is_asked(second.seq) && !listings.is_asked(first.seq) && !listings.is_asked(0));
-        let Step::Ask(third) = listings.ended() else { panic!("{listings:?}") };
+        let Step::Ask(third) = listings.ended(false) else { panic!("{listings:?}") };
         assert_eq!((second.listing, third.listing), (Listing::Addresses, Listing::Routes));
-        assert_eq!(listings.ended(), Step::Complete);
+        assert_eq!(listings.ended(false), Step::Complete);
         assert!(!listings.is_under_way() && !listings.is_asked(third.seq));
     }
 
@@ -130,16 +141,30 @@ mod tests {
         let mut waits = Vec::new();
         for _ in 0..40 {
             listings.begin();
-            listings.tear();
-            let Step::Again(wait) = listings.ended() else { panic!("{listings:?}") };
+            let Step::Again(wait) = listings.ended(true) else { panic!("{listings:?}") };
             waits.push(wait);
         }
         assert!(waits.is_sorted() && waits[0] == WAITS.0 && waits[39] == WAITS.1, "{waits:?}");
         // Once it does, the next one is not put off.
         listings.begin();
-        while listings.ended() != Step::Complete {}
+        while listings.ended(false) != Step::Complete {}
         listings.begin();
         listings.tear();
-        assert_eq!(listings.ended(), Step::Again(WAITS.0));
+        assert_eq!(listings.ended(false), Step::Again(WAITS.0));
+    }
+
+    #[test]
+    fn a_listing_that_always_has_holes_is_heard_to_its_end_all_the_same() {
+        let mut listings = Listings::default();
+        for _ in 0..ENOUGH {
+            listings.begin();
+            listings.tear();
+            assert!(matches!(listings.ended(false), Step::Again(_)), "{listings:?}");
+        }
+        listings.begin();
+        listings.tear();
+        assert!(matches!(listings.ended(false), Step::Ask(_)), "{listings:?}");
+        assert!(matches!(listings.ended(false), Step::Ask(_)), "{listings:?}");
+        assert!(matches!(listings.ended(false), Step::Torn(_)), "{listings:?}");
     }
 }

@@ -66,19 +66,16 @@ impl Network {
 
     /// The answer to a request ended.
     fn ended(&mut self, heard: &mut Heard) {
-        let step = self.listings.ended();
+        let step = self.listings.ended(heard.refused.is_some());
         if step == Step::Complete {
-            // What was not listed is gone, without anybody having said so.
             let seen = self.seen.take().unwrap_or_default();
+            // What was not listed is gone, without anybody having said so.
             let gone: Vec<Key> = self.known.keys().filter(|key| !seen.contains(key)).cloned().collect();
-            let gone = gone.iter().filter_map(|key| self.known.remove(key));
-            if self.begun {
-                heard.events.extend(gone.map(|event| event.with(Change::Removed)));
-            } else {
-                gone.for_each(drop);
-            }
-            self.begun = true;
+            let gone = gone.iter().filter_map(|key| self.known.remove(key)).filter(|_| self.begun);
+            heard.events.extend(gone.map(|event| event.with(Change::Removed)));
         }
+        // Where no listing is ever whole, what is known goes out all the same.
+        self.begun |= matches!(step, Step::Complete | Step::Torn(_));
         heard.next = Some(step);
     }
 
@@ -131,7 +128,6 @@ impl Network {
             NetlinkPayload::Error(error) => {
                 if let (true, Some(code)) = (is_answer, error.code) {
                     heard.refused = Some(code.get().saturating_neg());
-                    self.listings.tear();
                     self.ended(heard);
                 }
                 return;

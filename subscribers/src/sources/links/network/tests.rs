@@ -313,3 +313,18 @@ fn a_rename_takes_addresses_and_routes_along() {
     // And it is known by the new one.
     assert_eq!(add_route(&mut network, route(&[1]), 0).events, []);
 }
+
+#[test]
+fn where_no_listing_is_whole_what_is_known_goes_out_all_the_same() {
+    let mut network = Network::new(PORT);
+    for _ in 0..20 {
+        let mut request = network.list().unwrap();
+        let part = RouteNetlinkMessage::NewLink(link(1, "a", true));
+        network.hear(&answer(request, NLM_F_DUMP_INTR, part));
+        while let Some(Step::Ask(next)) = network.hear(&answer(request, 0, done())).next {
+            request = next;
+        }
+    }
+    assert!(network.is_known());
+    assert_eq!(summary(&network.hear(&new(2, "b", true)).events), [("links/link/b".into(), Change::Added)]);
+}
