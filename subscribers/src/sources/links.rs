@@ -1,8 +1,12 @@
 //! Network links, their addresses and routes, as `nlbus-links` publishes them. How that is read out of what rtnetlink says
-//! is in `network`.
+//! is in `read`, what is known in `network`, and how all of it is listed in `listing`.
 
+mod listing;
 mod network;
+mod prune;
+mod read;
 
+pub use listing::{Listing, Request, Step};
 pub use network::{Heard, Network};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -28,7 +32,7 @@ pub struct Link {
     pub change: Change,
     /// Interface index, from 1.
     pub index: u32,
-    /// Its name, like eth0.
+    /// Its name, like eth0; a byte of it that isn't UTF-8 is written %XX.
     pub name: String,
     /// What it was called before, if this is what changed.
     pub renamed_from: Option<String>,
@@ -65,7 +69,8 @@ pub struct Address {
     pub scope: u8,
 }
 
-/// A route, published to `links/route/NAME` of the link that it leads to, or to `links/route` where it leads to none.
+/// A route, published to `links/route/NAME` of the link that it leads to, or to `links/route` where it leads to none. A
+/// route with several next hops is as many routes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Route {
     /// What became of it.

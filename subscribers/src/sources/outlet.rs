@@ -9,11 +9,26 @@ use tracing::{info, warn};
 #[derive(Debug, Clone, clap::Args)]
 pub struct Publishing {
     /// Levels in front of each topic, like the name of a host [default: none].
-    #[arg(long, value_name = "TOPIC", value_parser = crate::values::topic)]
+    #[arg(long, value_name = "TOPIC", value_parser = prefix)]
     prefix: Option<String>,
     /// What payloads are; a typed subscription decodes either.
     #[arg(long, value_name = "CONTENT", default_value = "json")]
     content: As,
+}
+
+/// Longest prefix, bytes: of the 255 of a topic, 100 are left for what the sources put behind it.
+const PREFIX_MAX: usize = 155;
+
+/// A prefix below which the broker lets programs publish.
+fn prefix(text: &str) -> Result<String, String> {
+    let prefix = crate::values::topic(text).map_err(|error| error.to_string())?;
+    if nlbus::is_reserved(&prefix) {
+        return Err("topics below '$SYS' and 'kernel' are the broker's and the kernel's own; choose another one".into());
+    }
+    match prefix.len() {
+        0..=PREFIX_MAX => Ok(prefix),
+        len => Err(format!("it has {len} bytes; at most {PREFIX_MAX} leave room for the topics below it")),
+    }
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -44,11 +59,12 @@ impl Outlet {
         Ok(Outlet { bus, how, epoch, missed: 0 })
     }
 
-    /// Publishes a value. One that no broker takes is counted and logged, and shows in [`is_new_broker`](Self::is_new_broker).
+    /// Publishes a value, and returns whether there was a broker to take it. If not, the first such value is logged, and how
+    /// many there were, once there is one again.
     ///
     /// # Errors
     /// When the value can't be published to any broker.
-    pub fn publish(&mut self, topic: &str, value: &impl Serialize) -> Result<(), End> {
+    pub fn publish(&mut self, topic: &str, value: &impl Serialize) -> Result<bool, End> {
         let topic = match &self.how.prefix {
             Some(prefix) => format!("{prefix}/{topic}"),
             None => topic.to_owned(),
@@ -74,10 +90,27 @@ impl Outlet {
                     warn!("{error}");
                 }
                 self.missed += 1;
-                Ok(())
+                Ok(false)
             }
-            sent => Ok(sent?),
+            sent => {
+                sent?;
+                self.tell_missed();
+                Ok(true)
+            }
         }
+    }
+
+    /// An outage is over: the next one is logged, too.
+    fn tell_missed(&mut self) {
+        match std::mem::take(&mut self.missed) {
+            0 => {}
+            missed => warn!("a broker is here again; {missed} values were published to none"),
+        }
+    }
+
+    /// Whether a broker is there.
+    pub fn has_broker(&self) -> bool {
+        self.bus.info().is_ok()
     }
 
     /// Whether the broker is another one than when this was last asked, or than the outlet began with: it knows nothing
@@ -87,16 +120,39 @@ impl Outlet {
         if found.epoch == self.epoch {
             return false;
         }
-        info!("another broker is here; {} values were published to none", std::mem::take(&mut self.missed));
+        info!("another broker is here");
+        self.tell_missed();
         self.epoch = found.epoch;
         true
     }
 
-    /// Waits until the broker has judged all that was published.
+    /// Waits until the broker has judged all that was published. Where there is none, nothing is left to be done, and it is
+    /// logged.
     ///
     /// # Errors
     /// A refusal.
-    pub fn flush(&self) -> Result<(), End> {
-        Ok(self.bus.flush()?)
+    pub fn settle(&self) -> Result<(), End> {
+        match self.bus.flush() {
+            Err(error) if matches!(error.reason(), PublishReason::NoBroker | PublishReason::Unknown) => {
+                warn!("{error}");
+                Ok(())
+            }
+            settled => Ok(settled?),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prefixes_leave_room_and_are_not_reserved() {
+        for good in ["host1", "a/b", "kernels", "$other", &"a".repeat(PREFIX_MAX)] {
+            assert_eq!(prefix(good).as_deref(), Ok(good));
+        }
+        for bad in ["", "a/+", "#", "$SYS", "$SYS/a", "kernel", "kernel/a", &"a".repeat(PREFIX_MAX + 1)] {
+            assert!(prefix(bad).is_err(), "{bad}");
+        }
     }
 }

@@ -19,11 +19,14 @@ pub struct Uevent {
     pub variables: BTreeMap<String, String>,
 }
 
-/// Uevents that came too fast and were dropped by the kernel, published to `kernel-uevent-lost`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// Uevents that are not published: they came too fast and were dropped by the kernel, or no broker was there. Published to
+/// `kernel-uevent-lost`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UeventsLost {
     /// How often the socket overran since the source began.
     pub overruns: u64,
+    /// Uevents that no broker took since the source began.
+    pub missed: u64,
 }
 
 impl Uevent {

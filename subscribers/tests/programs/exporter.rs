@@ -5,6 +5,7 @@ use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 const EXPORTER: &str = env!("CARGO_BIN_EXE_nlbus-exporter");
@@ -19,12 +20,18 @@ fn start(host: &Host, args: &[&str]) -> (Running, String) {
     (exporter, address)
 }
 
-fn http(address: &str, request: &str) -> (String, String) {
+fn answer(address: &str, request: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     write!(stream, "{request} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+/// An answer's first line, and its body.
+fn http(address: &str, request: &str) -> (String, String) {
+    let answer = answer(address, request);
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     (head.lines().next().unwrap().to_owned(), body.to_owned())
 }
@@ -74,7 +81,7 @@ fn a_real_parser_reads_what_happened() {
         wait_for(&address, "nlbus_topic_payload_bytes_total", at, |value| value == 200.0);
         wait_for(&address, "nlbus_topic_newest_sequence_number", at, |value| value == 25.0);
         wait_for(&address, "nlbus_topic_kept_events", at, |value| value == 25.0);
-        wait_for(&address, "nlbus_topic_repaired_events_total", at, |value| value <= 25.0);
+        wait_for(&address, "nlbus_topic_replayed_events_total", at, |value| value <= 25.0);
         wait_for(&address, "nlbus_topic_events_per_second", at, |value| value == 0.0);
         wait_for(&address, "nlbus_broker_info", ("broker", "user"), |value| value == 1.0);
         wait_for(&address, "nlbus_socket_queued_bytes", ("role", "broker"), |value| value >= 0.0);
@@ -131,11 +138,146 @@ fn odd_clients_harm_nobody() {
         let mut half = TcpStream::connect(&address).unwrap();
         half.write_all(b"GET /met").unwrap();
         assert_eq!(http(&address, "GET /nowhere").0, "HTTP/1.1 404 Not Found");
-        assert_eq!(http(&address, "POST /metrics").0, "HTTP/1.1 405 Method Not Allowed");
+        let refused = answer(&address, "POST /metrics");
+        assert!(refused.starts_with("HTTP/1.1 405 ") && refused.contains("\r\nallow: GET, HEAD\r\n"), "{refused}");
+        let (status, body) = http(&address, "HEAD /metrics");
+        assert_eq!((status.as_str(), body.as_str()), ("HTTP/1.1 200 OK", ""));
         wait_for(&address, "nlbus_up", ("", ""), |value| value == 1.0);
         drop((idle, half));
         drop(broker);
         let _broker = host.broker();
         wait_for(&address, "nlbus_restarts_total", ("", ""), |value| value == 1.0);
+    });
+}
+
+#[test]
+fn scrapes_at_a_time_tell_the_same() {
+    on_a_host(|host| {
+        let _broker = host.broker();
+        let (_exporter, address) = start(host, &[]);
+        let bus = host.connect();
+        for n in 0..100 {
+            bus.publish_acked(&format!("t/{}", n % 10), "x").unwrap();
+        }
+        thread::scope(|scope| {
+            let scrape = || (0..50).map(|_| http(&address, "GET /metrics").1).collect::<Vec<_>>();
+            let scrapers: Vec<_> = (0..8).map(|_| scope.spawn(scrape)).collect();
+            for page in scrapers.into_iter().flat_map(|scraper| scraper.join().unwrap()) {
+                let brokers = page.lines().filter(|line| line.starts_with("nlbus_broker_info{"));
+                assert_eq!(brokers.count(), 1, "{page}");
+                let kept = page.lines().filter(|line| line.starts_with("nlbus_topic_kept_events{"));
+                assert_eq!(kept.filter(|line| line.ends_with("} 10")).count(), 10, "{page}");
+            }
+        });
+    });
+}
+
+#[test]
+fn what_is_not_asked_for_is_not_told_of() {
+    on_a_host(|host| {
+        let _broker = host.broker();
+        let (_exporter, address) = start(host, &["--exclude", "b/#", "--max-topics", "2"]);
+        let bus = host.connect();
+        for topic in ["a", "b/1", "b/2", "b/3"] {
+            bus.publish_acked(topic, "x").unwrap();
+        }
+        wait_for(&address, "nlbus_topic_events_total", ("topic", "a"), |value| value == 1.0);
+        wait_for(&address, "nlbus_topic_kept_events", ("topic", "a"), |value| value == 1.0);
+        let page = http(&address, "GET /metrics").1;
+        let others = page.lines().filter(|line| line.contains("topic=\"b/") || line.contains("topic=\"$SYS"));
+        assert_eq!(others.collect::<Vec<_>>(), Vec::<&str>::new());
+        let kept = page.lines().filter(|line| line.starts_with("nlbus_topic_kept_events{"));
+        assert_eq!(kept.collect::<Vec<_>>(), ["nlbus_topic_kept_events{topic=\"a\"} 1"]);
+    });
+}
+
+#[test]
+fn topics_that_came_once_blind_it_for_a_while_only() {
+    on_a_host(|host| {
+        let _broker = host.broker();
+        let (_exporter, address) = start(host, &["--max-topics", "10"]);
+        let bus = host.connect();
+        for n in 0..100 {
+            bus.publish_acked(&format!("junk/{n}"), "x").unwrap();
+        }
+        wait_for(&address, "nlbus_topic_events_total", ("topic", "_other"), |value| value >= 90.0);
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            bus.publish_acked("new", "x").unwrap();
+            let page = http(&address, "GET /metrics").1;
+            if page.contains("nlbus_topic_events_total{topic=\"new\"}") {
+                let own = page.lines().filter(|line| line.starts_with("nlbus_topic_events_total{"));
+                assert_eq!(own.count(), 11, "ten, and the others: {page}");
+                break;
+            }
+            assert!(Instant::now() < deadline, "{page}");
+        }
+    });
+}
+
+#[test]
+fn an_interval_beyond_the_clocks_end_is_none() {
+    on_a_host(|host| {
+        let _broker = host.broker();
+        let exporter = host.service(EXPORTER, &["--listen", "127.0.0.1:0", "--interval", "500000000000y"]);
+        exporter.signal("TERM");
+        exporter.succeeds();
+    });
+}
+
+#[test]
+fn a_crowd_of_odd_clients_holds_up_nobody() {
+    on_a_host(|host| {
+        let _broker = host.broker();
+        let (_exporter, address) = start(host, &[]);
+        // Some say nothing.
+        let idle: Vec<_> = (0..256).map(|_| TcpStream::connect(&address).unwrap()).collect();
+        let begun = Instant::now();
+        assert_eq!(http(&address, "GET /metrics").0, "HTTP/1.1 200 OK");
+        assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+        drop(idle);
+        // Some ask again and again, and read nothing.
+        let requests = "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n".repeat(1000);
+        let deaf: Vec<_> = (0..256)
+            .map(|_| {
+                let mut stream = TcpStream::connect(&address).unwrap();
+                stream.set_nonblocking(true).unwrap();
+                // As much as there is room for; nothing, where it is closed already.
+                let _ = stream.write(requests.as_bytes());
+                stream
+            })
+            .collect();
+        let begun = Instant::now();
+        assert_eq!(http(&address, "GET /metrics").0, "HTTP/1.1 200 OK");
+        assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+        drop(deaf);
+    });
+}
+
+#[test]
+fn who_says_nothing_is_not_waited_for_long() {
+    on_a_host(|host| {
+        let _broker = host.broker();
+        let (_exporter, address) = start(host, &[]);
+        let mut idle = TcpStream::connect(&address).unwrap();
+        let begun = Instant::now();
+        idle.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let mut said = Vec::new();
+        idle.read_to_end(&mut said).unwrap();
+        assert!(begun.elapsed() < Duration::from_secs(6), "{:?}: {}", begun.elapsed(), said.escape_ascii());
+    });
+}
+
+#[test]
+fn a_connection_is_for_one_request() {
+    on_a_host(|host| {
+        let _broker = host.broker();
+        let (_exporter, address) = start(host, &[]);
+        let mut stream = TcpStream::connect(&address).unwrap();
+        write!(stream, "GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        let mut said = String::new();
+        stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        stream.read_to_string(&mut said).expect("it is closed after the answer");
+        assert!(said.contains("connection: close"), "{said}");
     });
 }

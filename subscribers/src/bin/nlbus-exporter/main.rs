@@ -1,11 +1,14 @@
 //! `nlbus-exporter`: the bus as Prometheus metrics.
 
+mod guests;
 mod http;
+mod labels;
 mod metrics;
+mod snapshot;
 
 use clap::Parser;
 use humantime::Duration as HumanDuration;
-use metrics::Metrics;
+use metrics::{Metrics, Scope};
 use nlbus::Filter;
 use nlbus_subscribers::end::End;
 use nlbus_subscribers::feed::{Feed, Next};
@@ -15,6 +18,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tracing::info;
+
+/// Intervals without an event after which a topic gives its series to another one.
+const QUIET: u32 = 12;
 
 /// Serve the bus's metrics for Prometheus at /metrics.
 #[derive(Debug, Parser)]
@@ -32,7 +38,8 @@ struct Args {
     /// Time over which rates are taken.
     #[arg(long, value_name = "DUR", default_value = "5s")]
     interval: HumanDuration,
-    /// Topics with series of their own; all others together are the topic "_other".
+    /// Topics with series of their own; all others together are the topic "_other". One that had no event for twelve
+    /// intervals, or that the broker has no more, gives way to another one.
     #[arg(long, value_name = "N", default_value_t = 1000)]
     max_topics: usize,
     #[command(flatten)]
@@ -41,8 +48,8 @@ struct Args {
 
 const AFTER_HELP: &str = "\
 Per topic: nlbus_topic_events_total, _events_per_second, _payload_bytes_total, _lost_events_total (by cause),
-_repaired_events_total, as this program received them; _newest_sequence_number, _kept_events and _kept_bytes, as the
-broker tells. Per netlink socket of the bus, this program's own too: nlbus_socket_queued_bytes,
+_replayed_events_total, as this program received them; _newest_sequence_number, _kept_events and _kept_bytes, as the
+broker tells. FILTER and --exclude are about both. Per netlink socket of the bus, this program's own too: nlbus_socket_queued_bytes,
 nlbus_socket_dropped_datagrams_total. Of the broker: nlbus_up, nlbus_broker_info, nlbus_restarts_total.
 
 Examples:
@@ -63,16 +70,24 @@ fn run(args: Args, service: &Service) -> Result<(), End> {
     };
     let listener = TcpListener::bind(args.listen).map_err(|error| failed(&error))?;
     let address = listener.local_addr().map_err(|error| failed(&error))?;
-    let metrics = Metrics::new(bus, args.max_topics);
+    let interval = Duration::from(args.interval).max(Duration::from_millis(1));
+    let scope = Scope {
+        filters: args.filters,
+        exclude: args.exclude,
+        max_topics: args.max_topics,
+        quiet: interval.saturating_mul(QUIET),
+    };
+    let metrics = Metrics::new(bus, scope);
     let metrics = Arc::new(metrics.map_err(|error| End::Failed(format!("can't make metrics: {error}")))?);
     let answering = Arc::clone(&metrics);
     http::serve(listener, move || answering.page()).map_err(|error| failed(&error))?;
     info!("listening at {address}");
     service.ready();
-    let interval = Duration::from(args.interval).max(Duration::from_millis(1));
-    let mut next = Instant::now() + interval;
+    // None, where it is later than the clock can tell.
+    let after = || Instant::now().checked_add(interval);
+    let mut next = after();
     loop {
-        match feed.wait(service.stop(), Some(next))? {
+        match feed.wait(service.stop(), next)? {
             Next::Deliveries(items) => {
                 for item in &items {
                     if item.wanted {
@@ -84,9 +99,9 @@ fn run(args: Args, service: &Service) -> Result<(), End> {
             Next::TimedOut => {}
             Next::Stopped => return Ok(()),
         }
-        if Instant::now() >= next {
+        if next.is_some_and(|next| Instant::now() >= next) {
             metrics.take_rates();
-            next = Instant::now() + interval;
+            next = after();
         }
     }
 }

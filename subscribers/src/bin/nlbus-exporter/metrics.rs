@@ -1,53 +1,66 @@
-//! What is counted, and the page that tells it.
+//! What is counted as events come, and the page that tells it.
 
-use nlbus::{BrokerKind, Bus, Delivery, Info};
+use crate::labels::{Given, Labels};
+use crate::snapshot::{self, Found};
+use nlbus::{Bus, Delivery, Filter, TopicRecord};
 use nlbus_subscribers::sockets::netlink_sockets;
-use prometheus::{Gauge, GaugeVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
+use prometheus::{GaugeVec, IntCounter, IntCounterVec, Opts, Registry, TextEncoder};
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 use tracing::warn;
 
 /// Stands for the topics beyond the limit. A topic of this name is counted among them.
-const OTHER: &str = "_other";
+pub const OTHER: &str = "_other";
+
+/// Which topics are told of.
+#[derive(Debug)]
+pub struct Scope {
+    /// Any of these.
+    pub filters: Vec<Filter>,
+    /// But none of these.
+    pub exclude: Vec<Filter>,
+    /// Topics with series of their own.
+    pub max_topics: usize,
+    /// How long each keeps them without an event.
+    pub quiet: Duration,
+}
+
+impl Scope {
+    fn contains(&self, topic: &str) -> bool {
+        let is_one_of = |filters: &[Filter]| filters.iter().any(|filter| filter.matches(topic));
+        is_one_of(&self.filters) && !is_one_of(&self.exclude)
+    }
+}
 
 /// The metrics.
 pub struct Metrics {
     bus: Bus,
-    max_topics: usize,
+    scope: Scope,
     registry: Registry,
     state: Mutex<State>,
     events: IntCounterVec,
     rates: GaugeVec,
     bytes: IntCounterVec,
     lost: IntCounterVec,
-    repaired: IntCounterVec,
-    newest: IntGaugeVec,
-    kept: IntGaugeVec,
-    kept_bytes: IntGaugeVec,
-    queued: IntGaugeVec,
-    drops: IntCounterVec,
-    up: Gauge,
-    broker: IntGaugeVec,
+    replayed: IntCounterVec,
     restarts: IntCounter,
 }
 
 /// What is not a metric.
 struct State {
-    topics: BTreeSet<String>,
+    labels: Labels,
     /// When rates were last taken, and the events counted until then.
     taken: (Instant, HashMap<String, u64>),
+    /// By topic, the causes of losses that have a series.
+    causes: HashMap<String, BTreeSet<&'static str>>,
 }
 
 impl Metrics {
-    pub fn new(bus: Bus, max_topics: usize) -> prometheus::Result<Metrics> {
+    pub fn new(bus: Bus, scope: Scope) -> prometheus::Result<Metrics> {
         let registry = Registry::new();
         let counters = |name: &str, help: &str, labels: &[&str]| {
             let vec = IntCounterVec::new(Opts::new(name, help), labels)?;
-            registry.register(Box::new(vec.clone())).map(|()| vec)
-        };
-        let gauges = |name: &str, help: &str, labels: &[&str]| {
-            let vec = IntGaugeVec::new(Opts::new(name, help), labels)?;
             registry.register(Box::new(vec.clone())).map(|()| vec)
         };
         let rates = GaugeVec::new(
@@ -55,65 +68,77 @@ impl Metrics {
             &["topic"],
         )?;
         registry.register(Box::new(rates.clone()))?;
-        let up = Gauge::new("nlbus_up", "Whether the broker answers.")?;
-        registry.register(Box::new(up.clone()))?;
         let restarts = IntCounter::new("nlbus_restarts_total", "Restarts of the broker that were seen.")?;
         registry.register(Box::new(restarts.clone()))?;
-        let socket = ["portid", "role"];
+        let state = State {
+            labels: Labels::new(scope.max_topics, scope.quiet),
+            taken: (Instant::now(), HashMap::new()),
+            causes: HashMap::new(),
+        };
         Ok(Metrics {
             events: counters("nlbus_topic_events_total", "Events received.", &["topic"])?,
             bytes: counters("nlbus_topic_payload_bytes_total", "Bytes of payload received.", &["topic"])?,
             lost: counters("nlbus_topic_lost_events_total", "Events that could not be had.", &["topic", "cause"])?,
-            repaired: counters(
-                "nlbus_topic_repaired_events_total",
-                "Events received out of the broker's history.",
+            replayed: counters(
+                "nlbus_topic_replayed_events_total",
+                "Events received out of the broker's history: the first ones of a new topic, and those that would have \
+                 been lost otherwise.",
                 &["topic"],
             )?,
-            newest: gauges("nlbus_topic_newest_sequence_number", "Newest sequence number.", &["topic"])?,
-            kept: gauges("nlbus_topic_kept_events", "Events that history keeps.", &["topic"])?,
-            kept_bytes: gauges("nlbus_topic_kept_bytes", "Bytes that history keeps.", &["topic"])?,
-            queued: gauges("nlbus_socket_queued_bytes", "Bytes that wait to be read.", &socket)?,
-            drops: counters(
-                "nlbus_socket_dropped_datagrams_total",
-                "Datagrams that a socket had no room for.",
-                &socket,
-            )?,
-            broker: gauges("nlbus_broker_info", "Which broker it is; always 1.", &["broker", "version", "epoch"])?,
-            state: Mutex::new(State { topics: BTreeSet::new(), taken: (Instant::now(), HashMap::new()) }),
+            state: Mutex::new(state),
             bus,
-            max_topics,
+            scope,
             registry,
             rates,
-            up,
             restarts,
         })
     }
 
-    /// The label of a topic.
-    fn label<'a>(&self, topic: &'a str) -> &'a str {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.topics.contains(topic) {
-            return topic;
-        }
-        if state.topics.len() >= self.max_topics || topic == OTHER {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The label of a topic that something came of.
+    fn label<'a>(&self, state: &mut State, topic: &'a str) -> &'a str {
+        if topic == OTHER {
             return OTHER;
         }
-        state.topics.insert(topic.into());
-        topic
+        match state.labels.active(topic, Instant::now()) {
+            Given::Own => topic,
+            Given::None => OTHER,
+            Given::InPlaceOf(before) => {
+                self.forget(state, &before);
+                topic
+            }
+        }
+    }
+
+    /// Ends a topic's series. A series that doesn't exist is none to end.
+    fn forget(&self, state: &mut State, topic: &str) {
+        for counters in [&self.events, &self.bytes, &self.replayed] {
+            let _ = counters.remove_label_values(&[topic]);
+        }
+        let _ = self.rates.remove_label_values(&[topic]);
+        for cause in state.causes.remove(topic).unwrap_or_default() {
+            let _ = self.lost.remove_label_values(&[topic, cause]);
+        }
+        state.taken.1.remove(topic);
     }
 
     /// Counts a delivery.
     pub fn count(&self, delivery: &Delivery) {
         match delivery {
             Delivery::Event(event) => {
-                let topic = [self.label(event.topic())];
+                let topic = [self.label(&mut self.state(), event.topic())];
                 self.events.with_label_values(&topic).inc();
                 self.bytes.with_label_values(&topic).inc_by(event.payload().len() as u64);
-                self.repaired.with_label_values(&topic).inc_by(event.is_replayed().into());
+                self.replayed.with_label_values(&topic).inc_by(event.is_replayed().into());
             }
             Delivery::Lost(lost) => {
-                let topic = self.label(&lost.topic);
-                self.lost.with_label_values(&[topic, lost.cause.as_str()]).inc_by(lost.count());
+                let mut state = self.state();
+                let (topic, cause) = (self.label(&mut state, &lost.topic), lost.cause.as_str());
+                state.causes.entry(topic.into()).or_default().insert(cause);
+                self.lost.with_label_values(&[topic, cause]).inc_by(lost.count());
             }
             Delivery::Restarted(_) => self.restarts.inc(),
             _ => {}
@@ -122,9 +147,9 @@ impl Metrics {
 
     /// Takes the rates since the last time.
     pub fn take_rates(&self) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state();
         let (now, seconds) = (Instant::now(), state.taken.0.elapsed().as_secs_f64());
-        let topics: Vec<String> = state.topics.iter().cloned().chain([OTHER.to_owned()]).collect();
+        let topics: Vec<String> = state.labels.iter().map(str::to_owned).chain([OTHER.to_owned()]).collect();
         let mut counted = HashMap::new();
         for topic in topics {
             let events = self.events.with_label_values(&[topic.as_str()]).get();
@@ -137,49 +162,35 @@ impl Metrics {
 
     /// The page, in Prometheus' text format.
     pub fn page(&self) -> String {
-        let info = self.bus.info();
-        self.up.set(f64::from(u8::from(info.is_ok())));
-        for gauges in [&self.newest, &self.kept, &self.kept_bytes, &self.queued, &self.broker] {
-            gauges.reset();
-        }
-        if let Ok(info) = info {
-            let kind = if info.broker == BrokerKind::Module { "module" } else { "user" };
-            let labels = [kind, &info.version.to_string(), &format!("{:016x}", info.epoch)];
-            self.broker.with_label_values(&labels).set(1);
-            self.topics();
-            self.sockets(&info);
-        }
+        let info = self.bus.info().ok();
+        let sockets = netlink_sockets().unwrap_or_else(|error| {
+            warn!("can't list netlink sockets: {error}");
+            Vec::new()
+        });
+        let asked = Instant::now();
+        // One that doesn't tell has not lost all its topics.
+        let listed = info.as_ref().and_then(|_| self.bus.topics().ok());
+        let is_listed = listed.is_some();
+        let mut topics = listed.unwrap_or_default();
+        topics.retain(|topic| self.scope.contains(&topic.name));
+        let shown = self.shown(&topics, is_listed.then_some(asked));
+        let found = Found { info: info.as_ref(), topics: &topics, shown: &shown, sockets: &sockets };
         let mut page = String::new();
-        if let Err(error) = TextEncoder::new().encode_utf8(&self.registry.gather(), &mut page) {
+        let families = snapshot::families(&found).map(|found| [self.registry.gather(), found].concat());
+        let written = families.and_then(|families| TextEncoder::new().encode_utf8(&families, &mut page));
+        if let Err(error) = written {
             warn!("can't write the metrics: {error}");
         }
         page
     }
 
-    fn topics(&self) {
-        for topic in self.bus.topics().unwrap_or_default() {
-            let label = [self.label(&topic.name)];
-            // Of those beyond the limit, sums; a sequence number of several topics would say nothing.
-            if label != [OTHER] {
-                self.newest.with_label_values(&label).set(topic.head as i64);
-            }
-            self.kept.with_label_values(&label).add((topic.head + 1).saturating_sub(topic.first) as i64);
-            self.kept_bytes.with_label_values(&label).add(topic.bytes as i64);
+    /// Those of the topics that are shown by their own name.
+    fn shown<'a>(&self, topics: &'a [TopicRecord], asked: Option<Instant>) -> BTreeSet<&'a str> {
+        let names: BTreeSet<&str> = topics.iter().map(|topic| topic.name.as_str()).collect();
+        let mut state = self.state();
+        if let Some(asked) = asked {
+            state.labels.listed(&names, asked);
         }
-    }
-
-    fn sockets(&self, info: &Info) {
-        let sockets = netlink_sockets().unwrap_or_else(|error| {
-            warn!("can't list netlink sockets: {error}");
-            Vec::new()
-        });
-        self.drops.reset();
-        for socket in sockets.iter().filter(|socket| socket.protocol == info.protocol && socket.portid != 0) {
-            let broker = [info.publish_port, info.request_port].contains(&socket.portid);
-            let portid = socket.portid.to_string();
-            let labels = [portid.as_str(), if broker { "broker" } else { "client" }];
-            self.queued.with_label_values(&labels).set(socket.queued as i64);
-            self.drops.with_label_values(&labels).inc_by(socket.drops);
-        }
+        state.labels.shown(&names)
     }
 }

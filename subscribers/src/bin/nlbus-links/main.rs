@@ -5,18 +5,22 @@
 mod rtnetlink;
 
 use clap::Parser;
-use crossbeam_channel::{Receiver, select, tick};
+use crossbeam_channel::{at, never, select, tick};
+use nix::errno::Errno;
 use nlbus_subscribers::end::End;
 use nlbus_subscribers::service::{self, Connection, Service};
-use nlbus_subscribers::sources::links::{Event, Network};
+use nlbus_subscribers::sources::links::{Event, Network, Request, Step};
 use nlbus_subscribers::sources::outlet::{Outlet, Publishing};
-use rtnetlink::{Listing, Rtnetlink, Word};
+use rtnetlink::{Rtnetlink, Word};
 use std::process::ExitCode;
-use std::time::Duration;
-use tracing::{debug, warn};
+use std::time::{Duration, Instant};
+use tracing::warn;
 
 /// How often to look whether the broker is another one.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// How long to wait for more of what the kernel doesn't tell, before all is listed anew on that account.
+const STALE: Duration = Duration::from_millis(100);
 
 /// Publish changes of network links, addresses and routes.
 ///
@@ -31,13 +35,15 @@ struct Args {
 }
 
 const AFTER_HELP: &str = "\
-Topics, in which '+', '#' and '%' of a link's name are written %2B, %23 and %25:
+Topics, in which '+', '#' and '%' of a link's name are written %2B, %23 and %25; a byte of a name that isn't UTF-8 is
+%XX in \"name\" and \"link\":
   links/link/NAME     {\"change\":\"current|added|changed|removed\",\"index\",\"name\",\"renamed_from\",\"kind\",
                       \"up\",\"running\",\"loopback\",\"mtu\",\"address\",\"master\"}
   links/address/NAME  {\"change\",\"index\",\"link\",\"address\",\"prefix_len\",\"scope\"}
   links/route/NAME    {\"change\",\"destination\",\"prefix_len\",\"gateway\",\"index\",\"link\",\"table\",
                       \"priority\",\"protocol\",\"kind\"}; links/route, where no link is named
 
+When a link is renamed, it and its addresses and routes are \"removed\" from the old name and \"changed\" at the new one.
 The types are nlbus_subscribers::sources::links::{Link, Address, Route}.
 
 Examples:
@@ -55,22 +61,22 @@ fn run(args: Args, service: &Service) -> Result<(), End> {
     let bus = service.connect(&args.connection)?;
     let failed = |error| End::Failed(format!("can't listen to rtnetlink: {error}"));
     let (rtnetlink, words) = Rtnetlink::listen().map_err(failed)?;
-    let mut source = Source { rtnetlink, network: Network::default(), outlet: Outlet::new(bus, args.publishing)? };
-    source.list(service, &words)?;
-    source.publish_current()?;
-    source.outlet.flush()?;
-    service.ready();
+    let network = Network::new(rtnetlink.port());
+    let outlet = Outlet::new(bus, args.publishing)?;
+    let mut source = Source { rtnetlink, network, outlet, due: Some(Instant::now()) };
     let look = tick(LOOK);
     loop {
+        let due = source.due.map_or_else(never, at);
         select! {
             recv(words) -> word => match word {
-                Ok(word) => source.hear(service, &words, word)?,
+                Ok(word) => source.hear(service, word)?,
                 Err(_) => return Err(End::Failed("rtnetlink ended; start the program again".into())),
             },
-            recv(look) -> _ => if source.outlet.is_new_broker() {
+            recv(due) -> _ => source.list()?,
+            recv(look) -> _ => if source.network.is_known() && source.outlet.is_new_broker() {
                 source.publish_current()?;
             },
-            recv(service.stop()) -> _ => return source.outlet.flush(),
+            recv(service.stop()) -> _ => return source.outlet.settle(),
         }
     }
 }
@@ -79,56 +85,72 @@ struct Source {
     rtnetlink: Rtnetlink,
     network: Network,
     outlet: Outlet,
+    /// When all is to be listed anew.
+    due: Option<Instant>,
 }
 
 impl Source {
-    fn hear(&mut self, service: &Service, words: &Receiver<Word>, word: Word) -> Result<(), End> {
+    fn hear(&mut self, service: &Service, word: Word) -> Result<(), End> {
         match word {
-            Word::Datagram(datagram) => {
-                let heard = self.network.hear(&datagram);
-                if heard.unreadable > 0 {
-                    debug!("{} messages of rtnetlink could not be read", heard.unreadable);
-                }
-                self.publish(heard.events)?;
-                if heard.stale { self.list(service, words) } else { Ok(()) }
-            }
+            Word::Datagram(datagram) => self.read(service, &datagram),
             Word::Overrun => {
                 warn!("rtnetlink said more than its socket holds; listing everything anew");
-                self.list(service, words)
+                if !self.network.overrun() {
+                    self.list_in(Duration::ZERO);
+                }
+                Ok(())
             }
             Word::Failed(error) => Err(End::Failed(format!("can't hear rtnetlink: {error}"))),
         }
     }
 
-    /// Lists all that is there, and publishes what is other than before.
-    fn list(&mut self, service: &Service, words: &Receiver<Word>) -> Result<(), End> {
-        'anew: loop {
-            self.network.begin_listing();
-            for listing in [Listing::Links, Listing::Addresses, Listing::Routes] {
-                let ask = self.rtnetlink.ask(listing);
-                ask.map_err(|error| End::Failed(format!("can't list {listing:?} by rtnetlink: {error}")))?;
-                loop {
-                    let word = select! {
-                        recv(words) -> word => word.unwrap_or(Word::Overrun),
-                        recv(service.stop()) -> _ => return Err(End::Interrupted),
-                    };
-                    let heard = match word {
-                        Word::Datagram(datagram) => self.network.hear(&datagram),
-                        Word::Overrun => continue 'anew,
-                        Word::Failed(error) => return Err(End::Failed(format!("can't hear rtnetlink: {error}"))),
-                    };
-                    self.publish(heard.events)?;
-                    if heard.again {
-                        continue 'anew;
-                    }
-                    if heard.done {
-                        break;
-                    }
-                }
-            }
-            let gone = self.network.end_listing();
-            return self.publish(gone);
+    fn read(&mut self, service: &Service, datagram: &[u8]) -> Result<(), End> {
+        let was_known = self.network.is_known();
+        let heard = self.network.hear(datagram);
+        if heard.unreadable > 0 {
+            warn!("{} messages of rtnetlink could not be read; what they tell of is left out", heard.unreadable);
         }
+        if let Some(errno) = heard.refused {
+            warn!("rtnetlink refused a listing: {}; asking again", Errno::from_raw(errno));
+        }
+        self.publish(heard.events)?;
+        if heard.stale {
+            self.list_in(STALE);
+        }
+        if !was_known && self.network.is_known() {
+            self.publish_current()?;
+            self.outlet.settle()?;
+            service.ready();
+        }
+        match heard.next {
+            Some(Step::Ask(request)) => return self.ask(request),
+            Some(Step::Again(wait) | Step::Torn(wait)) => self.list_in(wait),
+            Some(Step::Complete) | None => {}
+        }
+        Ok(())
+    }
+
+    /// Lists all that is there after this time; or when it is due anyway, so that a host where much goes on, and one that
+    /// refuses, is not asked without end.
+    fn list_in(&mut self, wait: Duration) {
+        self.due.get_or_insert_with(|| Instant::now() + wait);
+    }
+
+    fn list(&mut self) -> Result<(), End> {
+        self.due = None;
+        match self.network.list() {
+            Some(request) => self.ask(request),
+            // What it lists may be from before the reason for another one.
+            None => {
+                self.list_in(STALE);
+                Ok(())
+            }
+        }
+    }
+
+    fn ask(&self, request: Request) -> Result<(), End> {
+        let asked = self.rtnetlink.ask(request);
+        asked.map_err(|error| End::Failed(format!("can't list {:?} by rtnetlink: {error}", request.listing)))
     }
 
     fn publish_current(&mut self) -> Result<(), End> {
@@ -139,11 +161,12 @@ impl Source {
     fn publish(&mut self, events: Vec<Event>) -> Result<(), End> {
         for event in events {
             let topic = event.topic();
-            match &event {
+            // What no broker took is published again when there is one.
+            let _taken = match &event {
                 Event::Link(link) => self.outlet.publish(&topic, link)?,
                 Event::Address(address) => self.outlet.publish(&topic, address)?,
                 Event::Route(route) => self.outlet.publish(&topic, route)?,
-            }
+            };
         }
         Ok(())
     }

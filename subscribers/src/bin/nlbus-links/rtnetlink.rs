@@ -9,6 +9,7 @@ use netlink_packet_route::route::RouteMessage;
 use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
 use nix::errno::Errno;
+use nlbus_subscribers::sources::links::{Listing, Request};
 use std::io;
 use std::sync::Arc;
 use std::thread;
@@ -34,25 +35,18 @@ pub enum Word {
     Failed(io::Error),
 }
 
-/// What can be listed.
-#[derive(Debug, Clone, Copy)]
-pub enum Listing {
-    Links,
-    Addresses,
-    Routes,
-}
-
 /// The asking end.
 #[derive(Debug)]
 pub struct Rtnetlink {
     socket: Arc<Socket>,
+    port: u32,
 }
 
 impl Rtnetlink {
     /// Listens for changes.
     pub fn listen() -> io::Result<(Rtnetlink, Receiver<Word>)> {
         let mut socket = Socket::new(NETLINK_ROUTE)?;
-        socket.bind_auto()?;
+        let port = socket.bind_auto()?.port_number();
         // As much as is allowed: what doesn't fit is listed anew.
         let _ = socket.set_rx_buf_sz(RECEIVE_BUFFER);
         GROUPS.iter().try_for_each(|group| socket.add_membership(*group))?;
@@ -60,17 +54,23 @@ impl Rtnetlink {
         let (sender, words) = bounded(WAITING);
         let reader = Arc::clone(&socket);
         thread::Builder::new().name("rtnetlink".into()).spawn(move || read(&reader, &sender))?;
-        Ok((Rtnetlink { socket }, words))
+        Ok((Rtnetlink { socket, port }, words))
+    }
+
+    /// Its port id, which answers name.
+    pub fn port(&self) -> u32 {
+        self.port
     }
 
     /// Asks for a listing, whose messages come among the others.
-    pub fn ask(&self, listing: Listing) -> io::Result<()> {
-        let request = match listing {
+    pub fn ask(&self, request: Request) -> io::Result<()> {
+        let message = match request.listing {
             Listing::Links => RouteNetlinkMessage::GetLink(LinkMessage::default()),
             Listing::Addresses => RouteNetlinkMessage::GetAddress(AddressMessage::default()),
             Listing::Routes => RouteNetlinkMessage::GetRoute(RouteMessage::default()),
         };
-        let mut message = NetlinkMessage::from(request);
+        let mut message = NetlinkMessage::from(message);
+        message.header.sequence_number = request.seq;
         message.header.flags = NLM_F_REQUEST | NLM_F_DUMP;
         message.finalize();
         let mut datagram = vec![0; message.buffer_len()];

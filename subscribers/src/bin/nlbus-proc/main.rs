@@ -61,7 +61,7 @@ fn run(args: Args, service: &Service) -> Result<(), End> {
     loop {
         select! {
             recv(clock) -> _ => readings.publish_all()?,
-            recv(service.stop()) -> _ => return readings.outlet.flush(),
+            recv(service.stop()) -> _ => return readings.outlet.settle(),
         }
     }
 }
@@ -83,7 +83,8 @@ impl Readings {
 
     fn publish(&mut self, topic: &'static str, reading: Result<impl Serialize, Unread>) -> Result<(), End> {
         match reading {
-            Ok(reading) => self.outlet.publish(topic, &reading),
+            // What no broker took is old by the time there is one.
+            Ok(reading) => self.outlet.publish(topic, &reading).map(drop),
             Err(error) => {
                 if self.absent.insert(topic) {
                     warn!("nothing for {topic} on this host: {error}");

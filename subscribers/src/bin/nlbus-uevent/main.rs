@@ -1,7 +1,7 @@
 //! `nlbus-uevent`: the kernel's uevents as events, for programs that don't want to listen to netlink themselves.
 
 use clap::Parser;
-use crossbeam_channel::{Receiver, bounded, select};
+use crossbeam_channel::{Receiver, bounded, select, tick};
 use netlink_sys::protocols::NETLINK_KOBJECT_UEVENT;
 use netlink_sys::{Socket, SocketAddr};
 use nix::errno::Errno;
@@ -12,6 +12,7 @@ use nlbus_subscribers::sources::uevent::{Uevent, UeventsLost};
 use std::io;
 use std::process::ExitCode;
 use std::thread;
+use std::time::Duration;
 use tracing::{debug, warn};
 
 /// The kernel's own group; the second one carries what udev made of it.
@@ -25,6 +26,9 @@ const RECEIVE_BUFFER: usize = 16 << 20;
 
 /// Uevents that wait in the program, besides those in the socket.
 const WAITING: usize = 4096;
+
+/// How often to look whether a broker is there to be told of losses.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Publish the kernel's uevents.
 #[derive(Debug, Parser)]
@@ -40,7 +44,8 @@ const AFTER_HELP: &str = "\
 Topics:
   kernel-uevent/SUBSYSTEM/ACTION  {\"action\",\"devpath\",\"subsystem\",\"seqnum\",\"variables\":{…}}; a part that
                                   the kernel doesn't tell is '-'
-  kernel-uevent-lost              {\"overruns\"}: uevents came faster than they could be read, and some are lost
+  kernel-uevent-lost              {\"overruns\",\"missed\"}: so often, uevents came faster than they could be read, and
+                                  so many came while no broker was there, since this program began
 The types are nlbus_subscribers::sources::uevent::{Uevent, UeventsLost}.
 
 A network namespace sees the uevents of its own network devices, and the first one those of all others, too.
@@ -63,27 +68,60 @@ fn main() -> ExitCode {
 
 fn run(args: Args, service: &Service) -> Result<(), End> {
     let bus = service.connect(&args.connection)?;
-    let mut outlet = Outlet::new(bus, args.publishing)?;
+    let outlet = Outlet::new(bus, args.publishing)?;
     let words = listen().map_err(|error| End::Failed(format!("can't listen to uevents: {error}")))?;
     service.ready();
-    let mut overruns = 0;
+    let look = tick(LOOK);
+    let mut source = Source { outlet, lost: UeventsLost::default(), told: UeventsLost::default() };
     loop {
         select! {
             recv(words) -> word => match word {
                 Ok(Word::Datagram(datagram)) => match Uevent::read(&datagram) {
-                    Some(uevent) => outlet.publish(&uevent.topic(), &uevent)?,
+                    Some(uevent) => source.publish(&uevent)?,
                     None => debug!("no uevent: {}", datagram.escape_ascii()),
                 },
                 Ok(Word::Overrun) => {
-                    overruns += 1;
                     warn!("uevents came faster than they were read, and some are lost");
-                    outlet.publish("kernel-uevent-lost", &UeventsLost { overruns })?;
+                    source.lost.overruns += 1;
+                    source.tell_lost()?;
                 }
                 Ok(Word::Failed(error)) => return Err(End::Failed(format!("can't hear uevents: {error}"))),
                 Err(_) => return Err(End::Failed("uevents ended; start the program again".into())),
             },
-            recv(service.stop()) -> _ => return outlet.flush(),
+            // Not only when the next uevent comes, which may be tomorrow.
+            recv(look) -> _ => if source.lost != source.told && source.outlet.has_broker() {
+                source.tell_lost()?;
+            },
+            recv(service.stop()) -> _ => return source.outlet.settle(),
         }
+    }
+}
+
+struct Source {
+    outlet: Outlet,
+    lost: UeventsLost,
+    /// What of it was published.
+    told: UeventsLost,
+}
+
+impl Source {
+    fn publish(&mut self, uevent: &Uevent) -> Result<(), End> {
+        // Where some are missing is told in its place.
+        if !(self.tell_lost()? && self.outlet.publish(&uevent.topic(), uevent)?) {
+            self.lost.missed += 1;
+        }
+        Ok(())
+    }
+
+    /// Publishes what is lost, unless it was. Returns whether a broker was there to be told.
+    fn tell_lost(&mut self) -> Result<bool, End> {
+        if self.lost != self.told {
+            if !self.outlet.publish("kernel-uevent-lost", &self.lost)? {
+                return Ok(false);
+            }
+            self.told = self.lost.clone();
+        }
+        Ok(true)
     }
 }
 

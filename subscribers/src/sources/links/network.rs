@@ -1,55 +1,35 @@
 //! What is known of the network, kept up with what rtnetlink says. No I/O: messages in, changes out.
 
-use super::{Address, Change, Event, Link, Route};
-use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
-use netlink_packet_route::AddressFamily;
+use super::listing::{Listings, Request, Step};
+use super::prune::prune;
+use super::read::{self, Hop, Key};
+use super::{Address, Change, Event, Route};
+use netlink_packet_core::{NLM_F_DUMP_INTR, NLM_F_REPLACE, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::address::{AddressAttribute, AddressMessage};
-use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage};
-use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-
-/// What makes a thing the same one, whatever changes about it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum Key {
-    Link(u32),
-    Address(u32, IpAddr, u8),
-    Route {
-        table: u32,
-        destination: IpAddr,
-        prefix_len: u8,
-        priority: u32,
-        index: Option<u32>,
-        gateway: Option<IpAddr>,
-    },
-}
-
-/// What a message says of a thing.
-#[derive(Debug)]
-enum News {
-    Is(Key, Event),
-    Gone(Key),
-}
 
 /// What a datagram came to.
 #[derive(Debug, Default)]
 pub struct Heard {
     /// What to publish, in this order.
     pub events: Vec<Event>,
-    /// A listing is complete.
-    pub done: bool,
-    /// A listing may have holes, or was refused; ask for it again.
-    pub again: bool,
-    /// A link went down: its routes are gone, and the kernel doesn't say so (`fib_sync_down_dev`). List all anew.
+    /// An answer came to its end: what to do next.
+    pub next: Option<Step>,
+    /// A listing was refused, with this errno.
+    pub refused: Option<i32>,
+    /// What is known may be wrong; list all anew. When a link goes down or an IPv4 address goes, routes go with it, and the
+    /// kernel doesn't say so (`fib_sync_down_dev`, `fib_sync_down_addr`).
     pub stale: bool,
     /// Messages that could not be read.
     pub unreadable: usize,
 }
 
 /// What is known of the network.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Network {
+    /// The port id of who asks: answers name it, and what the kernel says unasked doesn't.
+    port: u32,
+    listings: Listings,
     known: BTreeMap<Key, Event>,
     /// Keys that were seen since a listing began, while one is under way.
     seen: Option<BTreeSet<Key>>,
@@ -58,17 +38,45 @@ pub struct Network {
 }
 
 impl Network {
-    /// All that is there is about to be listed: links, addresses, routes.
-    pub fn begin_listing(&mut self) {
-        self.seen = Some(BTreeSet::new());
+    /// Nothing is known yet. Requests are made from the socket with this port id.
+    pub fn new(port: u32) -> Network {
+        Network { port, listings: Listings::default(), known: BTreeMap::new(), seen: None, begun: false }
     }
 
-    /// All was listed. Returns what is gone, without anybody having said so.
-    pub fn end_listing(&mut self) -> Vec<Event> {
-        self.begun = true;
-        let Some(seen) = self.seen.take() else { return Vec::new() };
-        let gone: Vec<Key> = self.known.keys().filter(|key| !seen.contains(key)).cloned().collect();
-        gone.iter().filter_map(|key| self.known.remove(key)).map(|event| event.with(Change::Removed)).collect()
+    /// All that is there is about to be listed: what to ask for first. `None` while it is being listed already.
+    pub fn list(&mut self) -> Option<Request> {
+        if self.listings.is_under_way() {
+            return None;
+        }
+        self.seen = Some(BTreeSet::new());
+        Some(self.listings.begin())
+    }
+
+    /// Something was said and not heard. A listing that is under way has holes then, and is repeated when it has ended;
+    /// returns whether one is.
+    pub fn overrun(&mut self) -> bool {
+        self.listings.tear();
+        self.listings.is_under_way()
+    }
+
+    /// Whether all was listed once.
+    pub fn is_known(&self) -> bool {
+        self.begun
+    }
+
+    /// The answer to a request ended.
+    fn ended(&mut self, heard: &mut Heard) {
+        let step = self.listings.ended(heard.refused.is_some());
+        if step == Step::Complete {
+            let seen = self.seen.take().unwrap_or_default();
+            // What was not listed is gone, without anybody having said so.
+            let gone: Vec<Key> = self.known.keys().filter(|key| !seen.contains(key)).cloned().collect();
+            let gone = gone.iter().filter_map(|key| self.known.remove(key)).filter(|_| self.begun);
+            heard.events.extend(gone.map(|event| event.with(Change::Removed)));
+        }
+        // Where no listing is ever whole, what is known goes out all the same.
+        self.begun |= matches!(step, Step::Complete | Step::Torn(_));
+        heard.next = Some(step);
     }
 
     /// All that is there, links first.
@@ -86,7 +94,7 @@ impl Network {
                 heard.unreadable += 1;
                 break;
             }
-            match NetlinkMessage::<RouteNetlinkMessage>::deserialize(&datagram[..length]) {
+            match prune(&datagram[..length]).and_then(|message| NetlinkMessage::deserialize(&message)) {
                 Ok(message) => self.message(message, &mut heard),
                 Err(_) => heard.unreadable += 1,
             }
@@ -97,42 +105,108 @@ impl Network {
     }
 
     fn message(&mut self, message: NetlinkMessage<RouteNetlinkMessage>, heard: &mut Heard) {
-        // NLM_F_DUMP_INTR: what was listed changed meanwhile.
-        heard.again |= message.header.flags & 0x10 != 0;
+        let is_answer = message.header.port_number == self.port;
+        if is_answer && !self.listings.is_asked(message.header.sequence_number) {
+            // To a request that is over; it may tell what was, not what is.
+            return;
+        }
+        if is_answer && message.header.flags & NLM_F_DUMP_INTR != 0 {
+            // What is listed changed meanwhile.
+            self.listings.tear();
+        }
+        let replaces = !is_answer && message.header.flags & NLM_F_REPLACE != 0;
         let news = match message.payload {
-            NetlinkPayload::Done(_) => {
-                heard.done = true;
+            NetlinkPayload::Done(done) => {
+                if is_answer {
+                    if done.code != 0 {
+                        self.listings.tear();
+                    }
+                    self.ended(heard);
+                }
                 return;
             }
             NetlinkPayload::Error(error) => {
-                heard.again |= error.code.is_some();
+                if let (true, Some(code)) = (is_answer, error.code) {
+                    heard.refused = Some(code.get().saturating_neg());
+                    self.ended(heard);
+                }
                 return;
             }
-            NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => read_link(&link).map(is),
-            NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelLink(link)) => read_link(&link).map(gone),
-            NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewAddress(address)) => {
-                self.read_address(&address).map(is)
-            }
-            NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelAddress(address)) => {
-                self.read_address(&address).map(gone)
-            }
-            NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewRoute(route)) => self.read_route(&route).map(is),
-            NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelRoute(route)) => self.read_route(&route).map(gone),
-            _ => None,
+            NetlinkPayload::InnerMessage(message) => message,
+            _ => return,
         };
         match news {
-            Some(News::Is(key, event)) => {
-                let was_up = self.is_up(&key);
-                self.is(key.clone(), event, &mut heard.events);
-                heard.stale |= was_up && !self.is_up(&key);
+            RouteNetlinkMessage::NewLink(link) => self.are(read::link(&link), heard),
+            RouteNetlinkMessage::DelLink(link) => self.are_gone(read::link(&link), heard),
+            RouteNetlinkMessage::NewAddress(address) => self.are(read::address(&address), heard),
+            RouteNetlinkMessage::DelAddress(address) => self.are_gone(read::address(&address), heard),
+            RouteNetlinkMessage::NewRoute(route) => {
+                let routes = read::routes(&route);
+                if replaces {
+                    self.replaced(&routes, heard);
+                }
+                self.are(routes, heard);
             }
-            Some(News::Gone(key)) => {
-                let known = self.known.remove(&key);
-                heard.stale |= matches!(known, Some(Event::Link(_)));
-                heard.events.extend(known.map(|known| known.with(Change::Removed)));
+            RouteNetlinkMessage::DelRoute(route) => {
+                let routes = read::routes(&route);
+                // A next hop may be one of several routes', and the others stay.
+                let shared = routes.first().is_some_and(|(key, _)| self.siblings(key).len() > routes.len());
+                heard.stale |= shared;
+                self.are_gone(routes, heard);
             }
-            None => {}
+            _ => {}
         }
+    }
+
+    fn are(&mut self, things: impl IntoIterator<Item = (Key, Event)>, heard: &mut Heard) {
+        for (key, mut event) in things {
+            if let Event::Address(Address { index, link, .. }) | Event::Route(Route { index: Some(index), link, .. }) =
+                &mut event
+            {
+                *link = self.name(*index);
+            }
+            let was_up = self.is_up(&key);
+            self.is(key.clone(), event, &mut heard.events);
+            heard.stale |= was_up && !self.is_up(&key);
+        }
+    }
+
+    fn are_gone(&mut self, things: impl IntoIterator<Item = (Key, Event)>, heard: &mut Heard) {
+        for (key, _) in things {
+            let Some(known) = self.known.remove(&key) else { continue };
+            heard.stale |= match &known {
+                Event::Link(_) => true,
+                Event::Address(address) => address.address.is_ipv4(),
+                Event::Route(_) => false,
+            };
+            if self.begun {
+                heard.events.push(known.with(Change::Removed));
+            }
+        }
+    }
+
+    /// Routes took the place of another one, of which the kernel says nothing more. Which one, it doesn't say either:
+    /// where there are several, they are listed anew.
+    fn replaced(&mut self, by: &[(Key, Event)], heard: &mut Heard) {
+        let Some((key, _)) = by.first() else { return };
+        let mut others = self.siblings(key);
+        others.retain(|other| by.iter().all(|(key, _)| key != other));
+        match &others[..] {
+            [] => {}
+            [other] => {
+                let replaced = self.known.remove(other).filter(|_| self.begun);
+                heard.events.extend(replaced.map(|event| event.with(Change::Removed)));
+            }
+            _ => heard.stale = true,
+        }
+    }
+
+    /// All known routes to the same destination, that differ in where they lead only.
+    fn siblings(&self, key: &Key) -> Vec<Key> {
+        let Key::Route(way, _) = key else { return Vec::new() };
+        let from = self.known.range(Key::Route(way.clone(), Hop::default())..);
+        let same = from.take_while(|(key, _)| matches!(key, Key::Route(other, _) if other == way));
+        same.map(|(key, _)| key.clone()).collect()
     }
 
     /// The kernel says the same thing more than once: only what is other than before is an event.
@@ -143,6 +217,13 @@ impl Network {
         // Kept alike, whatever became of it, to be compared.
         let event = event.with(Change::Current);
         let known = self.known.insert(key, event.clone());
+        let mut moved = Vec::new();
+        if let Event::Link(link) = &event
+            && !matches!(&known, Some(Event::Link(before)) if before.name == link.name)
+        {
+            // What was said of it before its own name was is below none.
+            self.rename(link.index, &link.name, &mut moved);
+        }
         let change = match &known {
             _ if !self.begun => return,
             Some(known) if *known == event => return,
@@ -158,6 +239,27 @@ impl Network {
             events.push(Event::Link(before.clone()).with(Change::Removed));
         }
         events.push(event);
+        events.append(&mut moved);
+    }
+
+    /// The addresses and routes of a link move to the topics of its new name.
+    fn rename(&mut self, index: u32, name: &str, events: &mut Vec<Event>) {
+        for event in self.known.values_mut() {
+            let link = match &mut *event {
+                Event::Address(address) if address.index == index => &mut address.link,
+                Event::Route(route) if route.index == Some(index) => &mut route.link,
+                _ => continue,
+            };
+            if link == name {
+                continue;
+            }
+            let before = std::mem::replace(link, name.to_owned());
+            let mut ended = event.clone().with(Change::Removed);
+            if let Event::Address(Address { link, .. }) | Event::Route(Route { link, .. }) = &mut ended {
+                *link = before;
+            }
+            events.extend([ended, event.clone().with(Change::Changed)]);
+        }
     }
 
     fn is_up(&self, key: &Key) -> bool {
@@ -170,209 +272,7 @@ impl Network {
             _ => String::new(),
         }
     }
-
-    fn read_address(&self, message: &AddressMessage) -> Option<(Key, Event)> {
-        let (mut address, mut local) = (None, None);
-        for attribute in &message.attributes {
-            match attribute {
-                AddressAttribute::Address(ip) => address = Some(*ip),
-                AddressAttribute::Local(ip) => local = Some(*ip),
-                _ => {}
-            }
-        }
-        // On a point-to-point link the other one is the peer's (rtnetlink(7)).
-        let address = local.or(address)?;
-        let header = &message.header;
-        let (index, prefix_len, scope) = (header.index, header.prefix_len, u8::from(header.scope));
-        let value = Address { change: Change::Current, index, link: self.name(index), address, prefix_len, scope };
-        Some((Key::Address(index, address, prefix_len), Event::Address(value)))
-    }
-
-    fn read_route(&self, message: &RouteMessage) -> Option<(Key, Event)> {
-        let header = &message.header;
-        let mut route = Route {
-            change: Change::Current,
-            destination: match header.address_family {
-                AddressFamily::Inet => Ipv4Addr::UNSPECIFIED.into(),
-                AddressFamily::Inet6 => Ipv6Addr::UNSPECIFIED.into(),
-                _ => return None,
-            },
-            prefix_len: header.destination_prefix_length,
-            gateway: None,
-            index: None,
-            link: String::new(),
-            table: header.table.into(),
-            priority: 0,
-            protocol: header.protocol.into(),
-            kind: header.kind.into(),
-        };
-        for attribute in &message.attributes {
-            match attribute {
-                RouteAttribute::Destination(address) => route.destination = ip(address)?,
-                RouteAttribute::Gateway(address) => route.gateway = ip(address),
-                RouteAttribute::Oif(index) => route.index = Some(*index),
-                RouteAttribute::Priority(priority) => route.priority = *priority,
-                RouteAttribute::Table(table) => route.table = *table,
-                _ => {}
-            }
-        }
-        route.link = route.index.map(|index| self.name(index)).unwrap_or_default();
-        let Route { destination, prefix_len, gateway, index, table, priority, .. } = route;
-        let key = Key::Route { table, destination, prefix_len, priority, index, gateway };
-        Some((key, Event::Route(route)))
-    }
-}
-
-fn is((key, event): (Key, Event)) -> News {
-    News::Is(key, event)
-}
-
-fn gone((key, _): (Key, Event)) -> News {
-    News::Gone(key)
-}
-
-fn ip(address: &RouteAddress) -> Option<IpAddr> {
-    match address {
-        RouteAddress::Inet(address) => Some((*address).into()),
-        RouteAddress::Inet6(address) => Some((*address).into()),
-        _ => None,
-    }
-}
-
-/// `None` for a message that doesn't name its link.
-fn read_link(message: &LinkMessage) -> Option<(Key, Event)> {
-    let flags = message.header.flags;
-    let mut link = Link {
-        change: Change::Current,
-        index: message.header.index,
-        name: String::new(),
-        renamed_from: None,
-        kind: None,
-        up: flags.contains(LinkFlags::Up),
-        running: flags.contains(LinkFlags::Running),
-        loopback: message.header.link_layer_type == LinkLayerType::Loopback,
-        mtu: 0,
-        address: String::new(),
-        master: None,
-    };
-    for attribute in &message.attributes {
-        match attribute {
-            LinkAttribute::IfName(name) => link.name.clone_from(name),
-            LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
-            LinkAttribute::Controller(index) => link.master = Some(*index).filter(|index| *index != 0),
-            LinkAttribute::Address(bytes) => {
-                let bytes: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-                link.address = bytes.join(":");
-            }
-            LinkAttribute::LinkInfo(infos) => {
-                for info in infos {
-                    if let LinkInfo::Kind(kind) = info {
-                        link.kind = Some(kind.to_string());
-                    }
-                }
-            }
-            _ => {}
-        }
-    }
-    (!link.name.is_empty()).then_some((Key::Link(link.index), Event::Link(link)))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use netlink_packet_core::{NLM_F_MULTIPART, NetlinkHeader};
-
-    fn datagram(message: RouteNetlinkMessage, flags: u16) -> Vec<u8> {
-        let mut header = NetlinkHeader::default();
-        header.flags = flags;
-        let mut message = NetlinkMessage::new(header, NetlinkPayload::from(message));
-        message.finalize();
-        let mut bytes = vec![0; message.buffer_len()];
-        message.serialize(&mut bytes);
-        bytes
-    }
-
-    fn link(index: u32, name: &str, up: bool) -> LinkMessage {
-        let mut link = LinkMessage::default();
-        link.header.index = index;
-        link.header.flags = if up { LinkFlags::Up } else { LinkFlags::empty() };
-        link.attributes = vec![LinkAttribute::IfName(name.into()), LinkAttribute::Mtu(1500)];
-        link
-    }
-
-    fn new(index: u32, name: &str, up: bool) -> Vec<u8> {
-        datagram(RouteNetlinkMessage::NewLink(link(index, name, up)), 0)
-    }
-
-    fn summary(events: &[Event]) -> Vec<(String, Change)> {
-        let change = |event: &Event| match event {
-            Event::Link(link) => link.change,
-            Event::Address(address) => address.change,
-            Event::Route(route) => route.change,
-        };
-        events.iter().map(|event| (event.topic(), change(event))).collect()
-    }
-
-    /// With one link that is up.
-    fn network() -> Network {
-        let mut network = Network::default();
-        network.begin_listing();
-        assert_eq!(network.hear(&new(1, "a", true)).events, []);
-        assert_eq!(network.end_listing(), []);
-        network
-    }
-
-    #[test]
-    fn only_what_is_other_than_before_is_an_event() {
-        let mut network = network();
-        assert_eq!(network.hear(&new(1, "a", true)).events, []);
-        let heard = network.hear(&new(1, "a", false));
-        assert_eq!(summary(&heard.events), [("links/link/a".into(), Change::Changed)]);
-        assert!(heard.stale, "its routes went without a word");
-        assert_eq!(
-            summary(&network.hear(&new(2, "b+#%", true)).events),
-            [("links/link/b%2B%23%25".into(), Change::Added)]
-        );
-        let gone = network.hear(&datagram(RouteNetlinkMessage::DelLink(link(1, "a", false)), 0)).events;
-        assert_eq!(summary(&gone), [("links/link/a".into(), Change::Removed)]);
-    }
-
-    #[test]
-    fn a_rename_ends_the_old_name() {
-        let events = network().hear(&new(1, "new", true)).events;
-        let expected = [("links/link/a".into(), Change::Removed), ("links/link/new".into(), Change::Changed)];
-        assert_eq!(summary(&events), expected);
-        assert!(matches!(&events[1], Event::Link(link) if link.renamed_from.as_deref() == Some("a")));
-    }
-
-    #[test]
-    fn what_a_listing_does_not_show_is_gone() {
-        let mut network = network();
-        network.begin_listing();
-        assert_eq!(summary(&network.hear(&new(2, "b", true)).events), [("links/link/b".into(), Change::Added)]);
-        assert_eq!(summary(&network.end_listing()), [("links/link/a".into(), Change::Removed)]);
-        assert_eq!(summary(&network.current().collect::<Vec<_>>()), [("links/link/b".into(), Change::Current)]);
-    }
-
-    #[test]
-    fn an_interrupted_listing_is_to_be_made_again() {
-        let link = RouteNetlinkMessage::NewLink(link(1, "a", true));
-        assert!(network().hear(&datagram(link, NLM_F_MULTIPART | 0x10)).again);
-    }
-
-    #[test]
-    fn damaged_datagrams_are_counted() {
-        let whole = new(3, "c", true);
-        for cut in 1..whole.len() {
-            let heard = network().hear(&whole[..cut]);
-            assert_eq!(heard.events, [], "{cut}");
-        }
-        for at in 0..whole.len() {
-            let mut damaged = whole.clone();
-            damaged[at] ^= 0xff;
-            // Whatever it is then, it comes to an end.
-            network().hear(&damaged);
-        }
-        assert_eq!(network().hear(&[0; 64]).unreadable, 1);
-    }
-}
+mod tests;
