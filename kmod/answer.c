@@ -3,13 +3,18 @@
  * Answers are sent from the requester's own task and never wait for him: one
  * datagram a request, so a client that pulls pages sets its own pace.
  */
+#include <linux/capability.h>
+#include <linux/cred.h>
 #include <linux/err.h>
 #include <linux/errno.h>
+#include <linux/fs.h>
+#include <linux/net.h>
 #include <linux/netlink.h>
 #include <linux/skbuff.h>
 #include <linux/slab.h>
 #include <net/net_namespace.h>
 #include <net/netlink.h>
+#include <net/sock.h>
 
 #include "answer.h"
 #include "bus.h"
@@ -26,7 +31,7 @@
 /* The longest TOPIC message: one topic, or a list's end. */
 #define NLBUS_TOPIC_LEN	(NLMSG_HDRLEN + \
 			 6 * nla_total_size(sizeof(u32)) + \
-			 5 * nla_total_size_64bit(sizeof(u64)) + \
+			 8 * nla_total_size_64bit(sizeof(u64)) + \
 			 nla_total_size(NLBUS_TOPIC_MAX))
 
 /* The message that closes a replay. */
@@ -82,13 +87,14 @@ static int nlbus_answer_put_topic(struct sk_buff *skb, struct nlbus_bus *bus,
 {
 	struct user_namespace *user_ns = bus->net->user_ns;
 	struct nlbus_history *history = &topic->history;
-	u64 first, head, bytes, change;
+	u64 first, head, bytes, limit, change;
 	struct nlmsghdr *nlh;
 
 	spin_lock(&history->lock);
 	first = history->first;
 	head = history->head;
 	bytes = history->bytes;
+	limit = history->limit;
 	change = history->change;
 	spin_unlock(&history->lock);
 	if (since && change <= *since)
@@ -114,7 +120,14 @@ static int nlbus_answer_put_topic(struct sk_buff *skb, struct nlbus_bus *bus,
 			from_kuid_munged(user_ns, topic->uid)) ||
 	    nla_put_u32(skb, NLBUS_TOPIC_A_GID,
 			from_kgid_munged(user_ns, topic->gid)) ||
-	    nla_put_u64_64bit(skb, NLBUS_TOPIC_A_HISTORY, history->limit,
+	    nla_put_u64_64bit(skb, NLBUS_TOPIC_A_HISTORY, limit,
+			      NLBUS_TOPIC_A_PAD) ||
+	    nla_put_u64_64bit(skb, NLBUS_TOPIC_A_BROADCAST,
+			      READ_ONCE(topic->broadcast), NLBUS_TOPIC_A_PAD) ||
+	    nla_put_u64_64bit(skb, NLBUS_TOPIC_A_DROPPED,
+			      READ_ONCE(topic->dropped), NLBUS_TOPIC_A_PAD) ||
+	    nla_put_u64_64bit(skb, NLBUS_TOPIC_A_REPLAYED,
+			      atomic64_read(&topic->replayed),
 			      NLBUS_TOPIC_A_PAD))
 		return -EMSGSIZE;
 	nlmsg_end(skb, nlh);
@@ -159,7 +172,64 @@ static int nlbus_create(struct nlbus_bus *bus,
 	return 0;
 }
 
-static int nlbus_answer_get(struct nlbus_bus *bus, u32 portid,
+/* The owner may, and who administers the namespace's network. The socket's
+ * opener has to be one of them as well as the sender: a privileged program that
+ * was made to write to a descriptor it inherited gains its parent nothing.
+ */
+static bool nlbus_may_change(struct nlbus_bus *bus, struct sk_buff *request,
+			     const struct nlbus_topic *topic)
+{
+	const struct file *opened = NETLINK_CB(request).sk->sk_socket->file;
+
+	/* A socket of the kernel's own has no file. */
+	if (!opened)
+		return false;
+	return (uid_eq(current_uid(), topic->uid) &&
+		uid_eq(opened->f_cred->uid, topic->uid)) ||
+	       netlink_ns_capable(request, bus->net->user_ns, CAP_NET_ADMIN);
+}
+
+static int nlbus_change(struct nlbus_bus *bus, struct sk_buff *skb,
+			const struct nlbus_request *request,
+			struct nlbus_topic *topic,
+			struct nlbus_refusal *refusal)
+{
+	/* The broker's own topics have ids, too. */
+	if (topic->group == NLBUS_GROUP_SYS ||
+	    !nlbus_may_change(bus, skb, topic))
+		return nlbus_refusal_set(refusal, -EACCES,
+					 "topic '%.*s': changing it takes its owner or CAP_NET_ADMIN",
+					 topic->name_len, topic->name);
+	if (request->history > nlbus_params.history)
+		return nlbus_refusal_set(refusal, -ERANGE,
+					 "topic '%.*s': %llu bytes are more than all histories may keep, %lu",
+					 topic->name_len, topic->name,
+					 request->history,
+					 nlbus_params.history);
+	nlbus_history_set_limit(bus, &topic->history, request->history);
+	return 0;
+}
+
+static int nlbus_look_up(struct nlbus_bus *bus,
+			 const struct nlbus_request *request,
+			 struct nlbus_topic **found,
+			 struct nlbus_refusal *refusal)
+{
+	if (request->name)
+		*found = nlbus_topic_by_name(&bus->topics, request->name,
+					     request->name_len);
+	else
+		*found = nlbus_topic_by_id(&bus->topics, request->id);
+	if (*found)
+		return 0;
+	if (request->name)
+		return nlbus_refusal_set(refusal, -ENOENT, "no topic '%.*s'",
+					 request->name_len, request->name);
+	return nlbus_refusal_set(refusal, -ENOENT, "no topic has the id %u",
+				 request->id);
+}
+
+static int nlbus_answer_get(struct nlbus_bus *bus, struct sk_buff *from,
 			    const struct nlmsghdr *to,
 			    const struct nlbus_request *request,
 			    struct nlbus_refusal *refusal)
@@ -173,36 +243,19 @@ static int nlbus_answer_get(struct nlbus_bus *bus, u32 portid,
 	if (!skb)
 		return nlbus_no_memory(refusal);
 
-	if (request->create) {
-		err = nlbus_create(bus, request, &topic, refusal);
-		if (err)
-			goto free_skb;
-	} else if (request->name) {
-		topic = nlbus_topic_by_name(&bus->topics, request->name,
-					    request->name_len);
-		if (!topic) {
-			err = nlbus_refusal_set(refusal, -ENOENT,
-						"no topic '%.*s'",
-						request->name_len,
-						request->name);
-			goto free_skb;
-		}
-	} else {
-		topic = nlbus_topic_by_id(&bus->topics, request->id);
-		if (!topic) {
-			err = nlbus_refusal_set(refusal, -ENOENT,
-						"no topic has the id %u",
-						request->id);
-			goto free_skb;
-		}
-	}
+	err = request->create ? nlbus_create(bus, request, &topic, refusal) :
+				nlbus_look_up(bus, request, &topic, refusal);
+	if (!err && request->replace)
+		err = nlbus_change(bus, from, request, topic, refusal);
+	if (err)
+		goto free_skb;
 
 	if (WARN_ON_ONCE(nlbus_answer_put_topic(skb, bus, to, 0, topic,
 						NULL) != 1)) {
 		err = nlbus_no_memory(refusal);
 		goto free_skb;
 	}
-	nlbus_reply_send(bus->sk, skb, portid);
+	nlbus_reply_send(bus->sk, skb, NETLINK_CB(from).portid);
 	return 0;
 
 free_skb:
@@ -328,6 +381,7 @@ static int nlbus_answer_page(struct nlbus_bus *bus, u32 portid,
 		return nlbus_no_memory(refusal);
 
 	atomic64_add(count, &bus->counters.replayed);
+	atomic64_add(count, &topic->replayed);
 	nlbus_reply_send(bus->sk, skb, portid);
 	return 0;
 }
@@ -373,7 +427,7 @@ static int nlbus_answer_replay(struct nlbus_bus *bus, u32 portid,
 /**
  * nlbus_answer() - do what a request asks for, and send the answer
  * @bus: the bus
- * @portid: who asks
+ * @skb: the datagram that it came in, in the task that sent it
  * @nlh: the request's message
  * @request: the same, checked
  * @refusal: says why, if it is refused
@@ -382,10 +436,13 @@ static int nlbus_answer_replay(struct nlbus_bus *bus, u32 portid,
  *
  * Return: 0, or a negative errno of docs/PROTOCOL.md; then nothing was sent.
  */
-int nlbus_answer(struct nlbus_bus *bus, u32 portid, const struct nlmsghdr *nlh,
+int nlbus_answer(struct nlbus_bus *bus, struct sk_buff *skb,
+		 const struct nlmsghdr *nlh,
 		 const struct nlbus_request *request,
 		 struct nlbus_refusal *refusal)
 {
+	u32 portid = NETLINK_CB(skb).portid;
+
 	switch (nlh->nlmsg_type) {
 	case NLBUS_MSG_INFO:
 		return nlbus_answer_info(bus, portid, nlh, refusal);
@@ -393,7 +450,7 @@ int nlbus_answer(struct nlbus_bus *bus, u32 portid, const struct nlmsghdr *nlh,
 		if (request->op == NLBUS_TOPIC_OP_LIST)
 			return nlbus_answer_list(bus, portid, nlh, request,
 						 refusal);
-		return nlbus_answer_get(bus, portid, nlh, request, refusal);
+		return nlbus_answer_get(bus, skb, nlh, request, refusal);
 	case NLBUS_MSG_REPLAY:
 		return nlbus_answer_replay(bus, portid, nlh, request, refusal);
 	default:

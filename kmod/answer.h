@@ -11,8 +11,10 @@ struct nlbus_bus;
 struct nlbus_refusal;
 struct nlbus_request;
 struct nlmsghdr;
+struct sk_buff;
 
-int nlbus_answer(struct nlbus_bus *bus, u32 portid, const struct nlmsghdr *nlh,
+int nlbus_answer(struct nlbus_bus *bus, struct sk_buff *skb,
+		 const struct nlmsghdr *nlh,
 		 const struct nlbus_request *request,
 		 struct nlbus_refusal *refusal);
 

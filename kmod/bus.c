@@ -132,6 +132,7 @@ static int nlbus_bus_thread(void *data)
 	long timeout;
 
 	while (!kthread_should_stop()) {
+		nlbus_history_lower(bus);
 		timeout = nlbus_sys_run(bus);
 		nlbus_queue_take(&bus->queue, &records);
 		nlbus_bus_turn(bus, &records);
@@ -142,7 +143,7 @@ static int nlbus_bus_thread(void *data)
 		/* State first, then a last look: see nlbus_queue_add(). */
 		set_current_state(TASK_IDLE);
 		if (nlbus_queue_empty(&bus->queue) && !nlbus_sys_news(bus) &&
-		    !kthread_should_stop())
+		    !READ_ONCE(bus->lowered) && !kthread_should_stop())
 			schedule_timeout(timeout);
 		__set_current_state(TASK_RUNNING);
 	}

@@ -61,6 +61,7 @@ struct nlbus_counters {
  * @packs: sequenced, not yet broadcast; the bus thread's own
  * @sys: the broker's own topics; the bus thread's own
  * @trim: histories that keep more than one event; the bus thread's own
+ * @lowered: a history's limit was set: it may keep too much
  * @history_bytes: memory of all histories; written by the bus thread
  * @change: rises with every event and every topic
  * @counters: what INFO tells
@@ -80,6 +81,7 @@ struct nlbus_bus {
 	struct nlbus_sys sys;
 
 	struct list_head trim;
+	bool lowered;
 	size_t history_bytes;
 
 	atomic64_t change;

@@ -85,7 +85,7 @@ static int nlbus_message_check(const struct nlmsghdr *nlh, bool last,
 
 	switch (nlh->nlmsg_type) {
 	case NLBUS_MSG_TOPIC:
-		flags |= NLM_F_CREATE | NLM_F_EXCL;
+		flags |= NLM_F_CREATE | NLM_F_EXCL | NLM_F_REPLACE;
 		break;
 	case NLBUS_MSG_PUBLISH:
 	case NLBUS_MSG_INFO:

@@ -167,6 +167,15 @@ static void nlbus_history_trim(struct nlbus_bus *bus)
 	}
 }
 
+/* Brings a history below its own limit. */
+static void nlbus_history_cut(struct nlbus_bus *bus,
+			      struct nlbus_history *history)
+{
+	while (nlbus_history_count(history) > 1 &&
+	       history->bytes > READ_ONCE(history->limit))
+		nlbus_history_evict(bus, history);
+}
+
 /**
  * nlbus_history_append() - give an event its number and keep it
  * @bus: the bus
@@ -182,7 +191,7 @@ void nlbus_history_append(struct nlbus_bus *bus, struct nlbus_history *history,
 	size_t size = nlbus_record_size(record);
 
 	if (nlbus_history_count(history) == history->slots &&
-	    history->bytes + size <= history->limit)
+	    history->bytes + size <= READ_ONCE(history->limit))
 		nlbus_history_grow(history);
 
 	nlbus_record_get(record);
@@ -205,10 +214,43 @@ void nlbus_history_append(struct nlbus_bus *bus, struct nlbus_history *history,
 		nlbus_history_drop(bus, oldest);
 	if (nlbus_history_count(history) > 1 && list_empty(&history->trim))
 		list_add_tail(&history->trim, &bus->trim);
-	while (nlbus_history_count(history) > 1 &&
-	       history->bytes > history->limit)
-		nlbus_history_evict(bus, history);
+	nlbus_history_cut(bus, history);
 	nlbus_history_trim(bus);
+}
+
+/**
+ * nlbus_history_set_limit() - say how much a history may keep
+ * @bus: the bus
+ * @history: the history
+ * @limit: bytes; the bus thread lets go of what is more
+ */
+void nlbus_history_set_limit(struct nlbus_bus *bus,
+			     struct nlbus_history *history, size_t limit)
+{
+	spin_lock(&history->lock);
+	WRITE_ONCE(history->limit, limit);
+	history->change = atomic64_inc_return(&bus->change);
+	spin_unlock(&history->lock);
+
+	/* Set first, woken then: see nlbus_bus_thread(). */
+	smp_store_release(&bus->lowered, true);
+	wake_up_process(bus->queue.reader);
+}
+
+/**
+ * nlbus_history_lower() - bring histories below limits that were lowered
+ * @bus: the bus, whose thread is the caller
+ */
+void nlbus_history_lower(struct nlbus_bus *bus)
+{
+	struct nlbus_history *history, *next;
+
+	if (!READ_ONCE(bus->lowered) || !xchg(&bus->lowered, false))
+		return;
+	list_for_each_entry_safe(history, next, &bus->trim, trim) {
+		nlbus_history_cut(bus, history);
+		cond_resched();
+	}
 }
 
 /* Takes some references under the lock: more are worth a new turn, because who

@@ -14,8 +14,8 @@ struct nlbus_record;
 
 /**
  * struct nlbus_history - the newest events of one topic
- * @lock: guards all but @trim; taken by the bus thread, the one writer, and by
- *        those who look a topic up or replay it
+ * @lock: guards all but @trim; taken by the bus thread, the one writer of all
+ *        but @limit, and by those who look a topic up, replay it or set @limit
  * @ring: records by sequence number modulo @slots
  * @slots: a power of two
  * @one: the ring as long as it has one slot, so that keeping the newest event
@@ -68,6 +68,9 @@ void nlbus_history_init(struct nlbus_history *history, size_t limit);
 void nlbus_history_free(struct nlbus_history *history);
 void nlbus_history_append(struct nlbus_bus *bus, struct nlbus_history *history,
 			  struct nlbus_record *record);
+void nlbus_history_set_limit(struct nlbus_bus *bus,
+			     struct nlbus_history *history, size_t limit);
+void nlbus_history_lower(struct nlbus_bus *bus);
 int nlbus_history_page(struct nlbus_history *history, u64 from,
 		       struct nlbus_page *page);
 void nlbus_page_cut(struct nlbus_page *page, u32 count);

@@ -205,7 +205,7 @@ put_records:
  * may be thousands, and each may look at all topics: so not on behalf of one who
  * is dead already.
  */
-static void nlbus_answer_all(struct nlbus_bus *bus, const struct sk_buff *skb,
+static void nlbus_answer_all(struct nlbus_bus *bus, struct sk_buff *skb,
 			     struct nlbus_refusal *refusal)
 {
 	u32 portid = NETLINK_CB(skb).portid;
@@ -220,7 +220,7 @@ static void nlbus_answer_all(struct nlbus_bus *bus, const struct sk_buff *skb,
 		if (fatal_signal_pending(current))
 			return;
 		if (nlbus_request_check(nlh, &request, refusal) ||
-		    nlbus_answer(bus, portid, nlh, &request, refusal)) {
+		    nlbus_answer(bus, skb, nlh, &request, refusal)) {
 			atomic64_inc(&bus->counters.refused);
 			nlbus_refuse(bus->sk, portid, nlh, refusal);
 			continue;

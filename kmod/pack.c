@@ -74,9 +74,14 @@ static struct sk_buff *nlbus_pack_build(struct list_head *records,
 	return skb;
 }
 
-static void nlbus_pack_broadcast(struct nlbus_bus *bus, u32 group,
+/* Return: whether every socket took it, as far as they have that counted
+ * (NETLINK_BROADCAST_ERROR).
+ */
+static bool nlbus_pack_broadcast(struct nlbus_bus *bus, u32 group,
 				 struct sk_buff *skb)
 {
+	bool taken = true;
+
 	NETLINK_CB(skb).dst_group = group;
 	atomic64_inc(&bus->counters.broadcasts);
 
@@ -84,13 +89,33 @@ static void nlbus_pack_broadcast(struct nlbus_bus *bus, u32 group,
 	 * first one gets this very skb, and its socket filter may cut what the
 	 * others are to get. GFP_ATOMIC, because with a blocking one
 	 * netlink_broadcast() yields to receivers that are half full.
-	 * -ESRCH says that nobody was there; -ENOBUFS that somebody who has
-	 * NETLINK_BROADCAST_ERROR set missed it.
+	 * -ESRCH says that nobody was there.
 	 */
 	skb_get(skb);
-	if (netlink_broadcast(bus->sk, skb, 0, group, GFP_ATOMIC) == -ENOBUFS)
+	if (netlink_broadcast(bus->sk, skb, 0, group, GFP_ATOMIC) == -ENOBUFS) {
 		atomic64_inc(&bus->counters.overruns);
+		taken = false;
+	}
 	consume_skb(skb);
+	return taken;
+}
+
+/* Counts the @count records behind @first for their topics. */
+static void nlbus_pack_count(struct list_head *first, struct list_head *records,
+			     unsigned int count, bool taken)
+{
+	struct nlbus_record *record = list_entry(first, struct nlbus_record,
+						 link);
+
+	list_for_each_entry_continue(record, records, link) {
+		struct nlbus_topic *topic = record->topic;
+
+		if (!count--)
+			break;
+		WRITE_ONCE(topic->broadcast, topic->broadcast + 1);
+		if (!taken)
+			WRITE_ONCE(topic->dropped, topic->dropped + 1);
+	}
 }
 
 /* Broadcasts all of a pack: in one datagram if there is memory for it, else in
@@ -111,6 +136,7 @@ static void nlbus_pack_send(struct nlbus_bus *bus, u32 group,
 		struct list_head *last = first;
 		struct sk_buff *skb;
 		unsigned int count = 0;
+		bool taken = false;
 		u32 len = 0;
 
 		list_for_each_entry_continue(record, records, link) {
@@ -131,9 +157,10 @@ static void nlbus_pack_send(struct nlbus_bus *bus, u32 group,
 			continue;
 		}
 		if (skb)
-			nlbus_pack_broadcast(bus, group, skb);
+			taken = nlbus_pack_broadcast(bus, group, skb);
 		else
 			netlink_set_err(bus->sk, 0, group, -ENOMEM);
+		nlbus_pack_count(first, records, count, taken);
 		first = last;
 	}
 }

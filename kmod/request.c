@@ -29,6 +29,7 @@ static const struct nla_policy nlbus_topic_policy[] = {
 	[NLBUS_TOPIC_A_ID]	= NLBUS_U32,
 	/* of any length: that has errors of its own */
 	[NLBUS_TOPIC_A_NAME]	= { .type = NLA_BINARY },
+	[NLBUS_TOPIC_A_HISTORY]	= NLBUS_U64,
 };
 
 static const struct nla_policy nlbus_replay_policy[] = {
@@ -85,7 +86,8 @@ static int nlbus_info_check(const struct nlmsghdr *nlh,
 static int nlbus_list_check(struct nlattr **tb, struct nlbus_request *request,
 			    struct nlbus_refusal *refusal)
 {
-	if (request->create || tb[NLBUS_TOPIC_A_NAME] || tb[NLBUS_TOPIC_A_ID])
+	if (request->create || request->replace || tb[NLBUS_TOPIC_A_NAME] ||
+	    tb[NLBUS_TOPIC_A_ID] || tb[NLBUS_TOPIC_A_HISTORY])
 		return nlbus_invalid(refusal,
 				     "LIST takes CURSOR and SINCE alone");
 	if (tb[NLBUS_TOPIC_A_CURSOR])
@@ -105,6 +107,10 @@ static int nlbus_get_check(struct nlattr **tb, struct nlbus_request *request,
 
 	if (tb[NLBUS_TOPIC_A_CURSOR] || tb[NLBUS_TOPIC_A_SINCE])
 		return nlbus_invalid(refusal, "CURSOR and SINCE go with LIST");
+	if (request->replace != !!tb[NLBUS_TOPIC_A_HISTORY])
+		return nlbus_invalid(refusal, "REPLACE and HISTORY go together");
+	if (request->replace)
+		request->history = nla_get_u64(tb[NLBUS_TOPIC_A_HISTORY]);
 	if (!name == !tb[NLBUS_TOPIC_A_ID])
 		return nlbus_invalid(refusal,
 				     "a look-up takes either NAME or ID");
@@ -115,7 +121,7 @@ static int nlbus_get_check(struct nlattr **tb, struct nlbus_request *request,
 		return 0;
 	}
 
-	if (request->create)
+	if (request->create || request->replace)
 		err = nlbus_name_check_open(nla_data(name), nla_len(name),
 					    refusal);
 	else
@@ -141,8 +147,12 @@ static int nlbus_topic_check(const struct nlmsghdr *nlh,
 
 	request->create = nlh->nlmsg_flags & NLM_F_CREATE;
 	request->exclusive = nlh->nlmsg_flags & NLM_F_EXCL;
+	request->replace = nlh->nlmsg_flags & NLM_F_REPLACE;
 	if (request->exclusive && !request->create)
 		return nlbus_invalid(refusal, "EXCL goes with CREATE");
+	if (request->create && request->replace)
+		return nlbus_invalid(refusal,
+				     "CREATE and REPLACE exclude each other");
 
 	if (tb[NLBUS_TOPIC_A_OP])
 		request->op = nla_get_u32(tb[NLBUS_TOPIC_A_OP]);

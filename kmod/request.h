@@ -15,6 +15,8 @@ struct nlbus_refusal;
  * @op: TOPIC: enum nlbus_topic_op
  * @create: TOPIC: create it if it doesn't exist
  * @exclusive: TOPIC: refuse one that exists
+ * @replace: TOPIC: set @history of one that exists
+ * @history: TOPIC: bytes that it may keep
  * @name: TOPIC: name, in the message; or NULL
  * @name_len: TOPIC: its bytes
  * @id: TOPIC, REPLAY: topic's id
@@ -29,6 +31,8 @@ struct nlbus_request {
 	u32 op;
 	bool create;
 	bool exclusive;
+	bool replace;
+	u64 history;
 	const u8 *name;
 	u8 name_len;
 	u32 id;

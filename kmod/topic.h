@@ -5,6 +5,7 @@
 #ifndef _NLBUS_TOPIC_H
 #define _NLBUS_TOPIC_H
 
+#include <linux/atomic.h>
 #include <linux/list.h>
 #include <linux/mutex.h>
 #include <linux/siphash.h>
@@ -27,6 +28,9 @@ struct nlbus_bus;
  * @uid: owner
  * @gid: owning group
  * @history: what it keeps
+ * @broadcast: events sent to the group; written by the bus thread
+ * @dropped: of these, not taken by some socket; written by the bus thread
+ * @replayed: events sent out of history
  * @name_len: bytes of the name
  * @name: the name, not terminated
  */
@@ -40,6 +44,9 @@ struct nlbus_topic {
 	kuid_t uid;
 	kgid_t gid;
 	struct nlbus_history history;
+	u64 broadcast;
+	u64 dropped;
+	atomic64_t replayed;
 	u8 name_len;
 	u8 name[];
 };

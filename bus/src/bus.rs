@@ -380,6 +380,25 @@ impl Bus {
         self.topic_request(name, |name| TopicRequest::Create { name, exclusive: false })
     }
 
+    /// Sets how many bytes the history of a topic that exists may keep: at most [`Limits::history`](crate::Limits::history).
+    /// Its newest event is kept in any case. Its owner may do that, and whoever has `CAP_NET_ADMIN` (with the user broker:
+    /// root).
+    ///
+    /// # Errors
+    /// Any [`RequestError`]; refused is `ENOENT` for no such topic, `EACCES`, and `ERANGE` for too much.
+    ///
+    /// # Example
+    /// ```no_run
+    /// # let bus = nlbus::Bus::connect()?;
+    /// bus.create_topic("audit")?;
+    /// let topic = bus.set_history("audit", 16 << 20)?; // 16 MiB
+    /// assert_eq!(topic.history, 16 << 20);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn set_history(&self, name: &str, bytes: u64) -> Result<TopicRecord, RequestError> {
+        self.topic_request(name, move |name| TopicRequest::Change { key: TopicKey::Name(name), history: bytes })
+    }
+
     fn topic_request(
         &self,
         name: &str,

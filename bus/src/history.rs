@@ -106,11 +106,7 @@ impl History {
         ring.bytes += len;
         self.bytes += len;
         let seq = ring.first + ring.records.len() as u64 - 1;
-        while ring.bytes > ring.limit {
-            let Some(len) = ring.pop() else { break };
-            self.bytes -= len;
-            self.evicted += 1;
-        }
+        self.cut(topic);
         self.reshelve(topic);
         while self.bytes > self.limit && self.evict_from_largest() {}
         seq
@@ -152,6 +148,16 @@ impl History {
         (self.rings[topic].bytes, self.rings[topic].limit)
     }
 
+    /// Says how much a topic may keep, and lets go what is then too much.
+    ///
+    /// # Panics
+    /// If no such topic was added.
+    pub fn set_limit(&mut self, topic: usize, limit: u64) {
+        self.rings[topic].limit = limit;
+        self.cut(topic);
+        self.reshelve(topic);
+    }
+
     /// Bytes kept of all topics.
     pub fn bytes(&self) -> u64 {
         self.bytes
@@ -160,6 +166,16 @@ impl History {
     /// How many records were let go.
     pub fn evicted(&self) -> u64 {
         self.evicted
+    }
+
+    /// Brings a topic below its own limit.
+    fn cut(&mut self, topic: usize) {
+        let ring = &mut self.rings[topic];
+        while ring.bytes > ring.limit {
+            let Some(len) = ring.pop() else { break };
+            self.bytes -= len;
+            self.evicted += 1;
+        }
     }
 
     /// Lets one record go, of a topic on the highest shelf. Returns whether there was one.
@@ -230,6 +246,24 @@ mod tests {
         assert_eq!((history.kept(topic), history.bytes_of(topic)), (16..26, (100, 100)));
         history.push(topic, record(95));
         assert_eq!(history.kept(topic), 26..27);
+    }
+
+    #[test]
+    fn a_limit_that_is_lowered_holds_at_once() {
+        let mut history = History::new(u64::MAX);
+        let topic = history.add_topic(1000);
+        for _ in 0..100 {
+            history.push(topic, record(10));
+        }
+        history.set_limit(topic, 55);
+        assert_eq!((history.kept(topic), history.bytes_of(topic)), (96..101, (50, 55)));
+        history.set_limit(topic, 70);
+        for _ in 0..5 {
+            history.push(topic, record(10));
+        }
+        assert_eq!((history.kept(topic), history.bytes(), history.evicted()), (99..106, 70, 98));
+        history.set_limit(topic, 0);
+        assert_eq!(history.kept(topic), 105..106);
     }
 
     #[test]

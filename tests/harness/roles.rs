@@ -2,7 +2,7 @@
 
 use crate::{Args, Place, Tally};
 use nlbus::wire::uapi::NLBUS_PAYLOAD_MAX;
-use nlbus::{Broker, Bus, Start};
+use nlbus::{Broker, Bus, RequestError, Start};
 use std::io::{self, Write};
 use std::process;
 use std::time::{Duration, Instant};
@@ -157,6 +157,14 @@ fn client(place: Place, args: &Args) {
                 Ok(_) => say(format_args!("subscribed")),
                 Err(error) => say(format_args!("refused {error}")),
             },
+            Some(("history", rest)) => {
+                let (topic, bytes) = rest.split_once(' ').expect("a topic and bytes");
+                match bus.set_history(topic, bytes.parse().expect("bytes")) {
+                    Ok(topic) => say(format_args!("history {}", topic.history)),
+                    Err(RequestError::Refused(refusal)) => say(format_args!("refused {:?}", refusal.errno)),
+                    Err(error) => panic!("{error}"),
+                }
+            }
             _ => panic!("what does '{line}' mean?"),
         }
     }

@@ -6,6 +6,7 @@ mod bounds;
 mod discovery;
 mod embedding;
 mod faults;
+mod history;
 mod identity;
 mod isolation;
 mod late_joiners;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
             loss::CASES,
             faults::CASES,
             late_joiners::CASES,
+            history::CASES,
             slow::CASES,
             overflow::CASES,
             backpressure::CASES,

@@ -1,6 +1,7 @@
 //! Answers to requests: `INFO`, `TOPIC` and `REPLAY`. The requests have been checked.
 
 use super::core::{Action, Core, Endpoint, Sender};
+use super::topics::TopicId;
 use crate::wire::uapi::{
     NETLINK_USERSOCK, NLBUS_DATAGRAM_MAX, NLBUS_EVENT_F_REPLAYED, NLBUS_MSG_EVENT, NLBUS_TOPIC_MAX, NLBUS_USER_GROUPS,
     NLBUS_VERSION, NLM_F_MULTI, NLMSG_ALIGNTO, NLMSG_HDRLEN,
@@ -54,11 +55,13 @@ impl Core {
                 self.topics.record(id).push(datagram, to, false);
             }
             Request::Topic(TopicRequest::Get(key)) => {
-                let (id, what) = match key {
-                    TopicKey::Name(name) => (self.topics.find(name), format!("'{name}'")),
-                    TopicKey::Id(id) => (self.topics.by_id(*id), format!("with id {id}")),
-                };
-                let id = id.ok_or_else(|| Refusal::new(Errno::ENOENT, format!("there is no topic {what}")))?;
+                let id = self.look_up(*key)?;
+                self.topics.record(id).push(datagram, to, false);
+            }
+            Request::Topic(TopicRequest::Change { key, history }) => {
+                let id = self.look_up(*key)?;
+                self.check_change(id, *history, sender)?;
+                self.topics.set_history(id, *history);
                 self.topics.record(id).push(datagram, to, false);
             }
             Request::Topic(TopicRequest::List { cursor, since }) => self.list(datagram, to, *cursor, *since),
@@ -66,6 +69,30 @@ impl Core {
             Request::Will(_) => return Err(Refusal::new(Errno::EOPNOTSUPP, "this broker doesn't serve wills")),
             // It has its place among the events and no answer but its ack.
             Request::Publish(_) => {}
+        }
+        Ok(())
+    }
+
+    fn look_up(&self, key: TopicKey<'_>) -> Result<TopicId, Refusal> {
+        let (id, what) = match key {
+            TopicKey::Name(name) => (self.topics.find(name), format!("'{name}'")),
+            TopicKey::Id(id) => (self.topics.by_id(id), format!("with id {id}")),
+        };
+        id.ok_or_else(|| Refusal::new(Errno::ENOENT, format!("there is no topic {what}")))
+    }
+
+    /// Whether the sender may have a topic keep so much. Of the sender's capabilities nothing is known but that root has
+    /// them.
+    fn check_change(&self, id: TopicId, history: u64, sender: Sender) -> Result<(), Refusal> {
+        let topic = self.topics.get(id);
+        if self.topics.is_own(id) || (sender.uid != 0 && sender.uid != topic.owner.uid) {
+            let why = format!("topic '{}': changing it takes its owner or root", topic.name);
+            return Err(Refusal::new(Errno::EACCES, why));
+        }
+        if history > self.config.history {
+            let most = self.config.history;
+            let why = format!("topic '{}': {history} bytes are more than all histories may keep, {most}", topic.name);
+            return Err(Refusal::new(Errno::ERANGE, why));
         }
         Ok(())
     }
@@ -129,8 +156,10 @@ impl Core {
             }
             wire::push_event_body(datagram, header, body, NLBUS_EVENT_F_REPLAYED);
             next = seq + 1;
-            self.counts.replayed += 1;
         }
+        let replayed = next - replay.from.max(kept.start);
+        self.counts.replayed += replayed;
+        self.topics.count_replayed(id, replayed);
         let end = ReplayEnd { topic_id: id.get(), first: kept.start, next, head: kept.end - 1 };
         end.push(datagram, to);
         Ok(())

@@ -150,9 +150,14 @@ impl Core {
         [self.next_heartbeat_ns, announce].into_iter().flatten().min()
     }
 
-    /// Broadcasts that failed, as far as the driver can tell.
-    pub(super) fn count_overruns(&mut self, broadcasts: u64) {
-        self.counts.overruns += broadcasts;
+    /// A broadcast failed, as far as the driver can tell: of these topics, one for each event.
+    pub(super) fn count_overrun(&mut self, topics: impl Iterator<Item = u32>) {
+        self.counts.overruns += 1;
+        for id in topics {
+            if let Some(id) = self.topics.by_id(id) {
+                self.topics.count_dropped(id);
+            }
+        }
     }
 
     pub(super) fn port(&self) -> u32 {

@@ -7,6 +7,7 @@ use super::module::ModuleWatch;
 use super::outbox::{Outbox, Sent};
 use crate::sys::{NetlinkSocket, RecvBatch};
 use crate::wire::uapi::NETLINK_USERSOCK;
+use crate::wire::{EventView, Messages};
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::time::{ClockId, clock_gettime};
@@ -89,14 +90,14 @@ impl Sockets {
 }
 
 impl Out {
-    /// Does what the core says. Returns how many broadcasts failed: 0 or 1.
-    fn perform(&mut self, action: Action<'_>, now_ns: u64) -> u64 {
+    /// Does what the core says. Whether the kernel took it; what a client has no room for waits.
+    fn perform(&mut self, action: Action<'_>, now_ns: u64) -> bool {
         let Out { sockets, outbox } = self;
         match action {
-            Action::Broadcast { group, datagram } => u64::from(!sockets.broadcast(group, datagram)),
+            Action::Broadcast { group, datagram } => sockets.broadcast(group, datagram),
             Action::Unicast { port, from, datagram } => {
                 outbox.send(port, from, datagram, now_ns, |port, from, datagram| sockets.unicast(port, from, datagram));
-                0
+                true
             }
         }
     }
@@ -227,9 +228,19 @@ impl Running {
     fn send_what_is_due(&mut self) -> Result<(), BrokerError> {
         let Running { core, out, .. } = self;
         let now = now().map_err(io_error("read the clock"))?;
-        let mut failed = 0;
-        core.flush(now, &mut |action| failed += out.perform(action, now.boot_ns));
-        core.count_overruns(failed);
+        let mut failed = Vec::new();
+        core.flush(now, &mut |action| {
+            let datagram = match action {
+                Action::Broadcast { datagram, .. } | Action::Unicast { datagram, .. } => datagram,
+            };
+            if !out.perform(action, now.boot_ns) {
+                failed.push(datagram.to_vec());
+            }
+        });
+        for datagram in failed {
+            let events = Messages::new(&datagram).flatten().map(|message| EventView::parse(message.body));
+            core.count_overrun(events.flatten().map(|event| event.header.topic_id));
+        }
         let Out { sockets, outbox } = out;
         if outbox.next_retry().is_some_and(|due| now.boot_ns >= due) {
             outbox.retry(now.boot_ns, |port, from, datagram| sockets.unicast(port, from, datagram));

@@ -52,7 +52,15 @@ pub(super) struct Topic {
     /// The bus's change count when it last changed.
     change: u64,
     mode: u32,
-    owner: Owner,
+    pub(super) owner: Owner,
+    counts: Counts,
+}
+
+/// What is counted for a topic besides its events.
+#[derive(Debug, Clone, Copy, Default)]
+struct Counts {
+    dropped: u64,
+    replayed: u64,
 }
 
 #[derive(Debug)]
@@ -119,7 +127,14 @@ impl Topics {
     fn add(&mut self, name: &str, group: u32, mode: u32, owner: Owner, history: u64) -> TopicId {
         let name: Arc<str> = name.into();
         self.change += 1;
-        self.topics.push(Topic { name: name.clone(), group, change: self.change, mode, owner });
+        self.topics.push(Topic {
+            name: name.clone(),
+            group,
+            change: self.change,
+            mode,
+            owner,
+            counts: Counts::default(),
+        });
         self.history.add_topic(history);
         let id = TopicId(self.len());
         self.ids.insert(name, id);
@@ -170,7 +185,31 @@ impl Topics {
             uid: topic.owner.uid,
             gid: topic.owner.gid,
             history: limit,
+            // Each, before whoever waits for the answer reads it.
+            broadcast: kept.end - 1,
+            dropped: topic.counts.dropped,
+            replayed: topic.counts.replayed,
         }
+    }
+
+    /// Says how much the history of a topic may keep.
+    pub(super) fn set_history(&mut self, id: TopicId, limit: u64) {
+        self.change += 1;
+        self.topics[id.index()].change = self.change;
+        self.history.set_limit(id.index(), limit);
+    }
+
+    /// Whether it is one of the broker's own.
+    pub(super) fn is_own(&self, id: TopicId) -> bool {
+        id.get() <= SYS_COUNT
+    }
+
+    pub(super) fn count_replayed(&mut self, id: TopicId, events: u64) {
+        self.topics[id.index()].counts.replayed += events;
+    }
+
+    pub(super) fn count_dropped(&mut self, id: TopicId) {
+        self.topics[id.index()].counts.dropped += 1;
     }
 }
 

@@ -94,7 +94,7 @@ fn check_message<'a>(message: &Message<'a>) -> Result<Request<'a>, Refusal> {
     let Header { kind, flags, .. } = message.header;
     let known = match kind {
         NLBUS_MSG_PUBLISH | NLBUS_MSG_INFO | NLBUS_MSG_REPLAY | NLBUS_MSG_WILL => NLM_F_REQUEST | NLM_F_ACK,
-        NLBUS_MSG_TOPIC => NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL,
+        NLBUS_MSG_TOPIC => NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL | NLM_F_REPLACE,
         _ => return Err(Refusal::new(Errno::EOPNOTSUPP, format!("no client sends messages of type {kind:#x}"))),
     };
     if flags & NLM_F_REQUEST == 0 {

@@ -3,7 +3,7 @@
 use super::event::{check_publishable, refuse_name};
 use super::message::{Header, push_message};
 use super::uapi::*;
-use super::{Attribute, AttributeIter, Malformed, Refusal};
+use super::{Attribute, AttributeIter, Attributes, Malformed, Refusal};
 use crate::topic::check_name;
 use nix::errno::Errno;
 
@@ -29,6 +29,13 @@ pub enum TopicRequest<'a> {
         name: &'a str,
         /// Refuse a topic that exists, with `EEXIST`.
         exclusive: bool,
+    },
+    /// One topic, whose bounds are set: its owner may, and `CAP_NET_ADMIN`.
+    Change {
+        /// Which one, not a reserved one.
+        key: TopicKey<'a>,
+        /// Bytes that its history may keep; its newest event is kept in any case.
+        history: u64,
     },
     /// A page of topics in the order of their ids.
     List {
@@ -56,13 +63,16 @@ impl<'a> TopicRequest<'a> {
         let flags = match self {
             TopicRequest::Create { exclusive: true, .. } => NLM_F_CREATE | NLM_F_EXCL,
             TopicRequest::Create { .. } => NLM_F_CREATE,
+            TopicRequest::Change { .. } => NLM_F_REPLACE,
             _ => 0,
         };
         let header = Header { kind: NLBUS_MSG_TOPIC, flags: NLM_F_REQUEST | flags, seq, portid: 0 };
         push_message(datagram, header, |body| match self {
-            TopicRequest::Get(TopicKey::Id(id)) => body.u32(NLBUS_TOPIC_A_ID, *id),
-            TopicRequest::Get(TopicKey::Name(name)) | TopicRequest::Create { name, .. } => {
-                body.bytes(NLBUS_TOPIC_A_NAME, name.as_bytes());
+            TopicRequest::Get(key) => push_key(body, *key),
+            TopicRequest::Create { name, .. } => push_key(body, TopicKey::Name(name)),
+            TopicRequest::Change { key, history } => {
+                push_key(body, *key);
+                body.u64(NLBUS_TOPIC_A_HISTORY, *history);
             }
             TopicRequest::List { cursor, since } => {
                 body.u32(NLBUS_TOPIC_A_OP, NLBUS_TOPIC_OP_LIST);
@@ -88,42 +98,65 @@ impl<'a> TopicRequest<'a> {
     /// ```
     pub fn check(flags: u16, body: &'a [u8]) -> Result<Self, Refusal> {
         let bad = |what: &'static str| Refusal::new(Errno::EINVAL, what);
-        let (mut op, mut id, mut name, mut cursor, mut since) = (None, None, None, None, None);
+        let (mut op, mut id, mut name, mut cursor, mut since, mut history) = (None, None, None, None, None, None);
         for attribute in AttributeIter::flat(body) {
             let attribute = attribute.map_err(|error| bad(error.0))?;
             let number = |attribute: &Attribute<'_>| attribute.u32().map(Some).map_err(|error| bad(error.0));
+            let large = |attribute: &Attribute<'_>| attribute.u64().map(Some).map_err(|error| bad(error.0));
             match attribute.kind {
                 NLBUS_TOPIC_A_OP => op = number(&attribute)?,
                 NLBUS_TOPIC_A_ID => id = number(&attribute)?,
                 NLBUS_TOPIC_A_CURSOR => cursor = number(&attribute)?,
-                NLBUS_TOPIC_A_SINCE => since = Some(attribute.u64().map_err(|error| bad(error.0))?),
+                NLBUS_TOPIC_A_SINCE => since = large(&attribute)?,
+                NLBUS_TOPIC_A_HISTORY => history = large(&attribute)?,
                 NLBUS_TOPIC_A_NAME => name = Some(attribute.value),
-                _ => return Err(bad("TOPIC takes the attributes OP, ID, NAME, CURSOR and SINCE")),
+                _ => return Err(bad("TOPIC takes the attributes OP, ID, NAME, CURSOR, SINCE and HISTORY")),
             }
         }
         let (create, exclusive) = (flags & NLM_F_CREATE != 0, flags & NLM_F_EXCL != 0);
         if exclusive && !create {
             return Err(bad("EXCL goes with CREATE"));
         }
+        let replace = flags & NLM_F_REPLACE != 0;
+        if create && replace {
+            return Err(bad("CREATE and REPLACE exclude each other"));
+        }
         match (op.unwrap_or(NLBUS_TOPIC_OP_GET), create, id, name) {
             (NLBUS_TOPIC_OP_GET, ..) if cursor.is_some() || since.is_some() => {
                 Err(bad("CURSOR and SINCE go with LIST"))
             }
+            (NLBUS_TOPIC_OP_GET, ..) if replace != history.is_some() => Err(bad("REPLACE and HISTORY go together")),
             (NLBUS_TOPIC_OP_GET, true, None, Some(name)) => {
                 Ok(TopicRequest::Create { name: check_publishable(name)?, exclusive })
             }
             (NLBUS_TOPIC_OP_GET, true, ..) => Err(bad("CREATE takes NAME alone")),
-            (NLBUS_TOPIC_OP_GET, false, Some(id), None) => Ok(TopicRequest::Get(TopicKey::Id(id))),
+            (NLBUS_TOPIC_OP_GET, false, Some(id), None) => Ok(TopicRequest::about(TopicKey::Id(id), history)),
             (NLBUS_TOPIC_OP_GET, false, None, Some(name)) => {
-                Ok(TopicRequest::Get(TopicKey::Name(check_name(name).map_err(refuse_name)?)))
+                let name = if replace { check_publishable(name)? } else { check_name(name).map_err(refuse_name)? };
+                Ok(TopicRequest::about(TopicKey::Name(name), history))
             }
             (NLBUS_TOPIC_OP_GET, false, ..) => Err(bad("a look-up takes either NAME or ID")),
-            (NLBUS_TOPIC_OP_LIST, false, None, None) => {
+            (NLBUS_TOPIC_OP_LIST, false, None, None) if !replace && history.is_none() => {
                 Ok(TopicRequest::List { cursor: cursor.unwrap_or_default(), since })
             }
             (NLBUS_TOPIC_OP_LIST, ..) => Err(bad("LIST takes CURSOR and SINCE alone")),
             _ => Err(bad("unknown operation on topics")),
         }
+    }
+
+    /// Look it up, or set what is to be set.
+    fn about(key: TopicKey<'a>, history: Option<u64>) -> Self {
+        match history {
+            Some(history) => TopicRequest::Change { key, history },
+            None => TopicRequest::Get(key),
+        }
+    }
+}
+
+fn push_key(body: &mut Attributes<'_>, key: TopicKey<'_>) {
+    match key {
+        TopicKey::Id(id) => body.u32(NLBUS_TOPIC_A_ID, id),
+        TopicKey::Name(name) => body.bytes(NLBUS_TOPIC_A_NAME, name.as_bytes()),
     }
 }
 
@@ -153,6 +186,12 @@ pub struct TopicRecord {
     pub gid: u32,
     /// Bytes that history may keep.
     pub history: u64,
+    /// Events sent to its group: by the module while anybody is in it, by the user broker all.
+    pub broadcast: u64,
+    /// Of these, those that some socket had no room for, as far as the broker can tell.
+    pub dropped: u64,
+    /// Events sent out of history.
+    pub replayed: u64,
 }
 
 impl TopicRecord {
@@ -184,6 +223,9 @@ impl TopicRecord {
             body.u32(NLBUS_TOPIC_A_UID, self.uid);
             body.u32(NLBUS_TOPIC_A_GID, self.gid);
             body.u64(NLBUS_TOPIC_A_HISTORY, self.history);
+            body.u64(NLBUS_TOPIC_A_BROADCAST, self.broadcast);
+            body.u64(NLBUS_TOPIC_A_DROPPED, self.dropped);
+            body.u64(NLBUS_TOPIC_A_REPLAYED, self.replayed);
         });
     }
 
@@ -219,6 +261,9 @@ impl TopicRecord {
                 NLBUS_TOPIC_A_UID => record.uid = attribute.u32()?,
                 NLBUS_TOPIC_A_GID => record.gid = attribute.u32()?,
                 NLBUS_TOPIC_A_HISTORY => record.history = attribute.u64()?,
+                NLBUS_TOPIC_A_BROADCAST => record.broadcast = attribute.u64()?,
+                NLBUS_TOPIC_A_DROPPED => record.dropped = attribute.u64()?,
+                NLBUS_TOPIC_A_REPLAYED => record.replayed = attribute.u64()?,
                 _ => {}
             }
         }
@@ -319,6 +364,8 @@ mod tests {
                 TopicRequest::Get(TopicKey::Name(&name)),
                 TopicRequest::Get(TopicKey::Id(id)),
                 TopicRequest::Create { name: &name, exclusive },
+                TopicRequest::Change { key: TopicKey::Name(&name), history: since.unwrap_or_default() },
+                TopicRequest::Change { key: TopicKey::Id(id), history: since.unwrap_or_default() },
                 TopicRequest::List { cursor: id, since },
             ] {
                 let mut datagram = Vec::new();
@@ -329,9 +376,10 @@ mod tests {
         }
 
         #[test]
-        fn replies_survive(name in "[a-z/]{1,20}", n: [u32; 4], m: [u64; 5], cursor: Option<u32>) {
+        fn replies_survive(name in "[a-z/]{1,20}", n: [u32; 4], m: [u64; 8], cursor: Option<u32>) {
             let record = TopicRecord { id: n[0].max(1), name, group: n[1].max(1), head: m[0], first: m[1], bytes: m[2],
-                change: m[3], mode: n[2], uid: n[3], gid: n[0], history: m[4] };
+                change: m[3], mode: n[2], uid: n[3], gid: n[0], history: m[4], broadcast: m[5], dropped: m[6],
+                replayed: m[7] };
             let end = TopicPageEnd { last_id: n[0], change: m[0], cursor };
             let mut datagram = Vec::new();
             record.push(&mut datagram, Header::default(), true);

@@ -109,7 +109,10 @@ constants! {
     NLBUS_TOPIC_A_UID: u16 = 14;
     NLBUS_TOPIC_A_GID: u16 = 15;
     NLBUS_TOPIC_A_HISTORY: u16 = 16;
-    NLBUS_TOPIC_A_MAX: u16 = 16;
+    NLBUS_TOPIC_A_BROADCAST: u16 = 17;
+    NLBUS_TOPIC_A_DROPPED: u16 = 18;
+    NLBUS_TOPIC_A_REPLAYED: u16 = 19;
+    NLBUS_TOPIC_A_MAX: u16 = 19;
 
     NLBUS_REPLAY_A_PAD: u16 = 1;
     NLBUS_REPLAY_A_EPOCH: u16 = 2;
@@ -137,6 +140,7 @@ constants! {
     NLM_F_MULTI: u16 = 0x2;
     NLM_F_ACK: u16 = 0x4;
     NLM_F_DUMP: u16 = 0x300;
+    NLM_F_REPLACE: u16 = 0x100;
     NLM_F_EXCL: u16 = 0x200;
     NLM_F_CREATE: u16 = 0x400;
     NLM_F_CAPPED: u16 = 0x100;

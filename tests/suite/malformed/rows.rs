@@ -147,6 +147,11 @@ pub(super) fn publishes() -> Vec<Row> {
     rows
 }
 
+/// A topic's name and how much it may keep.
+fn limit(flags: u16, name: &[u8], history: u64) -> Vec<u8> {
+    topic(flags, |body| (body.bytes(NLBUS_TOPIC_A_NAME, name), body.u64(NLBUS_TOPIC_A_HISTORY, history)).0)
+}
+
 pub(super) fn requests(epoch: u64, id: u32, head: u64) -> Vec<Row> {
     use Errno::{EACCES, EEXIST, EINVAL, ENAMETOOLONG, ENOENT, EOPNOTSUPP, ERANGE, ESTALE};
     let create = NLM_F_CREATE;
@@ -175,6 +180,22 @@ pub(super) fn requests(epoch: u64, id: u32, head: u64) -> Vec<Row> {
         row("CREATE with nothing", EINVAL, topic(create, |_| {})),
         row("EXCL without CREATE", EINVAL, name(NLM_F_EXCL, b"x")),
         row("CREATE with LIST", EINVAL, topic(create, list)),
+        row("REPLACE without HISTORY", EINVAL, name(NLM_F_REPLACE, b"x")),
+        row("HISTORY without REPLACE", EINVAL, limit(0, b"x", 1)),
+        row("HISTORY with CREATE", EINVAL, limit(create, b"x", 1)),
+        row("CREATE and REPLACE", EINVAL, limit(create | NLM_F_REPLACE, b"x", 1)),
+        row("LIST with REPLACE", EINVAL, topic(NLM_F_REPLACE, list)),
+        row("LIST with HISTORY", EINVAL, topic(0, |b| (list(b), b.u64(NLBUS_TOPIC_A_HISTORY, 1)).0)),
+        row("HISTORY of 4 bytes", EINVAL, topic(NLM_F_REPLACE, |b| b.u32(NLBUS_TOPIC_A_HISTORY, 1))),
+        row("REPLACE without NAME or ID", EINVAL, topic(NLM_F_REPLACE, |b| b.u64(NLBUS_TOPIC_A_HISTORY, 1))),
+        row("REPLACE of no topic", ENOENT, limit(NLM_F_REPLACE, b"no/such", 1)),
+        row("REPLACE below $SYS", EACCES, limit(NLM_F_REPLACE, b"$SYS/heartbeat", 1)),
+        row(
+            "REPLACE of $SYS/heartbeat by its ID",
+            EACCES,
+            topic(NLM_F_REPLACE, |b| (b.u32(NLBUS_TOPIC_A_ID, 1), b.u64(NLBUS_TOPIC_A_HISTORY, 1)).0),
+        ),
+        row("HISTORY beyond all histories", ERANGE, limit(NLM_F_REPLACE, b"good", u64::MAX)),
         row("LIST with NAME", EINVAL, topic(0, |b| (list(b), b.bytes(NLBUS_TOPIC_A_NAME, b"x")).0)),
         row(
             "GET with CURSOR",

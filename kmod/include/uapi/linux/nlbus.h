@@ -206,13 +206,14 @@ enum nlbus_counter_attr {
 /* What a TOPIC request asks for: NLBUS_TOPIC_A_OP, GET when absent. */
 enum nlbus_topic_op {
 	/* By NAME or ID. With NLM_F_CREATE and NAME the topic is created when
-	 * it does not exist; NLM_F_EXCL then refuses one that does. Reply: one
-	 * TOPIC message, with ID to HISTORY.
+	 * it does not exist; NLM_F_EXCL then refuses one that does. With
+	 * NLM_F_REPLACE the HISTORY of one that exists is set: its owner may,
+	 * and CAP_NET_ADMIN. Reply: one TOPIC message, with ID to REPLAYED.
 	 */
 	NLBUS_TOPIC_OP_GET,
 	/* A page of topics in the order of their ids, those above CURSOR (0
 	 * when absent); with SINCE only those whose CHANGE is above it. Reply:
-	 * one datagram of TOPIC messages with NLM_F_MULTI, ID to HISTORY each,
+	 * one datagram of TOPIC messages with NLM_F_MULTI, ID to REPLAYED each,
 	 * and a closing one without, that holds LAST_ID, CHANGE (of the bus)
 	 * and, if there is more, CURSOR to go on from.
 	 */
@@ -240,6 +241,9 @@ enum nlbus_topic_attr {
 	NLBUS_TOPIC_A_UID,		/* u32: owner */
 	NLBUS_TOPIC_A_GID,		/* u32: owning group */
 	NLBUS_TOPIC_A_HISTORY,		/* u64: bytes it may keep */
+	NLBUS_TOPIC_A_BROADCAST,	/* u64: events sent to the group */
+	NLBUS_TOPIC_A_DROPPED,		/* u64: of these, not taken by some socket */
+	NLBUS_TOPIC_A_REPLAYED,		/* u64: events sent out of history */
 	__NLBUS_TOPIC_A_MAX,
 };
 

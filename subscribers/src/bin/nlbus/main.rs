@@ -14,6 +14,7 @@ enum Command {
     Pub(verbs::publish::Args),
     Sub(verbs::sub::Args),
     Topics(verbs::topics::Args),
+    Topic(verbs::topic::Args),
     Info(verbs::info::Args),
     Module(verbs::module::Args),
 }
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         Command::Pub(args) => verbs::publish::run(&args),
         Command::Sub(args) => verbs::sub::run(&args),
         Command::Topics(args) => verbs::topics::run(&args),
+        Command::Topic(args) => verbs::topic::run(&args),
         Command::Info(args) => verbs::info::run(&args),
         Command::Module(args) => verbs::module::run(&args),
     };

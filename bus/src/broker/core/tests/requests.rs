@@ -127,7 +127,7 @@ fn info_tells_version_ports_limits_and_counters() {
     bus.accept(50, &publish("a", b""));
     bus.ms += 5;
     bus.core.set_queued(99);
-    bus.core.count_overruns(1);
+    bus.core.count_overrun([4].into_iter());
     let mut datagram = Vec::new();
     push_info_request(&mut datagram, 4);
     let answers = bus.ask(&datagram);

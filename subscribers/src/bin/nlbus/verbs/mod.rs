@@ -5,4 +5,5 @@ pub mod info;
 pub mod module;
 pub mod publish;
 pub mod sub;
+pub mod topic;
 pub mod topics;

@@ -23,7 +23,12 @@ pub fn run(args: &Args) -> Result<(), End> {
     let mut topics = connect()?.topics()?;
     topics.retain(|topic| args.filter.as_ref().is_none_or(|filter| filter.matches(&topic.name)));
     topics.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-    let shown = if args.json { topics.iter().map(as_json).collect() } else { as_table(&topics) };
+    print(&topics, args.json)
+}
+
+/// Prints topics as a table, or as a JSON object a line.
+pub fn print(topics: &[TopicRecord], json: bool) -> Result<(), End> {
+    let shown = if json { topics.iter().map(as_json).collect() } else { as_table(topics) };
     std::io::stdout().write_all(shown.as_bytes()).map_err(End::output)
 }
 
@@ -41,6 +46,10 @@ fn as_json(topic: &TopicRecord) -> String {
         "head": topic.head,
         "events": kept(topic),
         "bytes": topic.bytes,
+        "history": topic.history,
+        "broadcast": topic.broadcast,
+        "dropped": topic.dropped,
+        "replayed": topic.replayed,
         "mode": mode(topic),
         "uid": topic.uid,
         "gid": topic.gid,
@@ -49,7 +58,8 @@ fn as_json(topic: &TopicRecord) -> String {
 }
 
 fn as_table(topics: &[TopicRecord]) -> String {
-    let header = ["ID", "GROUP", "FIRST", "NEWEST", "EVENTS", "BYTES", "MODE", "OWNER"].map(str::to_owned);
+    let header = ["ID", "GROUP", "FIRST", "NEWEST", "EVENTS", "BYTES", "LIMIT", "DROPPED", "REPLAYED", "MODE", "OWNER"]
+        .map(str::to_owned);
     let rows = topics.iter().map(|topic| {
         [
             topic.id.to_string(),
@@ -58,13 +68,16 @@ fn as_table(topics: &[TopicRecord]) -> String {
             topic.head.to_string(),
             kept(topic).to_string(),
             topic.bytes.to_string(),
+            topic.history.to_string(),
+            topic.dropped.to_string(),
+            topic.replayed.to_string(),
             mode(topic),
             owner(topic),
         ]
     });
     let rows: Vec<_> = std::iter::once(header).chain(rows).collect();
     let names = std::iter::once("TOPIC").chain(topics.iter().map(|topic| topic.name.as_str()));
-    let mut widths = [0; 8];
+    let mut widths = [0; 11];
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = cell.len().max(*width);
@@ -74,7 +87,7 @@ fn as_table(topics: &[TopicRecord]) -> String {
     for (row, name) in rows.iter().zip(names) {
         // Numbers stand to the right, the owner to the left.
         for (at, (cell, width)) in row.iter().zip(widths).enumerate() {
-            let _ = if at < 7 { write!(table, "{cell:>width$}  ") } else { write!(table, "{cell:<width$}  ") };
+            let _ = if at < 10 { write!(table, "{cell:>width$}  ") } else { write!(table, "{cell:<width$}  ") };
         }
         let _ = writeln!(table, "{}", Escaped::field(name));
     }
@@ -103,7 +116,8 @@ mod tests {
         topic.id = 4;
         topic.name = "a b".into();
         topic.group = 3;
-        (topic.first, topic.head, topic.bytes) = (2, 5, 100);
+        (topic.first, topic.head, topic.bytes, topic.history) = (2, 5, 100, 4096);
+        (topic.broadcast, topic.dropped, topic.replayed) = (5, 1, 3);
         (topic.mode, topic.uid, topic.gid) = (0o660, 4_000_001, 4_000_002);
         topic
     }
@@ -112,13 +126,13 @@ mod tests {
     fn table_and_json_say_the_same() {
         assert_eq!(
             as_table(&[topic()]),
-            "ID  GROUP  FIRST  NEWEST  EVENTS  BYTES  MODE  OWNER            TOPIC\n \
-              4      3      2       5       4    100  0660  4000001:4000002  a\\x20b\n"
+            "ID  GROUP  FIRST  NEWEST  EVENTS  BYTES  LIMIT  DROPPED  REPLAYED  MODE  OWNER            TOPIC\n \
+              4      3      2       5       4    100   4096        1         3  0660  4000001:4000002  a\\x20b\n"
         );
         assert_eq!(
             as_json(&topic()),
             "{\"topic\":\"a b\",\"id\":4,\"group\":3,\"first\":2,\"head\":5,\"events\":4,\"bytes\":100,\
-             \"mode\":\"0660\",\"uid\":4000001,\"gid\":4000002}\n"
+             \"history\":4096,\"broadcast\":5,\"dropped\":1,\"replayed\":3,\"mode\":\"0660\",\"uid\":4000001,\"gid\":4000002}\n"
         );
     }
 
