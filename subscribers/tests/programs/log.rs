@@ -229,6 +229,31 @@ fn a_full_disk_is_an_error_that_says_so() {
 }
 
 #[test]
+fn what_did_not_fit_on_a_full_disk_comes_again() {
+    on_a_host(|host| {
+        let _broker = host.broker();
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        let (log, state) = (path("log"), path("state"));
+        let args = ["--file", &log, "--state", &state, "--start", "all", "--sync", "10ms", "x"];
+        let bus = host.connect();
+        bus.create_topic("x").unwrap();
+        // A limit on the size of files stands for the disk: beyond it, write(2) writes a part, and then fails.
+        let script = "trap '' XFSZ; ulimit -f 40; exec \"$0\" \"$@\"";
+        let mut full = Running::start(host.command("sh").args(["-c", script, LOG]).args(args), &args);
+        while !full.next_note().ends_with("ready") {}
+        publish(&bus, "x", 400);
+        let ended = full.end();
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        assert!(ended.notes.last().unwrap().contains("ulimit"), "{ended:?}");
+        let again = host.service(LOG, &args);
+        again.signal("TERM");
+        again.succeeds();
+        assert_eq!(assert_each_once(&lines(folder.path()), &heads(&bus)), 400);
+    });
+}
+
+#[test]
 fn what_cannot_be_opened_or_read_is_an_error_with_a_remedy() {
     on_a_host(|host| {
         let _broker = host.broker();

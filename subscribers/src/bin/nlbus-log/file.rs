@@ -31,6 +31,8 @@ pub struct LogFile {
     since: Instant,
     /// Number of the newest rotated file, 0 for none.
     rotation: u64,
+    /// A write failed: lines that were added are not in the file.
+    broken: bool,
 }
 
 impl LogFile {
@@ -41,7 +43,7 @@ impl LogFile {
     pub fn open(path: &Path, limits: Limits) -> io::Result<LogFile> {
         let rotation = rotated(path)?.last().map_or(0, |(number, _)| *number);
         let (file, written, since) = open(path)?;
-        Ok(LogFile { path: path.to_owned(), limits, file, written, buffer: Vec::new(), since, rotation })
+        Ok(LogFile { path: path.to_owned(), limits, file, written, buffer: Vec::new(), since, rotation, broken: false })
     }
 
     /// Cuts off what was written after a position was kept: it will come again. `rotation` and `length` are those of
@@ -94,8 +96,22 @@ impl LogFile {
     /// Writes what was added.
     ///
     /// # Errors
-    /// What the system says, a full disk for one. Then the file ends with a whole line all the same.
+    /// What the system says, a full disk for one. Then the file ends with a whole line all the same, and everything from
+    /// there on fails: what was added is gone, and whoever keeps a position must not keep one behind it.
     pub fn flush(&mut self) -> io::Result<()> {
+        self.unless_broken(Self::write)
+    }
+
+    fn unless_broken<T>(&mut self, step: fn(&mut Self) -> io::Result<T>) -> io::Result<T> {
+        if self.broken {
+            return Err(io::Error::other("an earlier write failed"));
+        }
+        let result = step(self);
+        self.broken = result.is_err();
+        result
+    }
+
+    fn write(&mut self) -> io::Result<()> {
         let mut done = 0;
         let result = loop {
             match self.file.write(&self.buffer[done..]) {
@@ -113,10 +129,6 @@ impl LogFile {
             // Something like /dev/full can't be cut, and has no torn lines.
             let _ = self.file.set_len(self.written);
         }
-        if result.is_err() {
-            // Not to be tried again, when the end comes to it.
-            self.buffer.clear();
-        }
         result
     }
 
@@ -126,11 +138,12 @@ impl LogFile {
     /// As [`flush`](Self::flush).
     pub fn sync(&mut self) -> io::Result<()> {
         self.flush()?;
-        match self.file.sync_data() {
+        // One that fails is not to be tried again, either: the kernel takes the pages for clean then (fsync(2)).
+        self.unless_broken(|log| match log.file.sync_data() {
             // A pipe or a device (fsync(2)).
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
             result => result,
-        }
+        })
     }
 
     /// Gives the file its number, begins another one, and removes those that are too many.
@@ -139,6 +152,10 @@ impl LogFile {
     /// What the system says.
     pub fn rotate(&mut self) -> io::Result<()> {
         self.sync()?;
+        self.unless_broken(Self::begin_another)
+    }
+
+    fn begin_another(&mut self) -> io::Result<()> {
         fs::rename(&self.path, numbered(&self.path, self.rotation + 1))?;
         self.rotation += 1;
         self.reopen()?;

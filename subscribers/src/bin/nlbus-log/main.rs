@@ -124,6 +124,9 @@ fn run(args: Args, service: &Service) -> Result<(), End> {
 fn failed(args: &Args, what: &str, error: &io::Error) -> End {
     let remedy = match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "; make room on that file system",
+        io::ErrorKind::FileTooLarge => {
+            "; raise the limit on the size of files (ulimit -f), or choose a lower --max-size"
+        }
         io::ErrorKind::PermissionDenied => "; run it as a user who may write there, or choose another --file",
         io::ErrorKind::NotFound => "; create its directory, or choose another --file",
         _ => "",
@@ -146,7 +149,8 @@ struct Log<'a> {
 impl Log<'_> {
     fn run(mut self, service: &Service) -> Result<(), End> {
         let end = self.until_stopped(service);
-        // Whatever ended it, what was written stays, and the position says where it ends.
+        // Whatever ended it, what was written stays, and the position says where it ends. Where that was a write, lines
+        // are missing: then the position that was kept last stays, too, and they come again the next time.
         let saved = self.sync();
         end.and(saved)
     }
@@ -250,11 +254,12 @@ impl Log<'_> {
 
     fn sync(&mut self) -> Result<(), End> {
         self.synced = Instant::now();
-        if std::mem::take(&mut self.dirty) {
+        if self.dirty {
             self.file.sync().map_err(|error| failed(self.args, "write to", &error))?;
             if let Some(state) = &mut self.state {
                 state.save(&self.file, &self.feed)?;
             }
+            self.dirty = false;
         }
         Ok(())
     }
