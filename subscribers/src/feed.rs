@@ -73,6 +73,11 @@ impl Feed {
         self.parts.iter().map(|part| (&part.filter, &part.positions))
     }
 
+    /// What is left out.
+    pub fn exclude(&self) -> &[Filter] {
+        &self.exclude
+    }
+
     /// Takes what is there.
     ///
     /// # Errors

@@ -1,5 +1,5 @@
 //! What the long-running programs have in common: they wait for a broker, log what they do, tell systemd when they are
-//! ready, and put things in order before SIGINT or SIGTERM ends them.
+//! ready, and put things in order before SIGINT, SIGTERM or SIGHUP ends them.
 
 use crate::end::End;
 use crate::values;
@@ -7,12 +7,16 @@ use clap::Parser;
 use crossbeam_channel::{Receiver, bounded};
 use humantime::Duration as HumanDuration;
 use nlbus::{Bus, Choice, ConnectError};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use procfs::process::Process;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::flag;
 use signal_hook::iterator::Signals;
 use std::convert::Infallible;
 use std::env;
 use std::io::{self, IsTerminal};
 use std::process::{self, ExitCode};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 use tracing::{info, warn};
@@ -43,17 +47,37 @@ enum Which {
     User,
 }
 
+/// What SIGHUP means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hangup {
+    /// The end, as SIGTERM: the terminal is gone.
+    End,
+    /// Files are to be opened anew, after logrotate.
+    Reopen,
+}
+
 /// A program that runs until it is stopped.
 #[derive(Debug)]
 pub struct Service {
     stop: Receiver<Infallible>,
+    reopen: Arc<AtomicBool>,
+    last_words: Arc<OnceLock<fn()>>,
 }
 
-/// Parses the arguments and runs a program to its end: SIGINT and SIGTERM are a good one.
+/// Parses the arguments and runs a program to its end: SIGINT, SIGTERM and SIGHUP are a good one.
 pub fn main<A: Parser>(run: fn(A, &Service) -> Result<(), End>) -> ExitCode {
+    start(run, Hangup::End)
+}
+
+/// As [`main`], for a program that opens its files anew on SIGHUP.
+pub fn main_reopening<A: Parser>(run: fn(A, &Service) -> Result<(), End>) -> ExitCode {
+    start(run, Hangup::Reopen)
+}
+
+fn start<A: Parser>(run: fn(A, &Service) -> Result<(), End>, hangup: Hangup) -> ExitCode {
     let args = A::parse();
     start_log();
-    let end = match Service::start() {
+    let end = match Service::start(hangup) {
         Ok(service) => run(args, &service),
         Err(error) => Err(End::Failed(format!("can't handle signals: {error}"))),
     };
@@ -76,19 +100,48 @@ fn start_log() {
     }
 }
 
+/// Whether whoever started this program had it ignore a signal.
+fn is_ignored(signal: i32) -> bool {
+    let status = Process::myself().and_then(|process| process.status());
+    status.is_ok_and(|status| status.sigign & 1 << (signal - 1) != 0)
+}
+
 impl Service {
-    fn start() -> io::Result<Service> {
-        let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    fn start(hangup: Hangup) -> io::Result<Service> {
+        let reopen = Arc::new(AtomicBool::new(false));
+        let mut ends = vec![SIGINT, SIGTERM];
+        match hangup {
+            Hangup::Reopen => drop(flag::register(SIGHUP, Arc::clone(&reopen))?),
+            // nohup(1) has it ignored, and means it.
+            Hangup::End if is_ignored(SIGHUP) => {}
+            Hangup::End => ends.push(SIGHUP),
+        }
+        let mut signals = Signals::new(ends)?;
         let (stopper, stop) = bounded(0);
+        let last_words = Arc::new(OnceLock::<fn()>::new());
+        let at_once = Arc::clone(&last_words);
         thread::Builder::new().name("signals".into()).spawn(move || {
             let mut signals = signals.forever();
             signals.next();
             drop(stopper);
             // Whoever asks twice doesn't want to wait.
             signals.next();
+            if let Some(act) = at_once.get() {
+                act();
+            }
             process::exit(crate::end::INTERRUPTED.into());
         })?;
-        Ok(Service { stop })
+        Ok(Service { stop, reopen, last_words })
+    }
+
+    /// What to do in any case, and quickly, when a second signal ends the program at once. The first one said counts.
+    pub fn at_once(&self, act: fn()) {
+        let _ = self.last_words.set(act);
+    }
+
+    /// Whether files are to be opened anew. It is asked for once a signal.
+    pub fn is_to_reopen(&self) -> bool {
+        self.reopen.swap(false, Ordering::Relaxed)
     }
 
     /// Closes when the program is to end. Nothing ever comes out of it.

@@ -8,15 +8,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread;
 
-const LOG: &str = env!("CARGO_BIN_EXE_nlbus-log");
+pub const LOG: &str = env!("CARGO_BIN_EXE_nlbus-log");
 
-fn start(host: &Host, folder: &Path, args: &[&str]) -> Running {
+pub fn start(host: &Host, folder: &Path, args: &[&str]) -> Running {
     let file = folder.join("log").display().to_string();
     host.service(LOG, &[&["--file", &file], args].concat())
 }
 
 /// The log's files, the oldest first.
-fn files(folder: &Path) -> Vec<PathBuf> {
+pub fn files(folder: &Path) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.retain(|path| path.file_name().unwrap().to_str().unwrap().starts_with("log"));
     // The one without a number is the newest.
@@ -25,7 +25,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// All lines of all files; each must be whole.
-fn lines(folder: &Path) -> Vec<Value> {
+pub fn lines(folder: &Path) -> Vec<Value> {
     let mut lines = Vec::new();
     for file in files(folder) {
         let text = fs::read_to_string(&file).unwrap();
@@ -37,7 +37,7 @@ fn lines(folder: &Path) -> Vec<Value> {
 }
 
 /// Asserts that each topic's numbers are there once, in order, up to its head, and returns how many events there are.
-fn assert_each_once(lines: &[Value], heads: &BTreeMap<String, u64>) -> u64 {
+pub fn assert_each_once(lines: &[Value], heads: &BTreeMap<String, u64>) -> u64 {
     let mut next: BTreeMap<&str, u64> = BTreeMap::new();
     for line in lines {
         let topic = line["topic"].as_str().unwrap_or_else(|| panic!("not an event: {line}"));
@@ -51,12 +51,12 @@ fn assert_each_once(lines: &[Value], heads: &BTreeMap<String, u64>) -> u64 {
     next.values().map(|next| next - 1).sum()
 }
 
-fn heads(bus: &Bus) -> BTreeMap<String, u64> {
+pub fn heads(bus: &Bus) -> BTreeMap<String, u64> {
     let topics = bus.topics().unwrap().into_iter().filter(|topic| !topic.name.starts_with('$'));
     topics.map(|topic| (topic.name, topic.head)).collect()
 }
 
-fn publish(bus: &Bus, topic: &str, count: u64) {
+pub fn publish(bus: &Bus, topic: &str, count: u64) {
     let mut batch = bus.batch();
     for number in 0..count {
         if batch.len() == 100 {

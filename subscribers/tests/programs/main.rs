@@ -7,6 +7,8 @@ mod host;
 mod journal;
 mod links;
 mod log;
+mod log_files;
+mod log_state;
 mod proc;
 mod uevent;
 mod units;
