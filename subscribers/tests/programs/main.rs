@@ -2,6 +2,7 @@
 
 mod command;
 mod exec;
+mod exec_end;
 mod exporter;
 mod host;
 mod journal;
