@@ -5,7 +5,6 @@ use crate::end::End;
 use crate::values;
 use clap::Parser;
 use crossbeam_channel::{Receiver, bounded};
-use humantime::Duration as HumanDuration;
 use nlbus::{Bus, Choice, ConnectError};
 use procfs::process::Process;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -36,8 +35,8 @@ pub struct Connection {
     #[arg(long, value_name = "N", env = "NLBUS_PORT", value_parser = values::port)]
     port: Option<u32>,
     /// How long to wait for a broker where there is none yet, like 500ms, 30s or 5m.
-    #[arg(long, value_name = "DUR", default_value = "30s")]
-    wait: HumanDuration,
+    #[arg(long, value_name = "DUR", default_value = "30s", value_parser = values::duration)]
+    wait: Duration,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -179,7 +178,7 @@ impl Service {
         if let Some(port) = to.port {
             builder = builder.port(port);
         }
-        let (start, patience) = (Instant::now(), Duration::from(to.wait));
+        let (start, patience) = (Instant::now(), to.wait);
         let mut error = match builder.clone().connect() {
             Err(error @ ConnectError::NoBroker { .. }) if !patience.is_zero() => error,
             found => return Ok(found?),

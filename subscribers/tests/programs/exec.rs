@@ -163,6 +163,7 @@ fn what_cannot_be_run_is_an_error_with_a_remedy() {
         for args in [
             &["x"][..],
             &["x", "--rate", "x", "--", "true"],
+            &["x", "--grace", "584542046090years", "--", "true"],
             &["x", "--rate", "x=0/s", "--", "true"],
             &["x", "--rate", "y=1/s", "--", "true"],
             &["a/#/b", "--", "true"],

@@ -7,15 +7,16 @@ mod program;
 mod runner;
 
 use clap::Parser;
-use humantime::Duration as HumanDuration;
 use limit::Rate;
 use nlbus::{Filter, Start};
 use nlbus_subscribers::end::End;
 use nlbus_subscribers::service::{self, Connection, Service};
+use nlbus_subscribers::values;
 use runner::Runner;
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// Run a command for each event, with its payload on standard input.
 #[derive(Debug, Parser)]
@@ -32,13 +33,13 @@ struct Args {
     #[arg(short, long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
     /// End a command that runs longer than this.
-    #[arg(long, value_name = "DUR")]
-    timeout: Option<HumanDuration>,
+    #[arg(long, value_name = "DUR", value_parser = values::duration)]
+    timeout: Option<Duration>,
     /// How long running commands may go on when the program is to end.
-    #[arg(long, value_name = "DUR", default_value = "10s")]
-    grace: HumanDuration,
+    #[arg(long, value_name = "DUR", default_value = "10s", value_parser = values::duration)]
+    grace: Duration,
     /// Where to begin: live, last, last=N or all.
-    #[arg(long, value_name = "START", default_value = "live", value_parser = nlbus_subscribers::values::start)]
+    #[arg(long, value_name = "START", default_value = "live", value_parser = values::start)]
     start: Start,
     /// End with status 1 as soon as a command fails.
     #[arg(long)]

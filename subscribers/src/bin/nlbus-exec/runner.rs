@@ -153,7 +153,7 @@ impl<'a> Runner<'a> {
         while self.running < self.jobs
             && let Some(event) = self.waiting.front()
         {
-            let timeout = self.args.timeout.map(Duration::from);
+            let timeout = self.args.timeout;
             match job::start(&self.args.command, event, timeout, self.outcomes.clone()) {
                 Ok(()) => self.running += 1,
                 // The event stays where it is.
@@ -195,7 +195,7 @@ impl<'a> Runner<'a> {
             warn!("{} events are left without a command", self.waiting.len());
         }
         let mut result = Ok(());
-        let deadline = Instant::now() + self.args.grace.into();
+        let deadline = Instant::now() + self.args.grace;
         while self.running > 0
             && let Ok(outcome) = self.ended.recv_deadline(deadline)
         {

@@ -4,12 +4,12 @@ mod http;
 mod metrics;
 
 use clap::Parser;
-use humantime::Duration as HumanDuration;
 use metrics::Metrics;
 use nlbus::Filter;
 use nlbus_subscribers::end::End;
 use nlbus_subscribers::feed::{Feed, Next};
 use nlbus_subscribers::service::{self, Connection, Service};
+use nlbus_subscribers::values;
 use std::net::{SocketAddr, TcpListener};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -30,8 +30,8 @@ struct Args {
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9853")]
     listen: SocketAddr,
     /// Time over which rates are taken.
-    #[arg(long, value_name = "DUR", default_value = "5s")]
-    interval: HumanDuration,
+    #[arg(long, value_name = "DUR", default_value = "5s", value_parser = values::duration)]
+    interval: Duration,
     /// Topics with series of their own; all others together are the topic "_other".
     #[arg(long, value_name = "N", default_value_t = 1000)]
     max_topics: usize,
@@ -69,7 +69,7 @@ fn run(args: Args, service: &Service) -> Result<(), End> {
     http::serve(listener, move || answering.page()).map_err(|error| failed(&error))?;
     info!("listening at {address}");
     service.ready();
-    let interval = Duration::from(args.interval).max(Duration::from_millis(1));
+    let interval = args.interval.max(Duration::from_millis(1));
     let mut next = Instant::now() + interval;
     loop {
         match feed.wait(service.stop(), Some(next))? {

@@ -11,7 +11,6 @@ mod writer;
 
 use clap::Parser;
 use file::{Limits, LogFile};
-use humantime::Duration as HumanDuration;
 use nlbus::{Filter, Start};
 use nlbus_subscribers::end::End;
 use nlbus_subscribers::feed::Feed;
@@ -21,6 +20,7 @@ use state::State;
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 use tracing::{info, warn};
 use writer::Writer;
 
@@ -43,8 +43,8 @@ struct Args {
     #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = size)]
     max_size: u64,
     /// Rotate a file that is this old, like 1h or 1day [default: never].
-    #[arg(long, value_name = "DUR")]
-    max_age: Option<HumanDuration>,
+    #[arg(long, value_name = "DUR", value_parser = values::duration)]
+    max_age: Option<Duration>,
     /// Rotated files to keep; the oldest ones are removed.
     #[arg(long, value_name = "N", default_value_t = 10)]
     keep: usize,
@@ -55,8 +55,8 @@ struct Args {
     #[arg(long, value_name = "PATH")]
     state: Option<PathBuf>,
     /// How often lines are forced to disk, and the position is kept.
-    #[arg(long, value_name = "DUR", default_value = "1s")]
-    sync: HumanDuration,
+    #[arg(long, value_name = "DUR", default_value = "1s", value_parser = values::duration)]
+    sync: Duration,
     #[command(flatten)]
     connection: Connection,
 }
@@ -92,7 +92,7 @@ fn run(args: Args, service: &Service) -> Result<(), End> {
         let why = "--state and --file are one file; choose another --state";
         return Err(End::Usage(why.into()));
     }
-    let limits = Limits { size: args.max_size, age: args.max_age.map(Into::into), keep: args.keep };
+    let limits = Limits { size: args.max_size, age: args.max_age, keep: args.keep };
     let mut file = LogFile::open(&args.file, limits).map_err(|error| failed(&args, "open", &error))?;
     let state = args.state.as_deref().map(State::open).transpose()?;
     let bus = service.connect(&args.connection)?;

@@ -76,7 +76,7 @@ impl<'a> Writer<'a> {
             if self.file.is_old() {
                 self.rotate()?;
             }
-            if self.synced.elapsed() >= self.args.sync.into() {
+            if self.synced.elapsed() >= self.args.sync {
                 self.sync()?;
             }
         }
@@ -85,7 +85,7 @@ impl<'a> Writer<'a> {
     /// When there is something to do though nothing comes.
     fn wake_up(&self) -> Instant {
         let now = Instant::now();
-        let sync = self.dirty.then(|| self.synced + Duration::from(self.args.sync));
+        let sync = self.dirty.then(|| self.synced + self.args.sync);
         [Some(now + LOOK), sync, self.file.old_at()].into_iter().flatten().min().unwrap_or(now)
     }
 
