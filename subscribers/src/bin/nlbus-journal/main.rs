@@ -14,6 +14,7 @@ use nlbus_subscribers::values;
 use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::thread;
 use std::time::{Duration, Instant};
 use tracing::{info, warn};
 
@@ -22,6 +23,9 @@ const DRAIN: Duration = Duration::from_secs(10);
 
 /// How long to wait before trying again, where there is no journal.
 const RETRY: Duration = Duration::from_millis(200);
+
+/// The same where there is one that has no room: poll(2) doesn't tell of that, for the socket is not connected.
+const ROOM: Duration = Duration::from_millis(5);
 
 /// Write events to the systemd journal.
 #[derive(Debug, Parser)]
@@ -87,7 +91,7 @@ fn run(args: Args, service: &Service) -> Result<(), End> {
     let bus = service.connect(&args.connection)?;
     let feed = Feed::open(&bus, &args.filters, &args.exclude, |_, subscriber| subscriber.start(args.start))?;
     service.ready();
-    let mut writer = Writer { args: &args, journal, feed, service };
+    let mut writer = Writer { args: &args, journal, feed, service, deadline: None };
     loop {
         match writer.feed.wait(service.stop(), None)? {
             Next::Deliveries(items) => writer.write(&items)?,
@@ -102,7 +106,7 @@ fn run(args: Args, service: &Service) -> Result<(), End> {
             return Ok(());
         }
     };
-    let deadline = Instant::now() + DRAIN;
+    let deadline = *writer.deadline.get_or_insert_with(|| Instant::now() + DRAIN);
     while !goal.is_reached(&writer.feed) {
         match writer.feed.wait(&crossbeam_channel::never(), Some(deadline))? {
             Next::Deliveries(items) => writer.write(&items)?,
@@ -120,6 +124,8 @@ struct Writer<'a> {
     journal: Journal,
     feed: Feed,
     service: &'a Service,
+    /// No longer than that, once the program is to end.
+    deadline: Option<Instant>,
 }
 
 impl Writer<'_> {
@@ -136,7 +142,7 @@ impl Writer<'_> {
     }
 
     /// Sends an entry, once there is a journal to take it.
-    fn send(&self, entry: &Entry) -> Result<(), End> {
+    fn send(&mut self, entry: &Entry) -> Result<(), End> {
         let mut absent = false;
         loop {
             match self.journal.send(entry) {
@@ -153,6 +159,7 @@ impl Writer<'_> {
                     absent = true;
                     self.service.sleep(RETRY).inspect_err(|_| warn!("ending without the newest events"))?;
                 }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.wait_for_room()?,
                 Err(error) => {
                     let socket = self.args.socket.display();
                     return Err(End::Failed(format!("can't write to the journal at {socket}: {error}")));
@@ -161,12 +168,29 @@ impl Writer<'_> {
         }
     }
 
+    /// Waits a little for a journal that is behind: as long as it takes, but at the end only for so long.
+    fn wait_for_room(&mut self) -> Result<(), End> {
+        if self.service.is_stopped() {
+            let deadline = *self.deadline.get_or_insert_with(|| Instant::now() + DRAIN);
+            if Instant::now() >= deadline {
+                warn!("ending without the newest events: the journal doesn't read");
+                return Err(End::Interrupted);
+            }
+            thread::sleep(ROOM);
+        } else {
+            // If it is to end meanwhile, that is seen the next time.
+            let _ = self.service.sleep(ROOM);
+        }
+        Ok(())
+    }
+
     fn entry(&self, delivery: &Delivery) -> Option<Entry> {
         let mut entry = match delivery {
             Delivery::Event(event) => of_event(event, self.args.priority),
             Delivery::Lost(lost) => {
                 let (count, cause) = (lost.count(), lost.cause.as_str());
-                let text = format!("lost {count} of '{}', {} to {}: {cause}", lost.topic, lost.from, lost.to);
+                let topic = Escaped::text(lost.topic.as_bytes());
+                let text = format!("lost {count} of '{topic}', {} to {}: {cause}", lost.from, lost.to);
                 let mut entry = Entry::new(WARNING, text.as_bytes());
                 entry.field("NLBUS_TOPIC", &lost.topic);
                 entry.field("NLBUS_LOST_FROM", &lost.from);
