@@ -1,6 +1,7 @@
 //! What the long-running programs have in common: they wait for a broker, log what they do, tell systemd when they are
 //! ready, and put things in order before SIGINT, SIGTERM or SIGHUP ends them.
 
+use crate::connect;
 use crate::end::End;
 use crate::values;
 use clap::Parser;
@@ -28,22 +29,16 @@ const LOOK: Duration = Duration::from_millis(200);
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Connection")]
 pub struct Connection {
-    /// Which broker: the module where it is loaded and else the user broker, or one of them.
-    #[arg(long, value_name = "WHICH", env = "NLBUS_BROKER", default_value = "auto")]
-    broker: Which,
-    /// Netlink port id of the user broker [default: 1852596852].
-    #[arg(long, value_name = "N", env = "NLBUS_PORT", value_parser = values::port)]
+    /// Which broker: the module where it is loaded and else the user broker (auto), module or user [default: what
+    /// NLBUS_BROKER says, or auto].
+    #[arg(long, value_name = "WHICH", value_parser = values::broker)]
+    broker: Option<Choice>,
+    /// Netlink port id of the user broker [default: what NLBUS_PORT says, or 1852596852].
+    #[arg(long, value_name = "N", value_parser = values::port)]
     port: Option<u32>,
     /// How long to wait for a broker where there is none yet, like 500ms, 30s or 5m.
     #[arg(long, value_name = "DUR", default_value = "30s", value_parser = values::duration)]
     wait: Duration,
-}
-
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
-enum Which {
-    Auto,
-    Module,
-    User,
 }
 
 /// What SIGHUP means.
@@ -167,17 +162,9 @@ impl Service {
     /// Connects, and waits for a broker as long as the arguments say.
     ///
     /// # Errors
-    /// [`End::Interrupted`], and any [`ConnectError`].
+    /// [`End::Interrupted`], [`End::Usage`] where the environment names no broker, and any [`ConnectError`].
     pub fn connect(&self, to: &Connection) -> Result<Bus, End> {
-        let choice = match to.broker {
-            Which::Auto => Choice::Auto,
-            Which::Module => Choice::Module,
-            Which::User => Choice::User,
-        };
-        let mut builder = Bus::builder().broker(choice);
-        if let Some(port) = to.port {
-            builder = builder.port(port);
-        }
+        let builder = connect::builder_or(to.broker, to.port)?;
         let (start, patience) = (Instant::now(), to.wait);
         let mut error = match builder.clone().connect() {
             Err(error @ ConnectError::NoBroker { .. }) if !patience.is_zero() => error,

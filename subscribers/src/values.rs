@@ -1,7 +1,7 @@
 //! Values that arguments take, checked before anything else happens: what is wrong with them is a
 //! question of usage, not of the bus.
 
-use nlbus::{Filter, Start, TopicError};
+use nlbus::{Choice, Filter, Start, TopicError};
 use std::time::Duration;
 
 /// The longest time that arguments take, a hundred years: it can be added to any clock's time.
@@ -13,6 +13,16 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         Ok(duration) if duration <= LONGEST => Ok(duration),
         Ok(_) => Err("takes 100 years at most".into()),
         Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Which broker.
+pub fn broker(text: &str) -> Result<Choice, String> {
+    match text {
+        "auto" => Ok(Choice::Auto),
+        "module" => Ok(Choice::Module),
+        "user" => Ok(Choice::User),
+        _ => Err("takes auto, module or user".into()),
     }
 }
 

@@ -248,6 +248,26 @@ fn what_a_topic_is_named_forges_no_line_of_the_log() {
 }
 
 #[test]
+fn the_environment_means_the_same_to_all_programs() {
+    on_a_host(|host| {
+        let _broker = host.broker();
+        // An empty variable is as good as none.
+        let args = ["x", "--", "true"];
+        let mut exec = Running::start(host.command(EXEC).args(args).env("NLBUS_BROKER", ""), &args);
+        while !exec.next_note().ends_with("ready") {}
+        let args = ["x", "--broker", "user", "--", "true"];
+        let mut exec = Running::start(host.command(EXEC).args(args).env("NLBUS_BROKER", "other"), &args);
+        while !exec.next_note().ends_with("ready") {}
+        for (name, value) in [("NLBUS_BROKER", "other"), ("NLBUS_PORT", "0")] {
+            let args = ["x", "--", "true"];
+            let error = Running::start(host.command(EXEC).args(args).env(name, value), &args).fails(2);
+            let of_the_command = host.nlbus_with(&["info"], &[(name, value)]).fails(2);
+            assert_eq!(error.replace("nlbus-exec: ", "nlbus: "), of_the_command);
+        }
+    });
+}
+
+#[test]
 fn a_restart_is_told_of_once() {
     on_a_host(|host| {
         let broker = host.broker();
