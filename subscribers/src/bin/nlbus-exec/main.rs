@@ -11,6 +11,7 @@ use limit::Rate;
 use nlbus::{Filter, Start};
 use nlbus_subscribers::end::End;
 use nlbus_subscribers::service::{self, Connection, Service};
+use nlbus_subscribers::topics::check_start;
 use nlbus_subscribers::values;
 use runner::Runner;
 use std::ffi::OsString;
@@ -38,17 +39,17 @@ struct Args {
     /// How long running commands may go on when the program is to end.
     #[arg(long, value_name = "DUR", default_value = "10s", value_parser = values::duration)]
     grace: Duration,
-    /// Where to begin: live, last, last=N or all.
+    /// Where to begin: live, last, last=N, seq=N or all.
     #[arg(long, value_name = "START", default_value = "live", value_parser = values::start)]
     start: Start,
     /// End with status 1 as soon as a command fails.
     #[arg(long)]
     fail: bool,
-    #[command(flatten)]
-    connection: Connection,
     /// The command and its arguments. No shell is involved.
     #[arg(last = true, required = true, value_name = "COMMAND")]
     command: Vec<OsString>,
+    #[command(flatten)]
+    connection: Connection,
 }
 
 const AFTER_HELP: &str = "\
@@ -98,10 +99,7 @@ fn run(args: Args, service: &Service) -> Result<(), End> {
 
 /// Refuses what can't be before anything is done.
 fn check(args: &Args) -> Result<(), End> {
-    if let (Start::From(_), Some(filter)) = (args.start, args.filters.iter().find(|filter| filter.is_wildcard())) {
-        let why = "a sequence number to start from needs exact topics";
-        return Err(End::Usage(format!("--start seq=N with '{filter}': {why}")));
-    }
+    check_start(args.start, &args.filters)?;
     match args.rate.iter().find(|rule| !args.filters.contains(&rule.filter)) {
         Some(rule) => Err(End::Usage(format!("--rate of '{}': it is none of the filters", rule.filter))),
         None => Ok(()),

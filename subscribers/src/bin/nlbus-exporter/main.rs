@@ -5,10 +5,10 @@ mod metrics;
 
 use clap::Parser;
 use metrics::Metrics;
-use nlbus::Filter;
 use nlbus_subscribers::end::End;
 use nlbus_subscribers::feed::{Feed, Next};
 use nlbus_subscribers::service::{self, Connection, Service};
+use nlbus_subscribers::topics::Topics;
 use nlbus_subscribers::values;
 use std::net::{SocketAddr, TcpListener};
 use std::process::ExitCode;
@@ -20,12 +20,8 @@ use tracing::info;
 #[derive(Debug, Parser)]
 #[command(version, after_help = AFTER_HELP)]
 struct Args {
-    /// Topics to count events of, or filters with '+' for one level and '#' for all that follow.
-    #[arg(value_name = "FILTER", default_value = "#")]
-    filters: Vec<Filter>,
-    /// Leave out topics that match; can be given several times.
-    #[arg(long, value_name = "FILTER")]
-    exclude: Vec<Filter>,
+    #[command(flatten)]
+    topics: Topics,
     /// Where to listen; port 0 takes a free one.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9853")]
     listen: SocketAddr,
@@ -57,7 +53,7 @@ fn main() -> ExitCode {
 
 fn run(args: Args, service: &Service) -> Result<(), End> {
     let bus = service.connect(&args.connection)?;
-    let mut feed = Feed::open(&bus, &args.filters, &args.exclude, |_, subscriber| subscriber)?;
+    let mut feed = Feed::open(&bus, &args.topics, |_, subscriber| subscriber)?;
     let failed = |error: &dyn std::fmt::Display| {
         End::Failed(format!("can't listen at {}: {error}; choose another --listen", args.listen))
     };

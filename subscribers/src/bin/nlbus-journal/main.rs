@@ -4,12 +4,13 @@ mod native;
 
 use clap::Parser;
 use native::{Entry, Journal};
-use nlbus::{Delivery, Event, Filter, Start};
+use nlbus::{Delivery, Event, Start};
 use nlbus_subscribers::end::End;
 use nlbus_subscribers::event_json::content_name;
-use nlbus_subscribers::feed::{Feed, Goal, Next};
+use nlbus_subscribers::feed::{self, DRAIN, Feed, Item, Next, Sink};
 use nlbus_subscribers::service::{self, Connection, Service};
 use nlbus_subscribers::text::Escaped;
+use nlbus_subscribers::topics::{Topics, check_start};
 use nlbus_subscribers::values;
 use std::io::ErrorKind;
 use std::path::PathBuf;
@@ -17,9 +18,6 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 use tracing::{info, warn};
-
-/// How long the end may wait for events that were published before it was asked for.
-const DRAIN: Duration = Duration::from_secs(10);
 
 /// How long to wait before trying again, where there is no journal.
 const RETRY: Duration = Duration::from_millis(200);
@@ -31,12 +29,8 @@ const ROOM: Duration = Duration::from_millis(5);
 #[derive(Debug, Parser)]
 #[command(version, after_help = AFTER_HELP)]
 struct Args {
-    /// Topics, or filters with '+' for one level and '#' for all that follow.
-    #[arg(value_name = "FILTER", default_value = "#")]
-    filters: Vec<Filter>,
-    /// Leave out topics that match; can be given several times.
-    #[arg(long, value_name = "FILTER")]
-    exclude: Vec<Filter>,
+    #[command(flatten)]
+    topics: Topics,
     /// Priority of events: emerg, alert, crit, err, warning, notice, info, debug, or 0 to 7.
     #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = priority)]
     priority: u8,
@@ -78,10 +72,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args, service: &Service) -> Result<(), End> {
-    if let (Start::From(_), Some(filter)) = (args.start, args.filters.iter().find(|filter| filter.is_wildcard())) {
-        let why = "a sequence number to start from needs exact topics";
-        return Err(End::Usage(format!("--start seq=N with '{filter}': {why}")));
-    }
+    check_start(args.start, &args.topics.filters)?;
     let journal = Journal::new(&args.socket).map_err(|error| End::Failed(format!("can't make a socket: {error}")))?;
     if !journal.is_there() {
         let socket = args.socket.display();
@@ -89,7 +80,7 @@ fn run(args: Args, service: &Service) -> Result<(), End> {
         return Err(End::Failed(format!("no journal listens at {socket}; {remedy}")));
     }
     let bus = service.connect(&args.connection)?;
-    let feed = Feed::open(&bus, &args.filters, &args.exclude, |_, subscriber| subscriber.start(args.start))?;
+    let feed = Feed::open(&bus, &args.topics, |_, subscriber| subscriber.start(args.start))?;
     service.ready();
     let mut writer = Writer { args: &args, journal, feed, service, deadline: None };
     loop {
@@ -99,24 +90,7 @@ fn run(args: Args, service: &Service) -> Result<(), End> {
             Next::Stopped => break,
         }
     }
-    let mut goal = match Goal::now(&bus) {
-        Ok(goal) => goal,
-        Err(error) => {
-            warn!("ending without the newest events: {error}");
-            return Ok(());
-        }
-    };
-    let deadline = *writer.deadline.get_or_insert_with(|| Instant::now() + DRAIN);
-    while !goal.is_reached(&writer.feed) {
-        match writer.feed.wait(&crossbeam_channel::never(), Some(deadline))? {
-            Next::Deliveries(items) => writer.write(&items)?,
-            Next::TimedOut | Next::Stopped => {
-                warn!("ending without the newest events of {} topics: they didn't come in time", goal.missing());
-                break;
-            }
-        }
-    }
-    Ok(())
+    feed::drain(&bus, &mut writer)
 }
 
 struct Writer<'a> {
@@ -128,8 +102,12 @@ struct Writer<'a> {
     deadline: Option<Instant>,
 }
 
-impl Writer<'_> {
-    fn write(&mut self, items: &[nlbus_subscribers::feed::Item]) -> Result<(), End> {
+impl Sink for Writer<'_> {
+    fn feed(&mut self) -> &mut Feed {
+        &mut self.feed
+    }
+
+    fn write(&mut self, items: &[Item]) -> Result<(), End> {
         for item in items {
             if item.wanted
                 && let Some(entry) = self.entry(&item.delivery)
@@ -140,7 +118,9 @@ impl Writer<'_> {
         }
         Ok(())
     }
+}
 
+impl Writer<'_> {
     /// Sends an entry, once there is a journal to take it.
     fn send(&mut self, entry: &Entry) -> Result<(), End> {
         let mut absent = false;

@@ -11,10 +11,11 @@ mod writer;
 
 use clap::Parser;
 use file::{Limits, LogFile};
-use nlbus::{Filter, Start};
+use nlbus::Start;
 use nlbus_subscribers::end::End;
 use nlbus_subscribers::feed::Feed;
 use nlbus_subscribers::service::{self, Connection, Service};
+use nlbus_subscribers::topics::{Topics, check_start};
 use nlbus_subscribers::values;
 use state::State;
 use std::io;
@@ -30,12 +31,8 @@ use writer::Writer;
 #[derive(Debug, Parser)]
 #[command(version, after_help = AFTER_HELP)]
 struct Args {
-    /// Topics, or filters with '+' for one level and '#' for all that follow.
-    #[arg(value_name = "FILTER", default_value = "#")]
-    filters: Vec<Filter>,
-    /// Leave out topics that match; can be given several times.
-    #[arg(long, value_name = "FILTER")]
-    exclude: Vec<Filter>,
+    #[command(flatten)]
+    topics: Topics,
     /// The file; lines are appended.
     #[arg(short, long, value_name = "PATH")]
     file: PathBuf,
@@ -63,7 +60,11 @@ struct Args {
 
 const AFTER_HELP: &str = "\
 Rotated files are named PATH.000000001, PATH.000000002 and so on: the higher, the newer. SIGHUP opens PATH
-anew, for logrotate. SIGTERM and SIGINT end the program after all that was published before them is written.
+anew, for logrotate. SIGTERM and SIGINT end the program after all that was published before them is written. PATH is
+locked against a second nlbus-log; pipes and devices are neither locked nor rotated.
+
+After a crash, lines behind the position that --state has are cut off if the broker still has their events, for these
+come again. Else they stay, with a warning.
 
 Examples:
   nlbus-log -f /var/log/nlbus/events.jsonl --state /var/lib/nlbus/log.state
@@ -84,10 +85,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args, service: &Service) -> Result<(), End> {
-    if let (Start::From(_), Some(filter)) = (args.start, args.filters.iter().find(|filter| filter.is_wildcard())) {
-        let why = "a sequence number to start from needs exact topics";
-        return Err(End::Usage(format!("--start seq=N with '{filter}': {why}")));
-    }
+    check_start(args.start, &args.topics.filters)?;
     if args.state.as_deref().is_some_and(|state| file::are_same(state, &args.file)) {
         let why = "--state and --file are one file; choose another --state";
         return Err(End::Usage(why.into()));
@@ -97,7 +95,7 @@ fn run(args: Args, service: &Service) -> Result<(), End> {
     let state = args.state.as_deref().map(State::open).transpose()?;
     let bus = service.connect(&args.connection)?;
     let saved = state.as_ref().and_then(|state| state.saved.as_ref());
-    let feed = Feed::open(&bus, &args.filters, &args.exclude, |filter, subscriber| {
+    let feed = Feed::open(&bus, &args.topics, |filter, subscriber| {
         let subscriber = subscriber.start(args.start);
         match saved.and_then(|saved| saved.positions.get(filter.as_str())) {
             Some(positions) => subscriber.resume(positions.clone()),
@@ -108,7 +106,7 @@ fn run(args: Args, service: &Service) -> Result<(), End> {
     if let Some(saved) = saved {
         let name = args.file.display();
         let failed = |error: &io::Error| failed(&args, "fit the position to", error);
-        match resume::fit(&mut file, saved, &args.filters, &args.exclude, &bus, failed)? {
+        match resume::fit(&mut file, saved, &args.topics, &bus, failed)? {
             None => info!("going on where {name} ends"),
             Some(why) => warn!("{name} stays as it is, and events may be missing or repeated: {why}"),
         }

@@ -4,8 +4,9 @@
 use crate::ending::is_ours;
 use crate::file::LogFile;
 use crate::state::{Saved, names};
-use nlbus::{Bus, Filter, TopicRecord};
+use nlbus::{Bus, TopicRecord};
 use nlbus_subscribers::end::End;
+use nlbus_subscribers::topics::Topics;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use std::collections::HashMap;
@@ -29,8 +30,7 @@ type Why = &'static str;
 pub fn fit(
     log: &mut LogFile,
     saved: &Saved,
-    filters: &[Filter],
-    exclude: &[Filter],
+    topics: &Topics,
     bus: &Bus,
     failed: impl Fn(&io::Error) -> End,
 ) -> Result<Option<Why>, End> {
@@ -45,11 +45,11 @@ pub fn fit(
     if saved.positions.values().any(|positions| positions.epoch() != epoch) {
         return Ok(Some("the broker is another one"));
     }
-    if saved.filters != names(filters) || saved.exclude != names(exclude) {
+    if saved.filters != names(&topics.filters) || saved.exclude != names(&topics.exclude) {
         return Ok(Some("the filters are others"));
     }
-    let topics = bus.topics()?.into_iter().map(|topic| (topic.name.clone(), topic)).collect();
-    let behind = Behind { saved, filters, exclude, topics };
+    let records = bus.topics()?.into_iter().map(|record| (record.name.clone(), record)).collect();
+    let behind = Behind { saved, topics, records };
     let comes_again = log.read_from(saved.log.length).and_then(|lines| behind.comes_again(lines));
     if !comes_again.map_err(|error| failed(&error))? {
         return Ok(Some("the broker doesn't keep all of these events any more"));
@@ -60,9 +60,8 @@ pub fn fit(
 
 struct Behind<'a> {
     saved: &'a Saved,
-    filters: &'a [Filter],
-    exclude: &'a [Filter],
-    topics: HashMap<String, TopicRecord>,
+    topics: &'a Topics,
+    records: HashMap<String, TopicRecord>,
 }
 
 impl Behind<'_> {
@@ -85,12 +84,12 @@ impl Behind<'_> {
     }
 
     fn is_kept(&self, topic: &str, seq: u64) -> bool {
-        let Some(filter) = self.filters.iter().find(|filter| filter.matches(topic)) else { return false };
-        let (Some(record), Some(positions)) = (self.topics.get(topic), self.saved.positions.get(filter.as_str()))
+        let Some(filter) = self.topics.filters.iter().find(|filter| filter.matches(topic)) else { return false };
+        let (Some(record), Some(positions)) = (self.records.get(topic), self.saved.positions.get(filter.as_str()))
         else {
             return false;
         };
-        !self.exclude.iter().any(|filter| filter.matches(topic))
+        !self.topics.exclude.iter().any(|filter| filter.matches(topic))
             && (record.first..=record.head).contains(&seq)
             && positions.seq(record.id).is_none_or(|last| last < seq)
     }

@@ -6,14 +6,11 @@ use crate::{Args, failed};
 use nlbus::{Bus, Delivery};
 use nlbus_subscribers::end::End;
 use nlbus_subscribers::event_json::{EventJson, NoteJson};
-use nlbus_subscribers::feed::{Feed, Goal, Item, Next};
+use nlbus_subscribers::feed::{self, Feed, Item, Next, Sink};
 use nlbus_subscribers::service::Service;
 use nlbus_subscribers::text::Escaped;
 use std::time::{Duration, Instant};
 use tracing::{info, warn};
-
-/// How long the end may wait for events that were published before it was asked for.
-const DRAIN: Duration = Duration::from_secs(10);
 
 /// How often to look whether SIGHUP came, where nothing else happens.
 const LOOK: Duration = Duration::from_millis(500);
@@ -62,13 +59,13 @@ impl<'a> Writer<'a> {
                     match self.feed.wait(service.stop(), Some(self.wake_up()))? {
                         Next::Deliveries(deliveries) => deliveries,
                         Next::TimedOut => Vec::new(),
-                        Next::Stopped => return self.drain(),
+                        Next::Stopped => return feed::drain(&self.bus.clone(), self),
                     }
                 }
             };
             self.write(&deliveries)?;
             if service.is_stopped() {
-                return self.drain();
+                return feed::drain(&self.bus.clone(), self);
             }
             if service.is_to_reopen() {
                 self.reopen()?;
@@ -89,32 +86,6 @@ impl<'a> Writer<'a> {
         [Some(now + LOOK), sync, self.file.old_at()].into_iter().flatten().min().unwrap_or(now)
     }
 
-    fn write(&mut self, deliveries: &[Item]) -> Result<(), End> {
-        for item in deliveries {
-            let line = match &item.delivery {
-                _ if !item.wanted => None,
-                Delivery::Event(event) => Some(serde_json::to_vec(&EventJson::from(event))),
-                Delivery::Lost(lost) => {
-                    let topic = Escaped::text(lost.topic.as_bytes());
-                    warn!("lost {} of '{topic}', {} to {}", lost.count(), lost.from, lost.to);
-                    Some(serde_json::to_vec(&NoteJson::from(lost)))
-                }
-                Delivery::Restarted(restarted) => {
-                    warn!("the broker restarted; events may be lost");
-                    Some(serde_json::to_vec(&NoteJson::from(restarted)))
-                }
-                _ => None,
-            };
-            if let Some(line) = line {
-                self.write_line(line)?;
-            }
-            // Not before: on the way the file may be rotated, and the position kept.
-            self.feed.passed(item);
-        }
-        self.dirty |= !deliveries.is_empty();
-        Ok(())
-    }
-
     fn write_line(&mut self, line: serde_json::Result<Vec<u8>>) -> Result<(), End> {
         let mut line = line.map_err(|error| End::Failed(format!("can't write an event as JSON: {error}")))?;
         line.push(b'\n');
@@ -123,29 +94,6 @@ impl<'a> Writer<'a> {
             self.rotate()?;
         }
         self.file.push(&line).map_err(|error| failed(self.args, "write to", &error))
-    }
-
-    /// Goes on until all that was published by now is written.
-    fn drain(&mut self) -> Result<(), End> {
-        let never = crossbeam_channel::never();
-        let deadline = Instant::now() + DRAIN;
-        let mut goal = match Goal::now(&self.bus) {
-            Ok(goal) => goal,
-            Err(error) => {
-                warn!("ending without the newest events: {error}");
-                return Ok(());
-            }
-        };
-        while !goal.is_reached(&self.feed) {
-            match self.feed.wait(&never, Some(deadline))? {
-                Next::Deliveries(deliveries) => self.write(&deliveries)?,
-                Next::TimedOut | Next::Stopped => {
-                    warn!("ending without the newest events of {} topics: they didn't come in time", goal.missing());
-                    return Ok(());
-                }
-            }
-        }
-        Ok(())
     }
 
     fn flush(&mut self) -> Result<(), End> {
@@ -183,5 +131,37 @@ impl<'a> Writer<'a> {
         info!("opened {} anew", self.args.file.display());
         self.dirty = true;
         self.sync()
+    }
+}
+
+impl Sink for Writer<'_> {
+    fn feed(&mut self) -> &mut Feed {
+        &mut self.feed
+    }
+
+    fn write(&mut self, items: &[Item]) -> Result<(), End> {
+        for item in items {
+            let line = match &item.delivery {
+                _ if !item.wanted => None,
+                Delivery::Event(event) => Some(serde_json::to_vec(&EventJson::from(event))),
+                Delivery::Lost(lost) => {
+                    let topic = Escaped::text(lost.topic.as_bytes());
+                    warn!("lost {} of '{topic}', {} to {}", lost.count(), lost.from, lost.to);
+                    Some(serde_json::to_vec(&NoteJson::from(lost)))
+                }
+                Delivery::Restarted(restarted) => {
+                    warn!("the broker restarted; events may be lost");
+                    Some(serde_json::to_vec(&NoteJson::from(restarted)))
+                }
+                _ => None,
+            };
+            if let Some(line) = line {
+                self.write_line(line)?;
+            }
+            // Not before: on the way the file may be rotated, and the position kept.
+            self.feed.passed(item);
+        }
+        self.dirty |= !items.is_empty();
+        Ok(())
     }
 }

@@ -8,6 +8,7 @@ use nlbus::{Batch, Bus, CAPACITY, ConnectError, Delivery, Filter, Lost, Start, S
 use nlbus_subscribers::connect;
 use nlbus_subscribers::end::End;
 use nlbus_subscribers::signals::Interrupts;
+use nlbus_subscribers::topics::check_start;
 use nlbus_subscribers::values;
 use printer::{Format, Printer};
 use std::io;
@@ -110,11 +111,7 @@ fn check(args: &Args) -> Result<(), End> {
         let why = "only catch-up is supported by this version; leave --overflow out";
         return Err(End::Usage(format!("--overflow: {why}")));
     }
-    if let (Start::From(_), Some(filter)) = (args.start, args.filters.iter().find(|filter| filter.is_wildcard())) {
-        let why = "a sequence number to start from needs exact topics";
-        return Err(End::Usage(format!("--start seq=N with '{filter}': {why}")));
-    }
-    Ok(())
+    check_start(args.start, &args.filters)
 }
 
 fn connect(args: &Args, deadline: Option<Instant>, stop: &Receiver<Stop>) -> Result<Bus, End> {
