@@ -210,7 +210,6 @@ impl LogFile {
             return Ok(false);
         }
         self.open_anew()?;
-        rotated::sync_folder(&self.opened.path)?;
         let rotated = rotated::list(&self.opened.path)?;
         for (_, path) in rotated.iter().take(rotated.len().saturating_sub(self.limits.keep)) {
             if let Err(error) = fs::remove_file(path) {

@@ -1,5 +1,6 @@
 //! Opening the log's file: what a name leads to, so that it is known again, and is written by this program alone.
 
+use crate::rotated::sync_folder;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
@@ -77,6 +78,10 @@ pub fn open(name: &Path) -> io::Result<Opened> {
         let age = metadata.created().ok().and_then(|born| SystemTime::now().duration_since(born).ok());
         let since = Instant::now().checked_sub(age.unwrap_or_default()).unwrap_or_else(Instant::now);
         let length = if regular { file.metadata()?.len() } else { 0 };
+        if regular && length == 0 {
+            // It may be new, and its name gone after a crash of the host, though what is in it was synced.
+            sync_folder(&path)?;
+        }
         return Ok(Opened { file, path, identity, regular, length, since });
     }
     Err(io::Error::other("its name leads to another file each time"))
