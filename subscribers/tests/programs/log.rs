@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread;
+use std::time::{Duration, Instant};
 
 pub const LOG: &str = env!("CARGO_BIN_EXE_nlbus-log");
 
@@ -65,6 +66,14 @@ pub fn publish(bus: &Bus, topic: &str, count: u64) {
         batch.push(topic, &format!("{number:064}")).unwrap();
     }
     batch.send_acked().unwrap();
+}
+
+pub fn wait_for(condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !condition() {
+        assert!(Instant::now() < deadline, "it didn't come to that");
+        thread::yield_now();
+    }
 }
 
 #[test]

@@ -1,11 +1,10 @@
 //! `nlbus-log --state`: what is in a log is cut off only where it comes again.
 
 use crate::host::{Host, on_a_host};
-use crate::log::{assert_each_once, heads, lines, publish, start};
+use crate::log::{assert_each_once, heads, lines, publish, start, wait_for};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 /// Runs it until it has written so many lines in all, and kills it before it keeps its position anew.
 fn write_behind_the_position(host: &Host, folder: &Path, args: &[&str], topic: &str, count: usize) {
@@ -19,14 +18,6 @@ fn write_behind_the_position(host: &Host, folder: &Path, args: &[&str], topic: &
     });
     log.signal("KILL");
     log.end();
-}
-
-fn wait_for(condition: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !condition() {
-        assert!(Instant::now() < deadline, "it didn't come to that");
-        std::thread::yield_now();
-    }
 }
 
 fn events(folder: &Path) -> Vec<Value> {

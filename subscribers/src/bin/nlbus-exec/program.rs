@@ -30,11 +30,11 @@ fn look_up(command: &OsStr) -> io::Result<()> {
     }
     let folders = env::var_os("PATH").unwrap_or_else(|| "/bin:/usr/bin".into());
     let mut error: io::Error = Errno::ENOENT.into();
-    for folder in env::split_paths(&folders) {
-        match may_run(&folder.join(command)) {
+    for path in env::split_paths(&folders).map(|folder| folder.join(command)) {
+        match may_run(&path) {
             Ok(()) => return Ok(()),
-            // One that may not be run says more than all folders that have none.
-            Err(why) if why.kind() == io::ErrorKind::PermissionDenied => error = why,
+            // One that may not be run says more than all folders that have none, or can't be looked into.
+            Err(why) if path.exists() => error = why,
             Err(_) => {}
         }
     }
