@@ -7,9 +7,9 @@ use std::collections::BTreeSet;
 use std::io;
 use std::mem;
 use std::process::{Child, Command};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Between SIGTERM and SIGKILL.
 pub const PATIENCE: Duration = Duration::from_secs(2);
@@ -73,6 +73,7 @@ pub fn end_all() {
         thread::sleep(PATIENCE);
         kill_all(&self::groups());
     };
+    // Without a thread to wait in, there is no patience.
     if thread::Builder::new().name("end".into()).spawn(kill).is_err() {
         kill_all(&self::groups());
     }
@@ -80,9 +81,20 @@ pub fn end_all() {
 
 /// Ends all at once, and for good: from now on none can be started.
 pub fn kill_all_at_once() {
-    let groups = groups();
-    kill_all(&groups);
-    mem::forget(groups);
+    let deadline = Instant::now() + PATIENCE;
+    // A program that comes from a file system that hangs is being started all that time; the others must not wait for it.
+    while Instant::now() < deadline {
+        let groups = match GROUPS.try_lock() {
+            Ok(groups) => groups,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => {
+                thread::sleep(Duration::from_millis(10));
+                continue;
+            }
+        };
+        kill_all(&groups);
+        return mem::forget(groups);
+    }
 }
 
 fn kill_all(groups: &Groups) {
