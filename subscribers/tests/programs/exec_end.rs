@@ -90,8 +90,9 @@ fn a_terminal_that_is_gone_is_an_end_unless_nohup_says_otherwise() {
     on_a_host(|host| {
         let _broker = host.broker();
         let folder = tempfile::tempdir().unwrap();
-        let exec = start(host, &["x"], "sleep 0.5; echo done >> $0/done", folder.path());
+        let exec = start(host, &["x"], "echo $$ >> $0/began; sleep 0.5; echo done >> $0/done", folder.path());
         host.nlbus(&["pub", "x", "1"]).succeeds();
+        lines(&folder.path().join("began"), 1);
         exec.signal("HUP");
         exec.succeeds();
         assert!(folder.path().join("done").exists());
