@@ -1,4 +1,4 @@
-//! Connecting as the environment says.
+//! Connecting as the environment says, or options in its place.
 
 use crate::end::End;
 use crate::values;
@@ -10,19 +10,30 @@ use std::env;
 /// # Errors
 /// [`End::Usage`] when they name none.
 pub fn builder() -> Result<Builder, End> {
+    builder_or(None, None)
+}
+
+/// As [`builder`], but what is given here goes before what the environment says.
+///
+/// # Errors
+/// [`End::Usage`] when that is needed, and isn't a broker.
+pub fn builder_or(choice: Option<Choice>, port: Option<u32>) -> Result<Builder, End> {
+    let choice = choice.map_or_else(choice_of_the_environment, |choice| Ok(Some(choice)))?;
+    let port = port.map_or_else(self::port, |port| Ok(Some(port)))?;
     let mut builder = Bus::builder();
-    if let Some(choice) = variable("NLBUS_BROKER")? {
-        builder = builder.broker(match choice.as_str() {
-            "auto" => Choice::Auto,
-            "module" => Choice::Module,
-            "user" => Choice::User,
-            _ => return Err(End::Usage(format!("NLBUS_BROKER is '{choice}'; it takes auto, module or user"))),
-        });
+    if let Some(choice) = choice {
+        builder = builder.broker(choice);
     }
-    if let Some(port) = port()? {
+    if let Some(port) = port {
         builder = builder.port(port);
     }
     Ok(builder)
+}
+
+fn choice_of_the_environment() -> Result<Option<Choice>, End> {
+    let Some(choice) = variable("NLBUS_BROKER")? else { return Ok(None) };
+    let bad = |why| End::Usage(format!("NLBUS_BROKER is '{choice}'; it {why}"));
+    values::broker(&choice).map(Some).map_err(bad)
 }
 
 /// The user broker's port, where `NLBUS_PORT` gives one.

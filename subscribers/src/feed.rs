@@ -1,10 +1,12 @@
 //! What several filters match, as one sequence of deliveries: what more than one of them matches is delivered once.
 
 use crate::end::End;
+use crate::topics::Topics;
 use crossbeam_channel::{Receiver, Select, TryRecvError};
 use nlbus::{Batch, Bus, Delivery, Filter, Positions, RequestError, SubscribeError, Subscriber, Subscription};
 use std::convert::Infallible;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+use tracing::warn;
 
 /// Subscriptions whose deliveries are taken together.
 #[derive(Debug)]
@@ -50,8 +52,7 @@ impl Feed {
     /// As [`Subscriber::open`].
     pub fn open(
         bus: &Bus,
-        filters: &[Filter],
-        exclude: &[Filter],
+        topics: &Topics,
         how: impl Fn(&Filter, Subscriber) -> Subscriber,
     ) -> Result<Feed, SubscribeError> {
         let open = |filter: &Filter| {
@@ -59,8 +60,8 @@ impl Feed {
             let positions = subscription.positions().clone();
             Ok(Part { filter: filter.clone(), subscription, positions })
         };
-        let parts = filters.iter().map(open).collect::<Result<_, _>>()?;
-        Ok(Feed { parts, exclude: exclude.to_vec(), epoch: None })
+        let parts = topics.filters.iter().map(open).collect::<Result<_, _>>()?;
+        Ok(Feed { parts, exclude: topics.exclude.clone(), epoch: None })
     }
 
     /// A delivery was dealt with, or needn't be.
@@ -71,6 +72,11 @@ impl Feed {
     /// How far each filter has come: past all that was [`passed`](Self::passed).
     pub fn positions(&self) -> impl Iterator<Item = (&Filter, &Positions)> {
         self.parts.iter().map(|part| (&part.filter, &part.positions))
+    }
+
+    /// What is left out.
+    pub fn exclude(&self) -> &[Filter] {
+        &self.exclude
     }
 
     /// Takes what is there.
@@ -139,35 +145,67 @@ impl Feed {
     }
 }
 
-/// All that was published by a moment, to be passed before an orderly end.
+/// How long the end may wait for events that were published before it was asked for.
+pub const DRAIN: Duration = Duration::from_secs(10);
+
+/// What has a feed, and deals with what comes out of it.
+pub trait Sink {
+    /// Its feed.
+    fn feed(&mut self) -> &mut Feed;
+
+    /// Deals with deliveries, and [passes](Feed::passed) each of them.
+    ///
+    /// # Errors
+    /// What ends the program.
+    fn write(&mut self, items: &[Item]) -> Result<(), End>;
+}
+
+/// For an orderly end: goes on until all that was published by now is dealt with, or [`DRAIN`] is over.
+///
+/// # Errors
+/// When the connection has ended, and as [`Sink::write`].
+pub fn drain(bus: &Bus, sink: &mut impl Sink) -> Result<(), End> {
+    let deadline = Instant::now() + DRAIN;
+    let mut goal = match Goal::now(bus) {
+        Ok(goal) => goal,
+        Err(error) => {
+            warn!("ending without the newest events: {error}");
+            return Ok(());
+        }
+    };
+    while !goal.is_reached(sink.feed()) {
+        match sink.feed().wait(&crossbeam_channel::never(), Some(deadline))? {
+            Next::Deliveries(items) => sink.write(&items)?,
+            Next::TimedOut | Next::Stopped => {
+                warn!("ending without the newest events of {} topics: they didn't come in time", goal.left.len());
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// All that was published by a moment.
 #[derive(Debug)]
-pub struct Goal {
+struct Goal {
     /// Topics by name and id, and their newest events.
     left: Vec<(String, u32, u64)>,
 }
 
 impl Goal {
     /// What was published by now.
-    ///
-    /// # Errors
-    /// When the broker doesn't say.
-    pub fn now(bus: &Bus) -> Result<Goal, RequestError> {
+    fn now(bus: &Bus) -> Result<Goal, RequestError> {
         let topics = bus.topics()?.into_iter();
         Ok(Goal { left: topics.map(|topic| (topic.name, topic.id, topic.head)).collect() })
     }
 
     /// Whether the feed has passed all of it that it follows.
-    pub fn is_reached(&mut self, feed: &Feed) -> bool {
+    fn is_reached(&mut self, feed: &Feed) -> bool {
         self.left.retain(|(topic, id, head)| {
             let mut following = feed.parts.iter().filter(|part| part.filter.matches(topic));
             following.any(|part| part.positions.seq(*id).unwrap_or_default() < *head)
         });
         self.left.is_empty()
-    }
-
-    /// Topics of which something is missing.
-    pub fn missing(&self) -> usize {
-        self.left.len()
     }
 }
 

@@ -11,4 +11,5 @@ pub mod signals;
 pub mod sockets;
 pub mod sources;
 pub mod text;
+pub mod topics;
 pub mod values;

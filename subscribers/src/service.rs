@@ -1,18 +1,22 @@
 //! What the long-running programs have in common: they wait for a broker, log what they do, tell systemd when they are
-//! ready, and put things in order before SIGINT or SIGTERM ends them.
+//! ready, and put things in order before SIGINT, SIGTERM or SIGHUP ends them.
 
+use crate::connect;
 use crate::end::End;
 use crate::values;
 use clap::Parser;
 use crossbeam_channel::{Receiver, bounded};
-use humantime::Duration as HumanDuration;
 use nlbus::{Bus, Choice, ConnectError};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use procfs::process::Process;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::flag;
 use signal_hook::iterator::Signals;
 use std::convert::Infallible;
 use std::env;
 use std::io::{self, IsTerminal};
 use std::process::{self, ExitCode};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 use tracing::{info, warn};
@@ -25,35 +29,49 @@ const LOOK: Duration = Duration::from_millis(200);
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Connection")]
 pub struct Connection {
-    /// Which broker: the module where it is loaded and else the user broker, or one of them.
-    #[arg(long, value_name = "WHICH", env = "NLBUS_BROKER", default_value = "auto")]
-    broker: Which,
-    /// Netlink port id of the user broker [default: 1852596852].
-    #[arg(long, value_name = "N", env = "NLBUS_PORT", value_parser = values::port)]
+    /// Which broker: the module where it is loaded and else the user broker (auto), module or user [default: what
+    /// NLBUS_BROKER says, or auto].
+    #[arg(long, value_name = "WHICH", value_parser = values::broker)]
+    broker: Option<Choice>,
+    /// Netlink port id of the user broker [default: what NLBUS_PORT says, or 1852596852].
+    #[arg(long, value_name = "N", value_parser = values::port)]
     port: Option<u32>,
     /// How long to wait for a broker where there is none yet, like 500ms, 30s or 5m.
-    #[arg(long, value_name = "DUR", default_value = "30s")]
-    wait: HumanDuration,
+    #[arg(long, value_name = "DUR", default_value = "30s", value_parser = values::duration)]
+    wait: Duration,
 }
 
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
-enum Which {
-    Auto,
-    Module,
-    User,
+/// What SIGHUP means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hangup {
+    /// The end, as SIGTERM: the terminal is gone.
+    End,
+    /// Files are to be opened anew, after logrotate.
+    Reopen,
 }
 
 /// A program that runs until it is stopped.
 #[derive(Debug)]
 pub struct Service {
     stop: Receiver<Infallible>,
+    reopen: Arc<AtomicBool>,
+    last_words: Arc<OnceLock<fn()>>,
 }
 
-/// Parses the arguments and runs a program to its end: SIGINT and SIGTERM are a good one.
+/// Parses the arguments and runs a program to its end: SIGINT, SIGTERM and SIGHUP are a good one.
 pub fn main<A: Parser>(run: fn(A, &Service) -> Result<(), End>) -> ExitCode {
+    start(run, Hangup::End)
+}
+
+/// As [`main`], for a program that opens its files anew on SIGHUP.
+pub fn main_reopening<A: Parser>(run: fn(A, &Service) -> Result<(), End>) -> ExitCode {
+    start(run, Hangup::Reopen)
+}
+
+fn start<A: Parser>(run: fn(A, &Service) -> Result<(), End>, hangup: Hangup) -> ExitCode {
     let args = A::parse();
     start_log();
-    let end = match Service::start() {
+    let end = match Service::start(hangup) {
         Ok(service) => run(args, &service),
         Err(error) => Err(End::Failed(format!("can't handle signals: {error}"))),
     };
@@ -76,19 +94,48 @@ fn start_log() {
     }
 }
 
+/// Whether whoever started this program had it ignore a signal.
+fn is_ignored(signal: i32) -> bool {
+    let status = Process::myself().and_then(|process| process.status());
+    status.is_ok_and(|status| status.sigign & 1 << (signal - 1) != 0)
+}
+
 impl Service {
-    fn start() -> io::Result<Service> {
-        let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    fn start(hangup: Hangup) -> io::Result<Service> {
+        let reopen = Arc::new(AtomicBool::new(false));
+        let mut ends = vec![SIGINT, SIGTERM];
+        match hangup {
+            Hangup::Reopen => drop(flag::register(SIGHUP, Arc::clone(&reopen))?),
+            // nohup(1) has it ignored, and means it.
+            Hangup::End if is_ignored(SIGHUP) => {}
+            Hangup::End => ends.push(SIGHUP),
+        }
+        let mut signals = Signals::new(ends)?;
         let (stopper, stop) = bounded(0);
+        let last_words = Arc::new(OnceLock::<fn()>::new());
+        let at_once = Arc::clone(&last_words);
         thread::Builder::new().name("signals".into()).spawn(move || {
             let mut signals = signals.forever();
             signals.next();
             drop(stopper);
             // Whoever asks twice doesn't want to wait.
             signals.next();
+            if let Some(act) = at_once.get() {
+                act();
+            }
             process::exit(crate::end::INTERRUPTED.into());
         })?;
-        Ok(Service { stop })
+        Ok(Service { stop, reopen, last_words })
+    }
+
+    /// What to do in any case, and quickly, when a second signal ends the program at once. The first one said counts.
+    pub fn at_once(&self, act: fn()) {
+        let _ = self.last_words.set(act);
+    }
+
+    /// Whether files are to be opened anew. It is asked for once a signal.
+    pub fn is_to_reopen(&self) -> bool {
+        self.reopen.swap(false, Ordering::Relaxed)
     }
 
     /// Closes when the program is to end. Nothing ever comes out of it.
@@ -115,18 +162,10 @@ impl Service {
     /// Connects, and waits for a broker as long as the arguments say.
     ///
     /// # Errors
-    /// [`End::Interrupted`], and any [`ConnectError`].
+    /// [`End::Interrupted`], [`End::Usage`] where the environment names no broker, and any [`ConnectError`].
     pub fn connect(&self, to: &Connection) -> Result<Bus, End> {
-        let choice = match to.broker {
-            Which::Auto => Choice::Auto,
-            Which::Module => Choice::Module,
-            Which::User => Choice::User,
-        };
-        let mut builder = Bus::builder().broker(choice);
-        if let Some(port) = to.port {
-            builder = builder.port(port);
-        }
-        let (start, patience) = (Instant::now(), Duration::from(to.wait));
+        let builder = connect::builder_or(to.broker, to.port)?;
+        let (start, patience) = (Instant::now(), to.wait);
         let mut error = match builder.clone().connect() {
             Err(error @ ConnectError::NoBroker { .. }) if !patience.is_zero() => error,
             found => return Ok(found?),

@@ -1,7 +1,30 @@
 //! Values that arguments take, checked before anything else happens: what is wrong with them is a
 //! question of usage, not of the bus.
 
-use nlbus::{Filter, Start, TopicError};
+use nlbus::{Choice, Filter, Start, TopicError};
+use std::time::Duration;
+
+/// The longest time that arguments take, a hundred years: it can be added to any clock's time.
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
+
+/// A time, like 500ms, 30s or 1h.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(duration) if duration <= LONGEST => Ok(duration),
+        Ok(_) => Err("takes 100 years at most".into()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Which broker.
+pub fn broker(text: &str) -> Result<Choice, String> {
+    match text {
+        "auto" => Ok(Choice::Auto),
+        "module" => Ok(Choice::Module),
+        "user" => Ok(Choice::User),
+        _ => Err("takes auto, module or user".into()),
+    }
+}
 
 /// A port id for a user broker, whose requests go to the next one.
 pub fn port(text: &str) -> Result<u32, String> {
@@ -44,6 +67,15 @@ mod tests {
         assert_eq!(port("1852596852"), Ok(1_852_596_852));
         for bad in ["0", "4294967295", "4294967296", "-1", "x", ""] {
             assert!(port(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn durations_are_bounded() {
+        assert_eq!(duration("1m 500ms"), Ok(Duration::from_millis(60_500)));
+        assert_eq!(duration("0s"), Ok(Duration::ZERO));
+        for bad in ["", "1", "-1s", "101years", "584542046090years", "999999999999999999999s"] {
+            assert!(duration(bad).is_err(), "{bad}");
         }
     }
 

@@ -151,6 +151,44 @@ fn a_journal_that_is_away_is_waited_for() {
 }
 
 #[test]
+fn a_journal_that_does_not_read_puts_the_end_off_for_a_while_only() {
+    on_a_host(|host| {
+        let _broker = host.broker();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let socket = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+        let args = ["--socket", path.to_str().unwrap(), "x"];
+        let bus = host.connect();
+        let more_than_it_holds = || {
+            for _ in 0..2000 {
+                bus.publish("x", &[b'x'; 1000]).unwrap();
+            }
+            bus.flush().unwrap();
+        };
+        let journal = host.service(JOURNAL, &args);
+        more_than_it_holds();
+        journal.signal("TERM");
+        let ended = journal.end();
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        assert!(ended.notes.last().unwrap().contains("the journal doesn't read"), "{ended:?}");
+        // One that reads in time gets all that was published before the signal.
+        let journal = host.service(JOURNAL, &args);
+        more_than_it_holds();
+        journal.signal("TERM");
+        socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let (mut buffer, newest) = ([0; 4096], bus.topic("x").unwrap().unwrap().head);
+        let newest = format!("NLBUS_SEQ={newest}\n");
+        loop {
+            let length = socket.recv(&mut buffer).unwrap();
+            if String::from_utf8_lossy(&buffer[..length]).contains(&newest) {
+                break;
+            }
+        }
+        journal.succeeds();
+    });
+}
+
+#[test]
 fn without_a_journal_it_says_so() {
     on_a_host(|host| {
         let args = ["--socket", "/no/such/socket"];

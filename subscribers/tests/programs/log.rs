@@ -7,16 +7,17 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread;
+use std::time::{Duration, Instant};
 
-const LOG: &str = env!("CARGO_BIN_EXE_nlbus-log");
+pub const LOG: &str = env!("CARGO_BIN_EXE_nlbus-log");
 
-fn start(host: &Host, folder: &Path, args: &[&str]) -> Running {
+pub fn start(host: &Host, folder: &Path, args: &[&str]) -> Running {
     let file = folder.join("log").display().to_string();
     host.service(LOG, &[&["--file", &file], args].concat())
 }
 
 /// The log's files, the oldest first.
-fn files(folder: &Path) -> Vec<PathBuf> {
+pub fn files(folder: &Path) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.retain(|path| path.file_name().unwrap().to_str().unwrap().starts_with("log"));
     // The one without a number is the newest.
@@ -25,7 +26,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// All lines of all files; each must be whole.
-fn lines(folder: &Path) -> Vec<Value> {
+pub fn lines(folder: &Path) -> Vec<Value> {
     let mut lines = Vec::new();
     for file in files(folder) {
         let text = fs::read_to_string(&file).unwrap();
@@ -37,7 +38,7 @@ fn lines(folder: &Path) -> Vec<Value> {
 }
 
 /// Asserts that each topic's numbers are there once, in order, up to its head, and returns how many events there are.
-fn assert_each_once(lines: &[Value], heads: &BTreeMap<String, u64>) -> u64 {
+pub fn assert_each_once(lines: &[Value], heads: &BTreeMap<String, u64>) -> u64 {
     let mut next: BTreeMap<&str, u64> = BTreeMap::new();
     for line in lines {
         let topic = line["topic"].as_str().unwrap_or_else(|| panic!("not an event: {line}"));
@@ -51,12 +52,12 @@ fn assert_each_once(lines: &[Value], heads: &BTreeMap<String, u64>) -> u64 {
     next.values().map(|next| next - 1).sum()
 }
 
-fn heads(bus: &Bus) -> BTreeMap<String, u64> {
+pub fn heads(bus: &Bus) -> BTreeMap<String, u64> {
     let topics = bus.topics().unwrap().into_iter().filter(|topic| !topic.name.starts_with('$'));
     topics.map(|topic| (topic.name, topic.head)).collect()
 }
 
-fn publish(bus: &Bus, topic: &str, count: u64) {
+pub fn publish(bus: &Bus, topic: &str, count: u64) {
     let mut batch = bus.batch();
     for number in 0..count {
         if batch.len() == 100 {
@@ -65,6 +66,14 @@ fn publish(bus: &Bus, topic: &str, count: u64) {
         batch.push(topic, &format!("{number:064}")).unwrap();
     }
     batch.send_acked().unwrap();
+}
+
+pub fn wait_for(condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !condition() {
+        assert!(Instant::now() < deadline, "it didn't come to that");
+        thread::yield_now();
+    }
 }
 
 #[test]
@@ -225,6 +234,31 @@ fn a_full_disk_is_an_error_that_says_so() {
                 && error.ends_with("make room on that file system"),
             "{error}"
         );
+    });
+}
+
+#[test]
+fn what_did_not_fit_on_a_full_disk_comes_again() {
+    on_a_host(|host| {
+        let _broker = host.broker();
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        let (log, state) = (path("log"), path("state"));
+        let args = ["--file", &log, "--state", &state, "--start", "all", "--sync", "10ms", "x"];
+        let bus = host.connect();
+        bus.create_topic("x").unwrap();
+        // A limit on the size of files stands for the disk: beyond it, write(2) writes a part, and then fails.
+        let script = "trap '' XFSZ; ulimit -f 40; exec \"$0\" \"$@\"";
+        let mut full = Running::start(host.command("sh").args(["-c", script, LOG]).args(args), &args);
+        while !full.next_note().ends_with("ready") {}
+        publish(&bus, "x", 400);
+        let ended = full.end();
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        assert!(ended.notes.last().unwrap().contains("ulimit"), "{ended:?}");
+        let again = host.service(LOG, &args);
+        again.signal("TERM");
+        again.succeeds();
+        assert_eq!(assert_each_once(&lines(folder.path()), &heads(&bus)), 400);
     });
 }
 

@@ -2,11 +2,14 @@
 
 mod command;
 mod exec;
+mod exec_end;
 mod exporter;
 mod host;
 mod journal;
 mod links;
 mod log;
+mod log_files;
+mod log_state;
 mod proc;
 mod uevent;
 mod units;

@@ -32,6 +32,21 @@ fn systemd_finds_nothing_wrong() {
 }
 
 #[test]
+fn systemd_lets_commands_end_and_the_journal_take_all() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd");
+    let setting = |unit: &str, name: &str| {
+        let text = fs::read_to_string(folder.join(unit)).unwrap();
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('=').map(str::to_owned));
+        value.unwrap_or_else(|| panic!("no {name} in {unit}"))
+    };
+    // SIGTERM is for the program alone, which lets its commands go on for a while.
+    assert_eq!(setting("nlbus-exec@.service", "KillMode"), "mixed");
+    // Longer than its --grace and the time between SIGTERM and SIGKILL, twice.
+    assert!(setting("nlbus-exec@.service", "TimeoutStopSec").parse::<u32>().unwrap() > 10 + 4);
+    assert_eq!(setting("nlbus-journal.service", "LogRateLimitIntervalSec"), "0");
+}
+
+#[test]
 fn each_program_has_a_unit() {
     let programs = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/bin")).unwrap();
     let name = |path: PathBuf| path.file_stem().unwrap().to_str().unwrap().trim_end_matches('@').to_owned();

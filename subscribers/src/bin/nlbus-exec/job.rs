@@ -1,30 +1,24 @@
 //! One command for one event: its environment, its standard input, its end.
 
-use crossbeam_channel::Sender;
+use crate::groups::{self, PATIENCE};
+use crossbeam_channel::{Sender, bounded};
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
 use nlbus::Event;
-use nlbus_subscribers::end::End;
 use nlbus_subscribers::event_json::content_name;
 use rustix::process::{PidfdFlags, pidfd_open};
-use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Seek, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus};
-use std::sync::{Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// Between SIGTERM and SIGKILL.
-pub const PATIENCE: Duration = Duration::from_secs(2);
-
-/// Process groups of the commands that run.
-static RUNNING: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
+/// How often to look whether a group is empty, which nothing tells of.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// How a command ended.
 #[derive(Debug)]
@@ -37,42 +31,46 @@ pub struct Outcome {
 
 /// A command that runs.
 #[derive(Debug)]
-pub struct Job {
+struct Job {
     child: Child,
     pidfd: OwnedFd,
     timeout: Option<Duration>,
 }
 
-impl Job {
-    /// Starts a command for an event. Its outcome is told when it has ended.
-    ///
-    /// # Errors
-    /// When it can't be started.
-    pub fn start(
-        command: &[OsString],
-        event: Event,
-        timeout: Option<Duration>,
-        outcomes: Sender<Outcome>,
-    ) -> Result<(), End> {
-        let name = command[0].to_string_lossy().into_owned();
-        let failed = |error: io::Error| {
-            let remedy = match error.kind() {
-                io::ErrorKind::NotFound => "; install it, or give its path",
-                io::ErrorKind::PermissionDenied => "; make it executable",
-                _ => "",
-            };
-            End::Failed(format!("can't run {name}: {error}{remedy}"))
-        };
-        let job = Job::spawn(command, &event, timeout).map_err(failed)?;
-        let (topic, seq) = (event.topic().to_owned(), event.seq());
-        let wait = move || {
-            let failure = job.wait().unwrap_or_else(|error| Some(format!("can't be waited for: {error}")));
-            // Nobody listens any more where the program has ended first.
-            let _ = outcomes.send(Outcome { topic, seq, failure });
-        };
-        thread::Builder::new().name("job".into()).spawn(wait).map(drop).map_err(failed)
-    }
+/// Starts a command for an event. Its outcome is told when it has ended.
+///
+/// # Errors
+/// When it can't be started. Then nothing of it has run, and [`is_passing`] says whether to try again.
+pub fn start(
+    command: &[OsString],
+    event: &Event,
+    timeout: Option<Duration>,
+    outcomes: Sender<Outcome>,
+) -> io::Result<()> {
+    // The thread first: once the command runs, it must not fail any more.
+    let (hand_over, job) = bounded::<Job>(1);
+    let (topic, seq) = (event.topic().to_owned(), event.seq());
+    let wait = move || {
+        let Ok(job) = job.recv() else { return };
+        let failure = job.wait().unwrap_or_else(|error| Some(format!("can't be waited for: {error}")));
+        // Nobody listens any more where the program has ended first.
+        let _ = outcomes.send(Outcome { topic, seq, failure });
+    };
+    thread::Builder::new().name("job".into()).spawn(wait)?;
+    let job = Job::spawn(command, event, timeout)?;
+    // The thread waits for it.
+    let _ = hand_over.send(job);
+    Ok(())
+}
 
+/// Whether what stops a command from being started will pass: there are too many files or processes, or too little
+/// memory.
+pub fn is_passing(error: &io::Error) -> bool {
+    let passing = [Errno::EMFILE, Errno::ENFILE, Errno::EAGAIN, Errno::ENOMEM];
+    error.raw_os_error().is_some_and(|number| passing.contains(&Errno::from_raw(number)))
+}
+
+impl Job {
     fn spawn(command: &[OsString], event: &Event, timeout: Option<Duration>) -> io::Result<Job> {
         // Not a pipe: a command that doesn't read its input stops nobody, and one that ends early breaks nothing.
         let mut input = File::from(memfd_create(c"payload", MFdFlags::MFD_CLOEXEC)?);
@@ -92,24 +90,31 @@ impl Job {
         ] {
             process.env(name, value.to_string());
         }
-        let child = process.spawn()?;
-        running().insert(child.id() as i32);
-        let pid = rustix::process::Pid::from_child(&child);
-        Ok(Job { child, pidfd: pidfd_open(pid, PidfdFlags::empty())?, timeout })
+        // Given back once the command runs, so that a descriptor is left to watch it with.
+        let reserve = memfd_create(c"reserve", MFdFlags::MFD_CLOEXEC)?;
+        let mut child = groups::spawn(&mut process)?;
+        drop((process, reserve));
+        match pidfd_open(rustix::process::Pid::from_child(&child), PidfdFlags::empty()) {
+            Ok(pidfd) => Ok(Job { child, pidfd, timeout }),
+            Err(error) => {
+                groups::kill(&child);
+                groups::forget(&child);
+                let _ = child.wait();
+                // It has begun, so it is not for another try, whatever the number says.
+                Err(io::Error::other(format!("it can't be watched: {error}")))
+            }
+        }
     }
 
     /// Waits for its end; what went wrong.
     fn wait(mut self) -> io::Result<Option<String>> {
-        let in_time = self.has_ended(self.timeout)?;
-        if !in_time {
-            self.signal(Signal::SIGTERM);
-            if !self.has_ended(Some(PATIENCE))? {
-                self.signal(Signal::SIGKILL);
-                self.has_ended(None)?;
-            }
+        let deadline = self.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let in_time = self.has_ended_by(deadline)?;
+        if !in_time || groups::are_ending() {
+            self.end_group(in_time)?;
         }
         // Before it is reaped: from then on its number may be another process's.
-        running().remove(&(self.child.id() as i32));
+        groups::forget(&self.child);
         let status = self.child.wait()?;
         Ok(match in_time {
             true => failure(status),
@@ -117,39 +122,34 @@ impl Job {
         })
     }
 
-    fn has_ended(&self, timeout: Option<Duration>) -> io::Result<bool> {
-        let timeout = timeout.map_or(PollTimeout::NONE, |left| PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX));
+    /// Ends the whole group, for a shell ends at SIGTERM at once and leaves what it runs behind. All have the same time
+    /// to put things in order.
+    fn end_group(&self, has_ended: bool) -> io::Result<()> {
+        if !has_ended {
+            groups::terminate(&self.child);
+        }
+        let deadline = Instant::now() + PATIENCE;
+        self.has_ended_by(Some(deadline))?;
+        while Instant::now() < deadline && groups::has_others(&self.child) {
+            thread::sleep(LOOK);
+        }
+        groups::kill(&self.child);
+        self.has_ended_by(None).map(drop)
+    }
+
+    fn has_ended_by(&self, deadline: Option<Instant>) -> io::Result<bool> {
         loop {
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            let timeout =
+                left.map_or(PollTimeout::NONE, |left| PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX));
             match poll(&mut [PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)], timeout) {
-                Err(nix::errno::Errno::EINTR) => {}
-                count => return Ok(count? > 0),
+                Err(Errno::EINTR) => {}
+                Err(error) => return Err(error.into()),
+                Ok(0) if left.is_none_or(|left| !left.is_zero()) => {}
+                Ok(count) => return Ok(count > 0),
             }
         }
     }
-
-    fn signal(&self, signal: Signal) {
-        // It may just have ended.
-        let _ = killpg(Pid::from_raw(self.child.id() as i32), signal);
-    }
-}
-
-/// Ends all commands that run: SIGTERM, and after a while SIGKILL.
-pub fn end_all() {
-    signal_all(Signal::SIGTERM);
-    let _ = thread::Builder::new().name("end".into()).spawn(|| {
-        thread::sleep(PATIENCE);
-        signal_all(Signal::SIGKILL);
-    });
-}
-
-fn signal_all(signal: Signal) {
-    for group in running().iter() {
-        let _ = killpg(Pid::from_raw(*group), signal);
-    }
-}
-
-fn running() -> std::sync::MutexGuard<'static, BTreeSet<i32>> {
-    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn failure(status: ExitStatus) -> Option<String> {

@@ -7,12 +7,12 @@ mod metrics;
 mod snapshot;
 
 use clap::Parser;
-use humantime::Duration as HumanDuration;
 use metrics::{Metrics, Scope};
-use nlbus::Filter;
 use nlbus_subscribers::end::End;
 use nlbus_subscribers::feed::{Feed, Next};
 use nlbus_subscribers::service::{self, Connection, Service};
+use nlbus_subscribers::topics::Topics;
+use nlbus_subscribers::values;
 use std::net::{SocketAddr, TcpListener};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -26,18 +26,14 @@ const QUIET: u32 = 12;
 #[derive(Debug, Parser)]
 #[command(version, after_help = AFTER_HELP)]
 struct Args {
-    /// Topics to count events of, or filters with '+' for one level and '#' for all that follow.
-    #[arg(value_name = "FILTER", default_value = "#")]
-    filters: Vec<Filter>,
-    /// Leave out topics that match; can be given several times.
-    #[arg(long, value_name = "FILTER")]
-    exclude: Vec<Filter>,
+    #[command(flatten)]
+    topics: Topics,
     /// Where to listen; port 0 takes a free one.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9853")]
     listen: SocketAddr,
     /// Time over which rates are taken.
-    #[arg(long, value_name = "DUR", default_value = "5s")]
-    interval: HumanDuration,
+    #[arg(long, value_name = "DUR", default_value = "5s", value_parser = values::duration)]
+    interval: Duration,
     /// Topics with series of their own; all others together are the topic "_other". One that had no event for twelve
     /// intervals, or that the broker has no more, gives way to another one.
     #[arg(long, value_name = "N", default_value_t = 1000)]
@@ -64,16 +60,16 @@ fn main() -> ExitCode {
 
 fn run(args: Args, service: &Service) -> Result<(), End> {
     let bus = service.connect(&args.connection)?;
-    let mut feed = Feed::open(&bus, &args.filters, &args.exclude, |_, subscriber| subscriber)?;
+    let mut feed = Feed::open(&bus, &args.topics, |_, subscriber| subscriber)?;
     let failed = |error: &dyn std::fmt::Display| {
         End::Failed(format!("can't listen at {}: {error}; choose another --listen", args.listen))
     };
     let listener = TcpListener::bind(args.listen).map_err(|error| failed(&error))?;
     let address = listener.local_addr().map_err(|error| failed(&error))?;
-    let interval = Duration::from(args.interval).max(Duration::from_millis(1));
+    let interval = args.interval.max(Duration::from_millis(1));
     let scope = Scope {
-        filters: args.filters,
-        exclude: args.exclude,
+        filters: args.topics.filters,
+        exclude: args.topics.exclude,
         max_topics: args.max_topics,
         quiet: interval.saturating_mul(QUIET),
     };

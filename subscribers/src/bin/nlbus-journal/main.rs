@@ -4,35 +4,33 @@ mod native;
 
 use clap::Parser;
 use native::{Entry, Journal};
-use nlbus::{Delivery, Event, Filter, Start};
+use nlbus::{Delivery, Event, Start};
 use nlbus_subscribers::end::End;
 use nlbus_subscribers::event_json::content_name;
-use nlbus_subscribers::feed::{Feed, Goal, Next};
+use nlbus_subscribers::feed::{self, DRAIN, Feed, Item, Next, Sink};
 use nlbus_subscribers::service::{self, Connection, Service};
 use nlbus_subscribers::text::Escaped;
+use nlbus_subscribers::topics::{Topics, check_start};
 use nlbus_subscribers::values;
 use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::thread;
 use std::time::{Duration, Instant};
 use tracing::{info, warn};
 
-/// How long the end may wait for events that were published before it was asked for.
-const DRAIN: Duration = Duration::from_secs(10);
-
 /// How long to wait before trying again, where there is no journal.
 const RETRY: Duration = Duration::from_millis(200);
+
+/// The same where there is one that has no room: poll(2) doesn't tell of that, for the socket is not connected.
+const ROOM: Duration = Duration::from_millis(5);
 
 /// Write events to the systemd journal.
 #[derive(Debug, Parser)]
 #[command(version, after_help = AFTER_HELP)]
 struct Args {
-    /// Topics, or filters with '+' for one level and '#' for all that follow.
-    #[arg(value_name = "FILTER", default_value = "#")]
-    filters: Vec<Filter>,
-    /// Leave out topics that match; can be given several times.
-    #[arg(long, value_name = "FILTER")]
-    exclude: Vec<Filter>,
+    #[command(flatten)]
+    topics: Topics,
     /// Priority of events: emerg, alert, crit, err, warning, notice, info, debug, or 0 to 7.
     #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = priority)]
     priority: u8,
@@ -74,10 +72,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args, service: &Service) -> Result<(), End> {
-    if let (Start::From(_), Some(filter)) = (args.start, args.filters.iter().find(|filter| filter.is_wildcard())) {
-        let why = "a sequence number to start from needs exact topics";
-        return Err(End::Usage(format!("--start seq=N with '{filter}': {why}")));
-    }
+    check_start(args.start, &args.topics.filters)?;
     let journal = Journal::new(&args.socket).map_err(|error| End::Failed(format!("can't make a socket: {error}")))?;
     if !journal.is_there() {
         let socket = args.socket.display();
@@ -85,9 +80,9 @@ fn run(args: Args, service: &Service) -> Result<(), End> {
         return Err(End::Failed(format!("no journal listens at {socket}; {remedy}")));
     }
     let bus = service.connect(&args.connection)?;
-    let feed = Feed::open(&bus, &args.filters, &args.exclude, |_, subscriber| subscriber.start(args.start))?;
+    let feed = Feed::open(&bus, &args.topics, |_, subscriber| subscriber.start(args.start))?;
     service.ready();
-    let mut writer = Writer { args: &args, journal, feed, service };
+    let mut writer = Writer { args: &args, journal, feed, service, deadline: None };
     loop {
         match writer.feed.wait(service.stop(), None)? {
             Next::Deliveries(items) => writer.write(&items)?,
@@ -95,24 +90,7 @@ fn run(args: Args, service: &Service) -> Result<(), End> {
             Next::Stopped => break,
         }
     }
-    let mut goal = match Goal::now(&bus) {
-        Ok(goal) => goal,
-        Err(error) => {
-            warn!("ending without the newest events: {error}");
-            return Ok(());
-        }
-    };
-    let deadline = Instant::now() + DRAIN;
-    while !goal.is_reached(&writer.feed) {
-        match writer.feed.wait(&crossbeam_channel::never(), Some(deadline))? {
-            Next::Deliveries(items) => writer.write(&items)?,
-            Next::TimedOut | Next::Stopped => {
-                warn!("ending without the newest events of {} topics: they didn't come in time", goal.missing());
-                break;
-            }
-        }
-    }
-    Ok(())
+    feed::drain(&bus, &mut writer)
 }
 
 struct Writer<'a> {
@@ -120,10 +98,16 @@ struct Writer<'a> {
     journal: Journal,
     feed: Feed,
     service: &'a Service,
+    /// No longer than that, once the program is to end.
+    deadline: Option<Instant>,
 }
 
-impl Writer<'_> {
-    fn write(&mut self, items: &[nlbus_subscribers::feed::Item]) -> Result<(), End> {
+impl Sink for Writer<'_> {
+    fn feed(&mut self) -> &mut Feed {
+        &mut self.feed
+    }
+
+    fn write(&mut self, items: &[Item]) -> Result<(), End> {
         for item in items {
             if item.wanted
                 && let Some(entry) = self.entry(&item.delivery)
@@ -134,9 +118,11 @@ impl Writer<'_> {
         }
         Ok(())
     }
+}
 
+impl Writer<'_> {
     /// Sends an entry, once there is a journal to take it.
-    fn send(&self, entry: &Entry) -> Result<(), End> {
+    fn send(&mut self, entry: &Entry) -> Result<(), End> {
         let mut absent = false;
         loop {
             match self.journal.send(entry) {
@@ -153,6 +139,7 @@ impl Writer<'_> {
                     absent = true;
                     self.service.sleep(RETRY).inspect_err(|_| warn!("ending without the newest events"))?;
                 }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.wait_for_room()?,
                 Err(error) => {
                     let socket = self.args.socket.display();
                     return Err(End::Failed(format!("can't write to the journal at {socket}: {error}")));
@@ -161,12 +148,29 @@ impl Writer<'_> {
         }
     }
 
+    /// Waits a little for a journal that is behind: as long as it takes, but at the end only for so long.
+    fn wait_for_room(&mut self) -> Result<(), End> {
+        if self.service.is_stopped() {
+            let deadline = *self.deadline.get_or_insert_with(|| Instant::now() + DRAIN);
+            if Instant::now() >= deadline {
+                warn!("ending without the newest events: the journal doesn't read");
+                return Err(End::Interrupted);
+            }
+            thread::sleep(ROOM);
+        } else {
+            // If it is to end meanwhile, that is seen the next time.
+            let _ = self.service.sleep(ROOM);
+        }
+        Ok(())
+    }
+
     fn entry(&self, delivery: &Delivery) -> Option<Entry> {
         let mut entry = match delivery {
             Delivery::Event(event) => of_event(event, self.args.priority),
             Delivery::Lost(lost) => {
                 let (count, cause) = (lost.count(), lost.cause.as_str());
-                let text = format!("lost {count} of '{}', {} to {}: {cause}", lost.topic, lost.from, lost.to);
+                let topic = Escaped::text(lost.topic.as_bytes());
+                let text = format!("lost {count} of '{topic}', {} to {}: {cause}", lost.from, lost.to);
                 let mut entry = Entry::new(WARNING, text.as_bytes());
                 entry.field("NLBUS_TOPIC", &lost.topic);
                 entry.field("NLBUS_LOST_FROM", &lost.from);

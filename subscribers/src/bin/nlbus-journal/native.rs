@@ -61,18 +61,33 @@ pub struct Journal {
 impl Journal {
     /// For the journal that listens at this path.
     pub fn new(path: &Path) -> io::Result<Journal> {
-        Ok(Journal { socket: UnixDatagram::unbound()?, path: path.to_owned() })
+        let socket = UnixDatagram::unbound()?;
+        // Whoever waits in the kernel for a journal that doesn't read can't be told to end.
+        socket.set_nonblocking(true)?;
+        Ok(Journal { socket, path: path.to_owned() })
     }
 
     /// Whether somebody listens. An empty datagram is no entry.
     pub fn is_there(&self) -> bool {
-        self.socket.send_to(&[], &self.path).is_ok()
+        match self.socket.send_to(&[], &self.path) {
+            Ok(_) => true,
+            // One that is behind.
+            Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+        }
     }
 
-    /// Sends an entry, and waits while the journal has no room for it.
+    /// Sends an entry.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] while the journal has no room for it, and what else the system says.
     pub fn send(&self, entry: &Entry) -> io::Result<()> {
         match self.socket.send_to(&entry.bytes, &self.path) {
-            Err(error) if error.raw_os_error() == Some(Errno::EMSGSIZE as i32) => self.send_file(entry),
+            // Both say that it is too large for a datagram (sd_journal_sendv takes them so, too).
+            Err(error)
+                if [Errno::EMSGSIZE, Errno::ENOBUFS].map(|no| Some(no as i32)).contains(&error.raw_os_error()) =>
+            {
+                self.send_file(entry)
+            }
             sent => sent.map(drop),
         }
     }

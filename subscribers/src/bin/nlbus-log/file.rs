@@ -1,10 +1,13 @@
 //! The log's file: whole lines, appended, rotated by size and age.
 
-use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use crate::ending::{Ending, ending};
+use crate::opening::{self, Identity, Opened};
+use crate::rotated;
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 use tracing::warn;
 
 /// Bytes that are collected before they are written, unless nothing more comes.
@@ -18,63 +21,100 @@ pub struct Limits {
     pub keep: usize,
 }
 
+/// A file, and how much of it.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Extent {
+    pub identity: Identity,
+    pub length: u64,
+}
+
 /// The file.
 #[derive(Debug)]
 pub struct LogFile {
-    path: PathBuf,
+    /// As it was given: where a link leads may change until it is opened anew.
+    name: PathBuf,
     limits: Limits,
-    file: File,
-    /// Bytes in the file; all lines are whole.
-    written: u64,
+    opened: Opened,
     /// Whole lines that are not in the file yet.
     buffer: Vec<u8>,
-    since: Instant,
     /// Number of the newest rotated file, 0 for none.
     rotation: u64,
+    /// A write failed: lines that were added are not in the file.
+    broken: bool,
 }
 
 impl LogFile {
-    /// Opens the file to append to it. What a crash left of a last line is cut off.
+    /// Opens the file to append to it, and changes nothing yet.
     ///
     /// # Errors
     /// What the system says.
-    pub fn open(path: &Path, limits: Limits) -> io::Result<LogFile> {
-        let rotation = rotated(path)?.last().map_or(0, |(number, _)| *number);
-        let (file, written, since) = open(path)?;
-        Ok(LogFile { path: path.to_owned(), limits, file, written, buffer: Vec::new(), since, rotation })
+    pub fn open(name: &Path, limits: Limits) -> io::Result<LogFile> {
+        let opened = opening::open(name)?;
+        let rotation = newest(&opened)?;
+        Ok(LogFile { name: name.to_owned(), limits, opened, buffer: Vec::new(), rotation, broken: false })
     }
 
-    /// Cuts off what was written after a position was kept: it will come again. `rotation` and `length` are those of
-    /// that moment.
+    /// The file, and how much of it is written.
+    pub fn extent(&self) -> Extent {
+        Extent { identity: self.opened.identity, length: self.opened.length }
+    }
+
+    /// What is in the file from there on.
     ///
     /// # Errors
     /// What the system says.
-    pub fn cut_to(&mut self, rotation: u64, length: u64) -> io::Result<()> {
-        if rotation == self.rotation && length < self.written {
-            self.file.set_len(length)?;
-            self.written = length;
+    pub fn read_from(&self, start: u64) -> io::Result<impl BufRead> {
+        let mut file = &self.opened.file;
+        // Where it reads is nothing to writes, which append.
+        file.seek(SeekFrom::Start(start))?;
+        Ok(BufReader::new(file))
+    }
+
+    /// Cuts off what is in the file from there on.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn cut_to(&mut self, length: u64) -> io::Result<()> {
+        self.opened.file.set_len(length)?;
+        self.opened.length = length;
+        Ok(())
+    }
+
+    /// Sees to it that lines can be added: what a crash left of a line of ours is cut off, and what else has no newline
+    /// at its end gets one.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn mend(&mut self) -> io::Result<()> {
+        let (path, length) = (self.opened.path.display(), self.opened.length);
+        match ending(&self.opened.file, length)? {
+            Ending::Whole => {}
+            Ending::Torn(start) => {
+                warn!("{path}: cut {} bytes of a line that was never finished", length - start);
+                self.cut_to(start)?;
+            }
+            Ending::Unfinished => {
+                warn!("{path}: put a newline behind what didn't end in one");
+                self.opened.file.write_all(b"\n")?;
+                self.opened.length += 1;
+            }
         }
         Ok(())
     }
 
-    /// Number of the newest rotated file, 0 for none.
-    pub fn rotation(&self) -> u64 {
-        self.rotation
-    }
-
     /// Bytes in the file, and about to be.
-    pub fn len(&self) -> u64 {
-        self.written + self.buffer.len() as u64
+    fn len(&self) -> u64 {
+        self.opened.length + self.buffer.len() as u64
     }
 
-    /// Whether a line of so many bytes belongs into this file. An empty one takes any.
+    /// Whether a line of so many bytes belongs into this file. An empty one takes any, and so does what is no file.
     pub fn has_room(&self, line: usize) -> bool {
-        self.len() == 0 || self.len() + line as u64 <= self.limits.size
+        !self.opened.regular || self.len() == 0 || self.len() + line as u64 <= self.limits.size
     }
 
     /// When the file will be old enough to be rotated, if it has anything in it.
     pub fn old_at(&self) -> Option<Instant> {
-        self.since.checked_add(self.limits.age?).filter(|_| self.len() > 0)
+        self.opened.since.checked_add(self.limits.age?).filter(|_| self.opened.regular && self.len() > 0)
     }
 
     /// Whether it is.
@@ -94,11 +134,25 @@ impl LogFile {
     /// Writes what was added.
     ///
     /// # Errors
-    /// What the system says, a full disk for one. Then the file ends with a whole line all the same.
+    /// What the system says, a full disk for one. Then the file ends with a whole line all the same, and everything from
+    /// there on fails: what was added is gone, and whoever keeps a position must not keep one behind it.
     pub fn flush(&mut self) -> io::Result<()> {
+        self.unless_broken(Self::write)
+    }
+
+    fn unless_broken<T>(&mut self, step: fn(&mut Self) -> io::Result<T>) -> io::Result<T> {
+        if self.broken {
+            return Err(io::Error::other("an earlier write failed"));
+        }
+        let result = step(self);
+        self.broken = result.is_err();
+        result
+    }
+
+    fn write(&mut self) -> io::Result<()> {
         let mut done = 0;
         let result = loop {
-            match self.file.write(&self.buffer[done..]) {
+            match self.opened.file.write(&self.buffer[done..]) {
                 _ if done == self.buffer.len() => break Ok(()),
                 Ok(0) => break Err(io::ErrorKind::WriteZero.into()),
                 Ok(count) => done += count,
@@ -107,15 +161,14 @@ impl LogFile {
             }
         };
         let whole = self.buffer[..done].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-        self.written += whole as u64;
+        self.opened.length += whole as u64;
         self.buffer.drain(..whole);
-        if whole < done {
-            // Something like /dev/full can't be cut, and has no torn lines.
-            let _ = self.file.set_len(self.written);
-        }
-        if result.is_err() {
-            // Not to be tried again, when the end comes to it.
-            self.buffer.clear();
+        if whole < done && self.opened.regular {
+            // Not to a length of our own reckoning: somebody may have emptied the file meanwhile.
+            let torn = (done - whole) as u64;
+            let cut = |metadata: fs::Metadata| self.opened.file.set_len(metadata.len().saturating_sub(torn));
+            // If that fails, too, the line is cut off the next time.
+            let _ = self.opened.file.metadata().and_then(cut);
         }
         result
     }
@@ -126,30 +179,60 @@ impl LogFile {
     /// As [`flush`](Self::flush).
     pub fn sync(&mut self) -> io::Result<()> {
         self.flush()?;
-        match self.file.sync_data() {
-            // A pipe or a device (fsync(2)).
-            Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
-            result => result,
-        }
+        // One that fails is not to be tried again, either: the kernel takes the pages for clean then (fsync(2)).
+        self.unless_broken(|log| {
+            let opened = &mut log.opened;
+            if !opened.regular {
+                // A pipe or a device has nothing to wait for.
+                return Ok(());
+            }
+            opened.file.sync_data()?;
+            // Somebody may have emptied it.
+            opened.length = opened.file.metadata()?.len();
+            Ok(())
+        })
     }
 
-    /// Gives the file its number, begins another one, and removes those that are too many.
+    /// Gives the file its number, begins another one, and removes those that are too many. A file that somebody has moved
+    /// or removed has no name to be changed; then only another one is begun. Returns whether there is another rotated file.
     ///
     /// # Errors
-    /// What the system says.
-    pub fn rotate(&mut self) -> io::Result<()> {
+    /// As [`flush`](Self::flush).
+    pub fn rotate(&mut self) -> io::Result<bool> {
         self.sync()?;
-        fs::rename(&self.path, numbered(&self.path, self.rotation + 1))?;
-        self.rotation += 1;
-        self.reopen()?;
-        sync_folder(&self.path)?;
-        let rotated = rotated(&self.path)?;
+        self.unless_broken(Self::begin_another)
+    }
+
+    fn begin_another(&mut self) -> io::Result<bool> {
+        if !self.renamed()? {
+            warn!("{}: somebody has moved or removed it; opening it anew", self.opened.path.display());
+            self.open_anew()?;
+            return Ok(false);
+        }
+        self.open_anew()?;
+        let rotated = rotated::list(&self.opened.path)?;
         for (_, path) in rotated.iter().take(rotated.len().saturating_sub(self.limits.keep)) {
             if let Err(error) = fs::remove_file(path) {
                 warn!("can't remove {}: {error}", path.display());
             }
         }
-        Ok(())
+        Ok(true)
+    }
+
+    /// Gives the file its number, if it is still where it was.
+    fn renamed(&mut self) -> io::Result<bool> {
+        let Opened { path, identity, .. } = &self.opened;
+        if !identity.is_at(path)? {
+            return Ok(false);
+        }
+        match rotated::rename(path, self.rotation) {
+            Ok(number) => {
+                self.rotation = number;
+                Ok(true)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Opens what has the file's name now.
@@ -158,75 +241,38 @@ impl LogFile {
     /// What the system says.
     pub fn reopen(&mut self) -> io::Result<()> {
         self.sync()?;
-        (self.file, self.written, self.since) = open(&self.path)?;
-        Ok(())
-    }
-}
-
-fn open(path: &Path) -> io::Result<(File, u64, Instant)> {
-    let mut file = OpenOptions::new().append(true).read(true).create(true).open(path)?;
-    let metadata = file.metadata()?;
-    let whole = whole_lines(&mut file, metadata.len())?;
-    if whole < metadata.len() {
-        warn!("{}: cut {} bytes of a line that was never finished", path.display(), metadata.len() - whole);
-        file.set_len(whole)?;
-    }
-    let age = metadata.created().ok().and_then(|created| SystemTime::now().duration_since(created).ok());
-    let since = Instant::now().checked_sub(age.unwrap_or_default()).unwrap_or_else(Instant::now);
-    Ok((file, whole, since))
-}
-
-/// How many of its bytes are whole lines.
-fn whole_lines(file: &mut File, length: u64) -> io::Result<u64> {
-    let mut end = length;
-    let mut block = vec![0; 64 << 10];
-    while end > 0 {
-        let start = end.saturating_sub(block.len() as u64);
-        let block = &mut block[..(end - start) as usize];
-        file.seek(SeekFrom::Start(start))?;
-        file.read_exact(block)?;
-        if let Some(at) = block.iter().rposition(|byte| *byte == b'\n') {
-            return Ok(start + at as u64 + 1);
-        }
-        end = start;
-    }
-    Ok(0)
-}
-
-/// The name of a rotated file.
-fn numbered(path: &Path, number: u64) -> PathBuf {
-    let mut name = OsString::from(path);
-    name.push(format!(".{number:09}"));
-    name.into()
-}
-
-/// The rotated files, the oldest first.
-fn rotated(path: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
-    let Some(name) = path.file_name() else { return Err(io::ErrorKind::InvalidInput.into()) };
-    let mut prefix = name.as_encoded_bytes().to_vec();
-    prefix.push(b'.');
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder(path))? {
-        let entry = entry?;
-        let number = entry.file_name();
-        let number = number.as_encoded_bytes().strip_prefix(prefix.as_slice());
-        let number = number.filter(|digits| digits.len() >= 9 && digits.iter().all(u8::is_ascii_digit));
-        if let Some(number) = number.and_then(|digits| str::from_utf8(digits).ok()?.parse().ok()) {
-            found.push((number, entry.path()));
+        // The same one is locked already, by ourselves.
+        match self.opened.regular && self.opened.identity.is_at(&self.name)? {
+            true => Ok(()),
+            false => self.open_anew(),
         }
     }
-    found.sort();
-    Ok(found)
-}
 
-fn folder(path: &Path) -> &Path {
-    match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
+    fn open_anew(&mut self) -> io::Result<()> {
+        let opened = opening::open(&self.name)?;
+        let newest = newest(&opened)?;
+        // A number is not given twice, though all rotated files may be gone.
+        self.rotation = if opened.path == self.opened.path { self.rotation.max(newest) } else { newest };
+        self.opened = opened;
+        self.mend()
     }
 }
 
-/// So that a name is still there after a crash.
-fn sync_folder(path: &Path) -> io::Result<()> {
-    File::open(folder(path))?.sync_all()
+/// Number of the newest rotated file, 0 for none.
+fn newest(opened: &Opened) -> io::Result<u64> {
+    match opened.regular {
+        true => Ok(rotated::list(&opened.path)?.last().map_or(0, |(number, _)| *number)),
+        false => Ok(0),
+    }
+}
+
+/// Whether two paths lead to one place, be there a file or not.
+pub fn are_same(one: &Path, other: &Path) -> bool {
+    let identity = |path: &Path| fs::metadata(path).ok().map(|metadata| Identity::from(&metadata));
+    let place = |path: &Path| Some(fs::canonicalize(rotated::folder(path)).ok()?.join(path.file_name()?));
+    match (identity(one), identity(other)) {
+        (Some(one), Some(other)) => one == other,
+        (None, None) => place(one).is_some_and(|one| place(other) == Some(one)),
+        _ => false,
+    }
 }

@@ -1,7 +1,8 @@
 //! The state file: where each filter is on the bus, and how much of the log belongs to that.
 
-use crate::file::LogFile;
-use nlbus::Positions;
+use crate::file::{Extent, LogFile};
+use crate::rotated::folder;
+use nlbus::{Filter, Positions};
 use nlbus_subscribers::end::End;
 use nlbus_subscribers::feed::Feed;
 use serde::{Deserialize, Serialize};
@@ -14,11 +15,12 @@ use tempfile::NamedTempFile;
 /// What is kept.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Saved {
-    /// Number of the newest rotated file.
-    pub rotation: u64,
-    /// Bytes of the log's file.
-    pub length: u64,
-    /// By filter.
+    /// What was written by then.
+    pub log: Extent,
+    /// What was written, and what was left out.
+    pub filters: Vec<String>,
+    pub exclude: Vec<String>,
+    /// By filter. They know the broker's epoch.
     pub positions: BTreeMap<String, Positions>,
 }
 
@@ -26,6 +28,7 @@ pub struct Saved {
 #[derive(Debug)]
 pub struct State {
     pub path: PathBuf,
+    /// What was in it when it was opened.
     pub saved: Option<Saved>,
 }
 
@@ -52,21 +55,29 @@ impl State {
     ///
     /// # Errors
     /// When it can't be written.
-    pub fn save(&mut self, log: &LogFile, feed: &Feed) -> Result<(), End> {
+    pub fn save(&self, log: &LogFile, feed: &Feed) -> Result<(), End> {
         let positions = feed.positions().map(|(filter, positions)| (filter.as_str().to_owned(), positions.clone()));
-        let saved = Saved { rotation: log.rotation(), length: log.len(), positions: positions.collect() };
+        let filters = feed.positions().map(|(filter, _)| filter.as_str().to_owned());
+        let saved = Saved {
+            log: log.extent(),
+            filters: filters.collect(),
+            exclude: names(feed.exclude()),
+            positions: positions.collect(),
+        };
         self.write(&saved).map_err(|error| End::Failed(format!("can't write {}: {error}", self.path.display())))
     }
 
     fn write(&self, saved: &Saved) -> io::Result<()> {
-        let folder = match self.path.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder,
-            _ => Path::new("."),
-        };
+        let folder = folder(&self.path);
         let mut file = NamedTempFile::new_in(folder)?;
         file.write_all(&serde_json::to_vec(saved)?)?;
         file.as_file().sync_data()?;
         file.persist(&self.path)?;
         File::open(folder)?.sync_all()
     }
+}
+
+/// Filters as they are kept.
+pub fn names(filters: &[Filter]) -> Vec<String> {
+    filters.iter().map(|filter| filter.as_str().to_owned()).collect()
 }

@@ -2,11 +2,11 @@
 
 use clap::Parser;
 use crossbeam_channel::{select, tick};
-use humantime::Duration as HumanDuration;
 use nlbus_subscribers::end::End;
 use nlbus_subscribers::service::{self, Connection, Service};
 use nlbus_subscribers::sources::outlet::{Outlet, Publishing};
 use nlbus_subscribers::sources::proc::{Load, Memory, Pressure, Unread};
+use nlbus_subscribers::values;
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::process::ExitCode;
@@ -19,7 +19,7 @@ use tracing::warn;
 struct Args {
     /// Time between two readings, like 500ms or 10s; at least a millisecond.
     #[arg(long, value_name = "DUR", default_value = "5s", value_parser = interval)]
-    interval: HumanDuration,
+    interval: Duration,
     #[command(flatten)]
     publishing: Publishing,
     #[command(flatten)]
@@ -42,9 +42,9 @@ Examples:
 
 Environment: NLBUS_LOG is the level of this program's own log, like debug or warn [default: info]";
 
-fn interval(text: &str) -> Result<HumanDuration, String> {
-    let interval: HumanDuration = text.parse().map_err(|error: humantime::DurationError| error.to_string())?;
-    if *interval < Duration::from_millis(1) { Err("takes at least 1ms".into()) } else { Ok(interval) }
+fn interval(text: &str) -> Result<Duration, String> {
+    let interval = values::duration(text)?;
+    if interval < Duration::from_millis(1) { Err("takes at least 1ms".into()) } else { Ok(interval) }
 }
 
 fn main() -> ExitCode {
@@ -57,7 +57,7 @@ fn run(args: Args, service: &Service) -> Result<(), End> {
     readings.publish_all()?;
     service.ready();
     // It doesn't drift: a tick that comes late doesn't put the next one off.
-    let clock = tick(args.interval.into());
+    let clock = tick(args.interval);
     loop {
         select! {
             recv(clock) -> _ => readings.publish_all()?,

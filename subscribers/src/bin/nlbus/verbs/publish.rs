@@ -1,7 +1,6 @@
 //! `nlbus pub`: a message, a number of them, or standard input as events. Whatever was published, an ack
 //! comes last, so that a refusal is this command's failure.
 
-use humantime::Duration as HumanDuration;
 use nlbus::{Bus, Content, PublishBatch, PublishError, PublishReason};
 use nlbus_subscribers::connect::connect;
 use nlbus_subscribers::end::End;
@@ -32,8 +31,8 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     count: u64,
     /// Time between two events, like 500ms, 10s or 2m.
-    #[arg(long, value_name = "DUR")]
-    interval: Option<HumanDuration>,
+    #[arg(long, value_name = "DUR", value_parser = values::duration)]
+    interval: Option<Duration>,
     /// Wait for each event's ack and print its sequence number.
     #[arg(long)]
     ack: bool,
@@ -134,7 +133,7 @@ impl<'a> Outlet<'a> {
         if let Some(interval) = self.args.interval {
             // The event before goes out before the pause.
             self.send()?;
-            self.pause(interval.into());
+            self.pause(interval);
         }
         match self.push(payload) {
             Err(error) if matches!(error.reason(), PublishReason::BatchFull) => {

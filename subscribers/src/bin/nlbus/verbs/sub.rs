@@ -3,12 +3,12 @@
 mod printer;
 
 use crossbeam_channel::{Receiver, Select, Sender, TryRecvError, unbounded};
-use humantime::Duration as HumanDuration;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nlbus::{Batch, Bus, CAPACITY, ConnectError, Delivery, Filter, Lost, Overflow, Start, Subscription};
 use nlbus_subscribers::connect;
 use nlbus_subscribers::end::End;
 use nlbus_subscribers::signals::Interrupts;
+use nlbus_subscribers::topics::check_start;
 use nlbus_subscribers::values;
 use printer::{Format, Printer};
 use std::io;
@@ -38,8 +38,8 @@ pub struct Args {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
     /// End with status 27 after this time, like 500ms, 10s or 2m.
-    #[arg(long, value_name = "DUR")]
-    timeout: Option<HumanDuration>,
+    #[arg(long, value_name = "DUR", value_parser = values::duration)]
+    timeout: Option<Duration>,
     /// Where to begin: live, last, last=N, seq=N or all.
     #[arg(long, value_name = "START", default_value = "live", value_parser = values::start)]
     start: Start,
@@ -96,7 +96,7 @@ pub fn run(args: &Args) -> Result<(), End> {
     let interrupts = Interrupts::exit().map_err(signals)?;
     let (stopper, stop) = unbounded();
     watch_output(stopper.clone())?;
-    let deadline = args.timeout.and_then(|timeout| Instant::now().checked_add(timeout.into()));
+    let deadline = args.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     let bus = connect(args, deadline, &stop)?;
     let mut subscriptions = Vec::with_capacity(args.filters.len());
     for filter in &args.filters {
@@ -118,11 +118,7 @@ pub fn run(args: &Args) -> Result<(), End> {
 
 /// Refuses what can't be before anything is done.
 fn check(args: &Args) -> Result<(), End> {
-    if let (Start::From(_), Some(filter)) = (args.start, args.filters.iter().find(|filter| filter.is_wildcard())) {
-        let why = "a sequence number to start from needs exact topics";
-        return Err(End::Usage(format!("--start seq=N with '{filter}': {why}")));
-    }
-    Ok(())
+    check_start(args.start, &args.filters)
 }
 
 fn connect(args: &Args, deadline: Option<Instant>, stop: &Receiver<Stop>) -> Result<Bus, End> {
