@@ -6,6 +6,7 @@
 //! the library: `NLBUS_SUITE_DRIVER` is `thread` (unless set) or `direct`.
 
 mod args;
+mod burst;
 mod case;
 mod child;
 mod fixture;
@@ -17,6 +18,7 @@ mod tally;
 mod wait;
 
 pub use args::Args;
+pub use burst::burst;
 pub use case::{Case, main};
 pub use child::Child;
 pub use fixture::{Fixture, Place, broker_kind};

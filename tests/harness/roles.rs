@@ -5,6 +5,7 @@ use nlbus::wire::uapi::NLBUS_PAYLOAD_MAX;
 use nlbus::{Broker, Bus, RequestError, Start};
 use std::io::{self, Write};
 use std::process;
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// What a process does on a bus.
@@ -117,7 +118,8 @@ fn publish(bus: &Bus, topic: &str, id: u32, count: u64, size: usize, window: u64
 
 /// Subscribes to `filter`, says `subscribed`, and takes deliveries until `total` events are delivered or lost: then it
 /// says `done delivered= lost= replayed= overruns= topics=`. Checks the order of all. `start` is `live` or `all`,
-/// `capacity` and `buffer` are those of channel and sockets; with `one` each topic begins with number 1.
+/// `capacity` and `buffer` are those of channel and sockets; with `one` each topic begins with number 1. With `nap` it sleeps
+/// 10 ms after each so many deliveries.
 fn subscriber(place: Place, args: &Args) {
     let buffer = args.get("buffer").unwrap_or(8 << 20);
     let bus = place.builder().receive_buffer(buffer).connect().unwrap_or_else(|error| panic!("{error}"));
@@ -131,7 +133,13 @@ fn subscriber(place: Place, args: &Args) {
     let mut subscription = subscriber.open().unwrap_or_else(|error| panic!("{error}"));
     say(format_args!("subscribed"));
     let mut tally = if args.get("one").unwrap_or(false) { Tally::from_one() } else { Tally::new() };
-    tally.take(&mut subscription, args.need("total"));
+    let (total, nap): (u64, u64) = (args.need("total"), args.get::<u64>("nap").unwrap_or(u64::MAX));
+    while tally.total() < total {
+        tally.take(&mut subscription, total.min(tally.total().saturating_add(nap)));
+        if tally.total() < total {
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
     let overruns = bus.counters().map(|counters| counters.client.overruns).unwrap_or_else(|error| panic!("{error}"));
     let (delivered, lost, replayed, topics) = (tally.delivered, tally.lost, tally.replayed, tally.topics());
     say(format_args!("done delivered={delivered} lost={lost} replayed={replayed} overruns={overruns} topics={topics}"));

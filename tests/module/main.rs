@@ -1,6 +1,7 @@
 //! What loads and unloads the kernel module: run after the suite, where root may, and never beside it
 //! (`NLBUS_SUITE_BROKER=module`). The modules lie in `/lib/nlbus` (`NLBUS_MODULES`). The module is loaded when this ends.
 
+mod burst;
 mod discovery;
 mod kernel;
 mod parameters;
@@ -9,7 +10,7 @@ mod unload;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let status = nlbus_tests::main(&[discovery::CASES, unload::CASES, parameters::CASES], &[]);
+    let status = nlbus_tests::main(&[burst::CASES, discovery::CASES, unload::CASES, parameters::CASES], &[]);
     if nlbus_tests::broker_kind() == nlbus::BrokerKind::Module {
         kernel::reload("");
     }

@@ -3,12 +3,14 @@
 
 use nix::sys::signal::Signal;
 use nlbus::{BrokerKind, Cause, Delivery};
-use nlbus_tests::{Child, Fixture, Tally, broker_kind, cases, collect, payload, quiet, value};
+use nlbus_tests::{Child, Fixture, Tally, broker_kind, burst, cases, collect, payload, quiet, value};
 
 cases![
     an_overrun_is_repaired_from_history,
     what_history_no_longer_holds_is_reported,
     every_subscriber_can_account_for_a_burst,
+    a_million_events_are_accounted_for,
+    a_million_events_all_arrive_where_history_holds_them user_only,
     an_overrun_of_many_topics_is_repaired,
     a_full_channel_is_refilled_from_history,
     a_full_channel_says_what_history_let_go,
@@ -93,6 +95,19 @@ fn every_subscriber_can_account_for_a_burst() {
         println!("    a burst of {COUNT} events at once, {buffer}: {line}");
     }
     children.into_iter().for_each(Child::end_well);
+}
+
+fn a_million_events_are_accounted_for() {
+    let fixture = Fixture::new();
+    burst(&fixture, 4 << 20);
+}
+
+/// For the module in `tests/module`: its bound of all histories is set when it is loaded.
+fn a_million_events_all_arrive_where_history_holds_them() {
+    let fixture = Fixture::with(&["history=400000000"]);
+    let account = burst(&fixture, 400_000_000);
+    assert!(account.iter().all(|(lost, _)| *lost == 0), "{account:?}");
+    assert!(account.iter().any(|(_, overruns)| *overruns > 0), "no socket was overrun: {account:?}");
 }
 
 fn an_overrun_of_many_topics_is_repaired() {

@@ -193,6 +193,7 @@ fn a_closed_pipe_is_success() {
     on_a_host(|host| {
         let _broker = host.broker();
         // While events come, and while none does.
+        host.nlbus(&["topic", "create", "x", "--history", "32MiB"]).succeeds();
         let mut busy = host.shell("{ nlbus sub x; echo $? >&2; } | head -n 1");
         assert_eq!(busy.next_note(), "subscribed");
         host.nlbus(&["pub", "x", "hi", "--count", "100000"]).succeeds();

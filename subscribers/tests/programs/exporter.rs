@@ -216,16 +216,6 @@ fn topics_that_came_once_blind_it_for_a_while_only() {
 }
 
 #[test]
-fn an_interval_beyond_the_clocks_end_is_none() {
-    on_a_host(|host| {
-        let _broker = host.broker();
-        let exporter = host.service(EXPORTER, &["--listen", "127.0.0.1:0", "--interval", "500000000000y"]);
-        exporter.signal("TERM");
-        exporter.succeeds();
-    });
-}
-
-#[test]
 fn a_crowd_of_odd_clients_holds_up_nobody() {
     on_a_host(|host| {
         let _broker = host.broker();

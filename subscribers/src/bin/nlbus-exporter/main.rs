@@ -79,11 +79,9 @@ fn run(args: Args, service: &Service) -> Result<(), End> {
     http::serve(listener, move || answering.page()).map_err(|error| failed(&error))?;
     info!("listening at {address}");
     service.ready();
-    // None, where it is later than the clock can tell.
-    let after = || Instant::now().checked_add(interval);
-    let mut next = after();
+    let mut next = Instant::now() + interval;
     loop {
-        match feed.wait(service.stop(), next)? {
+        match feed.wait(service.stop(), Some(next))? {
             Next::Deliveries(items) => {
                 for item in &items {
                     if item.wanted {
@@ -95,9 +93,9 @@ fn run(args: Args, service: &Service) -> Result<(), End> {
             Next::TimedOut => {}
             Next::Stopped => return Ok(()),
         }
-        if next.is_some_and(|next| Instant::now() >= next) {
+        if Instant::now() >= next {
             metrics.take_rates();
-            next = after();
+            next = Instant::now() + interval;
         }
     }
 }
