@@ -11,11 +11,11 @@ use nlbus_tests::{Args, Fixture, Place, Role, Tally, cases, events, patience, pa
 use std::os::fd::AsFd;
 use std::pin::pin;
 use std::process;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 cases![
     an_event_loop_is_told_of_each_arrival,
@@ -26,6 +26,7 @@ cases![
     a_task_is_woken,
     a_task_sees_the_end,
     threads_share_a_connection,
+    nobody_sleeps_on_what_another_thread_took_for_him user_only alone,
     a_child_is_told_and_harms_nobody,
 ];
 
@@ -307,6 +308,35 @@ fn threads_share_a_connection() {
     publishers.into_iter().for_each(|thread| thread.join().unwrap());
     let lost: Vec<u64> = subscribers.into_iter().map(|thread| thread.join().unwrap()).collect();
     assert_eq!(lost, [0; 4]);
+}
+
+/// A thread that waits is told of what another one, which drives, took for it. Without heartbeats, and sooner than a
+/// timer lets the driver go round: nothing else tells it.
+fn nobody_sleeps_on_what_another_thread_took_for_him() {
+    const THREADS: u32 = 6;
+    const ROUNDS: u64 = 8000;
+    const SOON: Duration = Duration::from_secs(1);
+    let fixture = Fixture::with(&["heartbeat_ms=0"]);
+    let (bus, publisher) = (fixture.connect(), fixture.connect());
+    let (heard, hears) = mpsc::channel();
+    for number in 0..THREADS {
+        let mut subscription = bus.subscribe(&format!("turns/{number}")).unwrap();
+        let heard = heard.clone();
+        // They end with the test, which doesn't wait for them.
+        thread::spawn(move || while subscription.recv().is_ok() && heard.send(number).is_ok() {});
+    }
+    for round in 1..=ROUNDS {
+        for number in 0..THREADS {
+            publisher.publish(&format!("turns/{number}"), "x").unwrap();
+        }
+        let mut silent: Vec<u32> = (0..THREADS).collect();
+        while !silent.is_empty() {
+            let heard = hears.recv_timeout(SOON);
+            let heard = heard.unwrap_or_else(|_| panic!("round {round}: {silent:?} sleep on what is theirs"));
+            silent.retain(|number| *number != heard);
+        }
+    }
+    bus.close().unwrap();
 }
 
 fn a_child_is_told_and_harms_nobody() {
