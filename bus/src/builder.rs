@@ -117,8 +117,9 @@ impl Builder {
     /// Starts no thread: the caller drives the connection. Whatever waits or looks for something
     /// ([`Subscription::recv`](crate::Subscription::recv) and its like, [`Bus::flush`](crate::Bus::flush), requests,
     /// publishing with an ack) does the connection's work meanwhile, one wake-up sooner than a thread would have. An
-    /// event loop of the application's own waits at [`Bus::fd`](crate::Bus::fd) and calls [`Bus::turn`](crate::Bus::turn)
-    /// or [`Subscription::try_recv`](crate::Subscription::try_recv).
+    /// event loop of the application's own waits at [`Subscription::fd`](crate::Subscription::fd) and calls
+    /// [`Subscription::try_recv`](crate::Subscription::try_recv), or at [`Bus::fd`](crate::Bus::fd) and calls
+    /// [`Bus::turn`](crate::Bus::turn) where it only publishes or other tasks take what is delivered.
     ///
     /// While nobody calls, nothing is read: events wait in the socket's receive buffer, what doesn't fit there is
     /// repaired from history or reported as lost later on, and a broker that restarts isn't noticed.

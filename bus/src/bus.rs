@@ -418,6 +418,9 @@ impl Bus {
     /// On a connection that the caller drives ([`Builder::direct`]), what an event loop waits at: readable while
     /// [`turn`](Self::turn) has something to do. `None` where a thread drives. Nothing but waiting is to be done with it.
     ///
+    /// It tells of work and not of what subscriptions have: publishing and requests do the work that there is as well, and
+    /// what came in by that waits in a channel. Who takes deliveries in the loop waits at [`Subscription::fd`].
+    ///
     /// ```no_run
     /// # let bus = nlbus::Bus::builder().direct().connect()?;
     /// use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -435,7 +438,7 @@ impl Bus {
     }
 
     /// On a connection that the caller drives ([`Builder::direct`]), does what there is to do now, without waiting: at
-    /// most 1024 datagrams of it. Whether there may be more: who is told of changes alone (`EPOLLET`, mio) calls again
+    /// most 2048 datagrams of it, half of them events. Whether there may be more: who is told of changes alone (`EPOLLET`, mio) calls again
     /// until there isn't. Does nothing where a thread drives, or another thread is in a call that does the same.
     ///
     /// It fills subscriptions' channels; [`Subscription::try_recv`] does as much where its channel is empty, and is all

@@ -79,6 +79,7 @@ mod positions;
 mod publish_batch;
 mod publisher;
 mod reactor;
+mod readable;
 mod request;
 mod ring;
 mod sequence;

@@ -9,11 +9,11 @@ use crate::delivery::Delivery;
 use crate::driver::Command;
 use crate::inlet::Outlet;
 use crate::positions::Positions;
+use crate::readable::Readable;
 use crate::topic::Filter;
 use crossbeam_channel::{Receiver, RecvError, RecvTimeoutError, TryRecvError};
 #[cfg(feature = "stream")]
 use futures_core::Stream;
-use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 #[cfg(feature = "stream")]
@@ -48,7 +48,7 @@ pub struct Subscription {
     filter: Filter,
     positions: Positions,
     /// Readable while there may be something; made when it is first asked for.
-    readable: OnceLock<Arc<EventFd>>,
+    readable: OnceLock<Readable>,
     guard: Guard,
 }
 
@@ -180,8 +180,7 @@ impl Subscription {
         let batch = self.guard.bus.try_receive(&self.batches);
         match self.readable.get() {
             Some(readable) if matches!(batch, Err(TryRecvError::Empty)) => {
-                // What arrives after this makes it readable again; what arrived before is in the channel.
-                let _ = readable.read();
+                readable.clear();
                 self.batches.try_recv()
             }
             _ => batch,
@@ -226,11 +225,11 @@ impl Subscription {
     /// For an event loop: readable while there may be something to take. After that, [`try_recv`](Self::try_recv) until it
     /// says `Empty`, or the rest isn't told of. Nothing but waiting is to be done with it.
     ///
-    /// On a connection that the caller drives, all subscriptions share one descriptor, that of [`Bus::fd`](crate::Bus::fd),
-    /// and what one of them takes may fill the others: ask all of them.
+    /// On a connection that the caller drives, it is readable also while there is work to do for others:
+    /// [`try_recv`](Self::try_recv) does it, and what it brings them makes theirs readable.
     ///
     /// # Errors
-    /// What eventfd(2) says, when it is first asked for.
+    /// What eventfd(2) and epoll(7) say, when it is first asked for.
     ///
     /// # Example
     /// ```no_run
@@ -247,20 +246,13 @@ impl Subscription {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn fd(&self) -> io::Result<BorrowedFd<'_>> {
-        if let Some(fd) = self.guard.bus.fd() {
-            return Ok(fd);
-        }
         if let Some(readable) = self.readable.get() {
             return Ok(readable.as_fd());
         }
-        // Set to begin with: there may be something already.
-        let readable = EventFd::from_value_and_flags(1, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
-        let readable = self.readable.get_or_init(|| Arc::new(readable));
-        let listener = Arc::clone(readable);
-        // It can fail only when the counter is full, and then it is readable.
-        self.arrivals.listen(move || {
-            let _ = listener.write(1);
-        });
+        let readable = Readable::new(self.guard.bus.fd())?;
+        // Where two threads come at once, it is the first one's that stays and listens.
+        let readable = self.readable.get_or_init(|| readable);
+        readable.listen(&self.arrivals);
         Ok(readable.as_fd())
     }
 

@@ -9,6 +9,7 @@ mod faults;
 mod identity;
 mod isolation;
 mod late_joiners;
+mod loops;
 mod loss;
 mod malformed;
 mod many;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
             spoof::CASES,
             discovery::CASES,
             embedding::CASES,
+            loops::CASES,
             many::CASES,
         ],
         embedding::ROLES,
