@@ -2,7 +2,7 @@
 
 use crate::builder::Builder;
 use crate::client::ClientCounters;
-use crate::connection::Shared;
+use crate::connection::Handle;
 use crate::driver::Command;
 use crate::link::ConnectError;
 use crate::publish_batch::PublishBatch;
@@ -18,12 +18,11 @@ use nix::errno::Errno;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::os::fd::BorrowedFd;
-use std::sync::Arc;
 
 /// A connection to a bus. Clones are the same connection; it ends with the last of them and of its subscriptions.
 #[derive(Debug, Clone)]
 pub struct Bus {
-    shared: Arc<Shared>,
+    shared: Handle,
 }
 
 /// What a connection has counted since it began.
@@ -52,7 +51,7 @@ impl Builder {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn connect(self) -> Result<Bus, ConnectError> {
-        Ok(Bus { shared: Arc::new(self.open()?) })
+        Ok(Bus { shared: self.open()?.into_handle() })
     }
 }
 
@@ -290,7 +289,7 @@ impl Bus {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn subscriber(&self, filter: &str) -> Subscriber {
-        Subscriber::new(Arc::clone(&self.shared), filter)
+        Subscriber::new(self.shared.clone(), filter)
     }
 
     /// What the broker says of itself.
@@ -416,7 +415,8 @@ impl Bus {
     }
 
     /// On a connection that the caller drives ([`Builder::direct`]), what an event loop waits at: readable while
-    /// [`turn`](Self::turn) has something to do. `None` where a thread drives. Nothing but waiting is to be done with it.
+    /// [`turn`](Self::turn) has something to do. `None` where a thread drives, and in
+    /// a child of the process that connected. Nothing but waiting is to be done with it.
     ///
     /// It tells of work and not of what subscriptions have: publishing and requests do the work that there is as well, and
     /// what came in by that waits in a channel. Who takes deliveries in the loop waits at [`Subscription::fd`].

@@ -51,6 +51,11 @@ pub(crate) struct Remote {
 }
 
 impl Remote {
+    /// The mark of the process that has the driver.
+    pub(crate) fn mark(&self) -> &Arc<ForkMark> {
+        &self.mark
+    }
+
     /// Whether the caller is a child of the process that has the driver: then there is none to reach.
     pub(crate) fn is_forked(&self) -> bool {
         self.mark.is_child()

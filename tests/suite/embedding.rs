@@ -1,16 +1,13 @@
-//! What an application that embeds a connection relies on: event loops and executors are told of what arrives, threads
-//! share a connection, and a child process harms nobody.
+//! What an application that embeds a connection relies on: event loops and executors are told of what arrives, and threads
+//! share a connection.
 
 use futures_core::Stream;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use nix::sys::wait::{WaitStatus, waitpid};
-use nix::unistd::{ForkResult, fork};
-use nlbus::{Bus, Delivery, PublishReason, RecvError, RequestError, SubscribeReason, Subscription, TryRecvError};
-use nlbus_tests::{Args, Fixture, Place, Role, Tally, cases, events, patience, payload, quiet, say};
+use nlbus::{Bus, Delivery, Subscription, TryRecvError};
+use nlbus_tests::{Fixture, Tally, cases, patience, payload};
 use std::os::fd::AsFd;
 use std::pin::pin;
-use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
@@ -27,10 +24,7 @@ cases![
     a_task_sees_the_end,
     threads_share_a_connection,
     nobody_sleeps_on_what_another_thread_took_for_him user_only alone,
-    a_child_is_told_and_harms_nobody,
 ];
-
-pub(crate) const ROLES: &[(&str, Role)] = &[("forker", forker)];
 
 /// Waits at a descriptor. Whether it is readable; without `wait`, right now.
 fn readable(fd: impl AsFd, wait: bool) -> bool {
@@ -337,59 +331,4 @@ fn nobody_sleeps_on_what_another_thread_took_for_him() {
         }
     }
     bus.close().unwrap();
-}
-
-fn a_child_is_told_and_harms_nobody() {
-    let fixture = Fixture::new();
-    let bus = fixture.connect();
-    let mut forker = fixture.spawn("forker", &[]);
-    forker.expect("subscribed");
-    for seq in 1..=3 {
-        assert_eq!(bus.publish_acked("fork/x", "x").unwrap(), seq);
-    }
-    forker.expect("the child was told");
-    forker.expect("the parent goes on");
-    forker.end_well();
-}
-
-/// Subscribes, forks once there is something to take, lets the child try everything with what it has from its parent,
-/// and then takes all that was published, as if nothing had been.
-fn forker(place: Place, _: &Args) {
-    let bus = place.connect();
-    let mut subscription = bus.subscribe("fork/x").unwrap();
-    say(format_args!("subscribed"));
-    while bus.topic("fork/x").unwrap().is_none_or(|topic| topic.head < 3) {
-        thread::yield_now();
-    }
-    // SAFETY: the child uses what a copy of memory allows: its own, and the library's handles, which is what is tested;
-    // glibc puts the allocator in order for it. It ends without running anything of its parent's.
-    match unsafe { fork() }.expect("to fork") {
-        ForkResult::Child => {
-            let told = [
-                matches!(bus.publish("fork/x", "child").unwrap_err().reason(), PublishReason::Forked),
-                matches!(bus.publish_acked("fork/x", "child").unwrap_err().reason(), PublishReason::Forked),
-                matches!(bus.flush().unwrap_err().reason(), PublishReason::Forked),
-                matches!(bus.subscribe("fork/x").unwrap_err().reason(), SubscribeReason::Forked),
-                matches!(bus.info(), Err(RequestError::Forked)),
-                matches!(bus.counters(), Err(RequestError::Forked)),
-                subscription.recv().is_err_and(|RecvError| true),
-                matches!(subscription.try_recv(), Err(TryRecvError::Disconnected)),
-                !bus.turn(),
-                place.connect().publish_acked("fork/x", "the child's own connection").is_ok(),
-            ];
-            drop((subscription, bus));
-            process::exit(told.iter().position(|told| !told).map_or(0, |at| at as i32 + 1));
-        }
-        ForkResult::Parent { child } => {
-            let status = waitpid(child, None).expect("to wait for the child");
-            assert!(matches!(status, WaitStatus::Exited(_, 0)), "{status:?}: the number of what failed");
-        }
-    }
-    say(format_args!("the child was told"));
-    let seen: Vec<u64> = events(&mut subscription, 4).iter().map(|event| event.seq()).collect();
-    assert_eq!(seen, [1, 2, 3, 4]);
-    assert_eq!(bus.publish_acked("fork/x", "parent").unwrap(), 5);
-    assert_eq!(events(&mut subscription, 1)[0].seq(), 5);
-    quiet(&mut subscription);
-    say(format_args!("the parent goes on"));
 }

@@ -6,6 +6,7 @@ mod bounds;
 mod discovery;
 mod embedding;
 mod faults;
+mod forks;
 mod identity;
 mod isolation;
 mod late_joiners;
@@ -49,8 +50,9 @@ fn main() -> ExitCode {
             discovery::CASES,
             embedding::CASES,
             loops::CASES,
+            forks::CASES,
             many::CASES,
         ],
-        embedding::ROLES,
+        forks::ROLES,
     )
 }

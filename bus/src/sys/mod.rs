@@ -5,6 +5,6 @@ mod fork;
 mod recv;
 mod socket;
 
-pub use fork::ForkMark;
+pub use fork::{ForkMark, Parental};
 pub use recv::RecvBatch;
 pub use socket::NetlinkSocket;
