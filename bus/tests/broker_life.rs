@@ -4,8 +4,11 @@ mod broker_common;
 
 use broker_common::{Client, PATIENCE, port, publish, quiet, start};
 use nix::sys::eventfd::EventFd;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{ForkResult, fork};
 use nlbus::wire::uapi::*;
 use nlbus::{Broker, BrokerError};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 use std::time::Instant;
 
@@ -56,6 +59,33 @@ fn a_dropped_handle_stops_its_broker() {
     assert!(!broker.is_finished());
     drop(broker);
     assert!(Client::at(port).send_to(port, &publish("a", b"")).is_err());
+}
+
+#[test]
+fn a_child_leaves_its_parents_broker_alone() {
+    let broker = start(quiet());
+    let client = Client::new(&broker);
+    // SAFETY: the child uses the handle, which is what is tested, and memory of its own, and ends at once.
+    match unsafe { fork() }.unwrap() {
+        ForkResult::Child => {
+            let panicked = catch_unwind(AssertUnwindSafe(move || drop(broker))).is_err();
+            // SAFETY: it ends the process, and nothing of the parent's runs before that.
+            unsafe { libc::_exit(panicked.into()) }
+        }
+        ForkResult::Parent { child } => {
+            let begin = Instant::now();
+            let status = loop {
+                match waitpid(child, Some(WaitPidFlag::WNOHANG)).unwrap() {
+                    WaitStatus::StillAlive if begin.elapsed() < PATIENCE => thread::yield_now(),
+                    status => break status,
+                }
+            };
+            assert_eq!(status, WaitStatus::Exited(child, 0));
+        }
+    }
+    assert_eq!(client.info().epoch, broker.epoch());
+    assert!(!broker.is_finished());
+    broker.stop().unwrap();
 }
 
 #[test]
