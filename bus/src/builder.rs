@@ -159,7 +159,7 @@ impl Builder {
         };
         let events = link::open_events(&info, self.receive_buffer)?;
         let requests = Arc::new(link::open_requests(&info, self.receive_buffer)?);
-        let route = Route { socket: Arc::clone(&requests), port: info.publish_port };
+        let route = Route { socket: Arc::clone(&requests), port: info.publish_port, epoch: info.epoch };
         let io = |what| move |error| ConnectError::Io { what, error };
         let waker = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK);
         let waker = Arc::new(waker.map_err(|errno| io("make an eventfd")(errno.into()))?);

@@ -218,7 +218,8 @@ impl Bus {
     /// Waits until the broker has accepted or refused everything that this connection published before.
     ///
     /// # Errors
-    /// The oldest refusal that nobody was told of, or as [`publish_acked`](Self::publish_acked).
+    /// The oldest refusal that nobody was told of; [`PublishReason::Unknown`](crate::PublishReason::Unknown) when no answer
+    /// came, or it came from another broker than the events before went to: what waited there went with it.
     ///
     /// # Example
     /// ```no_run
@@ -231,7 +232,8 @@ impl Bus {
     /// ```
     pub fn flush(&self) -> Result<(), PublishError> {
         let publisher = self.shared.publisher("")?;
-        self.shared.verdict("", &publisher.barrier()?)?;
+        let barrier = publisher.barrier()?;
+        barrier.answered(self.shared.verdict("", &barrier.asked)?)?;
         publisher.tell_of_earlier("")
     }
 

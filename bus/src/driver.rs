@@ -379,7 +379,8 @@ impl Driver {
         // A publisher that is just sending holds the old socket open; epoll must not report it.
         let _ = self.epoll.delete(&*self.requests);
         let _ = self.epoll.delete(&self.events);
-        self.publisher.reroute(Some(Route { socket: Arc::clone(&requests), port: info.publish_port }));
+        let route = Route { socket: Arc::clone(&requests), port: info.publish_port, epoch: info.epoch };
+        self.publisher.reroute(Some(route));
         (self.events, self.requests, self.info) = (events, requests, info);
         self.event_intake.clear();
         self.reply_intake.clear();

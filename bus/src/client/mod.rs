@@ -42,7 +42,8 @@ pub(crate) enum Output {
     Join(u32),
     /// Leave one.
     Leave(u32),
-    /// The broker answered a publish, or the barrier of a flush, that was sent with this number.
+    /// The broker answered a publish with the event's number, or the barrier of a flush with its epoch; it was sent with this
+    /// number.
     Answer(u32, Result<Option<u64>, Refusal>),
     /// The broker is gone or another one: find it and say [`Client::restarted`] or [`Client::resumed`].
     Reconnect,
