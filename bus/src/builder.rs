@@ -124,6 +124,10 @@ impl Builder {
     /// While nobody calls, nothing is read: events wait in the socket's receive buffer, what doesn't fit there is
     /// repaired from history or reported as lost later on, and a broker that restarts isn't noticed.
     ///
+    /// The connection stays in the network namespace where it was made. A thread in another one can drive it, but not find
+    /// a broker that restarted: that waits for a call from a thread at home. (Linux before 5.14 doesn't tell namespaces
+    /// apart; there, threads in another one must not drive.)
+    ///
     /// ```no_run
     /// let bus = nlbus::Bus::builder().direct().connect()?;
     /// let mut alarms = bus.subscribe("alarms/#")?;

@@ -444,8 +444,7 @@ impl Bus {
     /// until there isn't. Does nothing where a thread drives, or another thread is in a call that does the same.
     ///
     /// It fills subscriptions' channels; [`Subscription::try_recv`] does as much where its channel is empty, and is all
-    /// that a program with one subscription needs. Looking for a broker that is gone, it can take as long as one that
-    /// is stopped keeps silent, 2 s.
+    /// that a program with one subscription needs.
     ///
     /// ```no_run
     /// # let bus = nlbus::Bus::builder().direct().connect()?;

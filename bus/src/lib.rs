@@ -82,6 +82,7 @@ mod reactor;
 mod readable;
 mod request;
 mod ring;
+mod search;
 mod sequence;
 mod subscriber;
 mod subscription;
