@@ -2,7 +2,7 @@
 
 use super::error::{self, BrokerError};
 use super::run::Running;
-use crate::sys::{ForkMark, Parental};
+use crate::sys::{self, ForkMark, Parental};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::io;
 use std::os::fd::AsFd;
@@ -79,7 +79,7 @@ impl Broker {
         let stop = EventFd::from_flags(flags).map_err(error::io_error("make an eventfd"))?;
         let stop = Arc::new(stop);
         let (port, epoch, stopped) = (self.port(), self.epoch(), stop.clone());
-        let thread = std::thread::Builder::new().name("nlbus-broker".into()).spawn(move || self.run(&*stopped));
+        let thread = sys::spawn("nlbus-broker", move || self.run(&*stopped));
         let thread = thread.map_err(error::io_error("start a thread"))?;
         let mark = Arc::new(ForkMark::new());
         Ok(BrokerHandle { thread: Parental::new(Some(thread), &mark), stop, mark, port, epoch })
