@@ -16,7 +16,7 @@ pub use error::{PublishError, PublishReason};
 use nix::errno::Errno;
 use nix::sys::eventfd::EventFd;
 use serde::Serialize;
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -28,7 +28,7 @@ const REFUSALS_KEPT: usize = 64;
 
 thread_local! {
     /// Where a thread writes its frames, so that publishing allocates nothing.
-    static FRAME: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    static FRAME: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
 /// The broker's word: an event's sequence number; of a barrier, the broker's epoch.
@@ -269,15 +269,14 @@ pub(crate) fn check(topic: &str, payload: &[u8]) -> Result<(), PublishError> {
     Ok(())
 }
 
-/// Lends the thread's buffer, empty.
+/// Lends the thread's buffer, empty; a new one in a thread that ends and has put its own away (a destructor of another
+/// thread-local may publish).
 fn with_frame<T>(write: impl FnOnce(&mut Vec<u8>) -> T) -> T {
-    FRAME.with(|frame| match frame.try_borrow_mut() {
-        Ok(mut frame) => {
-            frame.clear();
-            write(&mut frame)
-        }
-        Err(_) => write(&mut Vec::new()),
-    })
+    let mut frame = FRAME.try_with(Cell::take).unwrap_or_default();
+    frame.clear();
+    let written = write(&mut frame);
+    let _ = FRAME.try_with(|kept| kept.set(frame));
+    written
 }
 
 /// The maps stay whole whatever panicked while one was held.

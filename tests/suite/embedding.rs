@@ -5,7 +5,8 @@ use futures_core::Stream;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nlbus::{Bus, Delivery, Subscription, TryRecvError};
-use nlbus_tests::{Fixture, Tally, cases, patience, payload};
+use nlbus_tests::{Fixture, Tally, cases, events, patience, payload};
+use std::cell::RefCell;
 use std::os::fd::AsFd;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,6 +24,7 @@ cases![
     a_task_is_woken,
     a_task_sees_the_end,
     threads_share_a_connection,
+    a_thread_publishes_to_its_very_end,
     nobody_sleeps_on_what_another_thread_took_for_him user_only alone,
 ];
 
@@ -302,6 +304,31 @@ fn threads_share_a_connection() {
     publishers.into_iter().for_each(|thread| thread.join().unwrap());
     let lost: Vec<u64> = subscribers.into_iter().map(|thread| thread.join().unwrap()).collect();
     assert_eq!(lost, [0; 4]);
+}
+
+/// Publishes when the thread that has it puts its thread-locals away.
+struct LastWords(Bus);
+
+impl Drop for LastWords {
+    fn drop(&mut self) {
+        self.0.publish("end/words", "bye").unwrap();
+    }
+}
+
+fn a_thread_publishes_to_its_very_end() {
+    thread_local!(static WORDS: RefCell<Option<LastWords>> = const { RefCell::new(None) });
+    let fixture = Fixture::new();
+    let bus = fixture.connect();
+    let mut subscription = bus.subscribe("end/words").unwrap();
+    let speaker = bus.clone();
+    let thread = thread::spawn(move || {
+        WORDS.set(Some(LastWords(speaker.clone())));
+        // The library's own thread-local comes after it, and goes before it.
+        speaker.publish("end/words", "hello").unwrap();
+    });
+    thread.join().unwrap();
+    let said: Vec<_> = events(&mut subscription, 2).iter().map(|event| event.payload().to_vec()).collect();
+    assert_eq!(said, [b"hello".to_vec(), b"bye".to_vec()]);
 }
 
 /// A thread that waits is told of what another one, which drives, took for it. Without heartbeats, and sooner than a
