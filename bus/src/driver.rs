@@ -327,11 +327,13 @@ impl Driver {
         while let Some(output) = self.client.next_output() {
             match output {
                 Output::Send(datagram) => {
-                    match self.requests.send_to(&datagram, self.info.request_port, 0, true) {
-                        Err(error) if error.raw_os_error() == Some(Errno::ECONNREFUSED as i32) => {
-                            self.client.disconnect();
+                    let sent = self.requests.send_to(&datagram, self.info.request_port, 0, true);
+                    match sent.map_err(|error| error.raw_os_error().map(Errno::from_raw)) {
+                        Err(Some(Errno::ECONNREFUSED)) => self.client.disconnect(),
+                        // The broker's queue is full, or memory is short: both pass.
+                        Err(Some(Errno::EAGAIN | Errno::ENOBUFS | Errno::ENOMEM)) => {
+                            self.client.unsent(datagram, Instant::now());
                         }
-                        // A full broker (EAGAIN), say: the request runs into its deadline and is made again.
                         Ok(()) | Err(_) => {}
                     }
                 }

@@ -64,6 +64,11 @@ impl<P> Requests<P> {
         self.waiting.remove(&seq).map(|waiting| waiting.purpose)
     }
 
+    /// Whether an answer to this one is still of use.
+    pub(super) fn is_waiting(&self, seq: u32) -> bool {
+        self.waiting.contains_key(&seq)
+    }
+
     /// When the next deadline is.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.waiting.values().map(|waiting| waiting.deadline).min()
