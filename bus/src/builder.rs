@@ -117,11 +117,16 @@ impl Builder {
     /// Starts no thread: the caller drives the connection. Whatever waits or looks for something
     /// ([`Subscription::recv`](crate::Subscription::recv) and its like, [`Bus::flush`](crate::Bus::flush), requests,
     /// publishing with an ack) does the connection's work meanwhile, one wake-up sooner than a thread would have. An
-    /// event loop of the application's own waits at [`Bus::fd`](crate::Bus::fd) and calls [`Bus::turn`](crate::Bus::turn)
-    /// or [`Subscription::try_recv`](crate::Subscription::try_recv).
+    /// event loop of the application's own waits at [`Subscription::fd`](crate::Subscription::fd) and calls
+    /// [`Subscription::try_recv`](crate::Subscription::try_recv), or at [`Bus::fd`](crate::Bus::fd) and calls
+    /// [`Bus::turn`](crate::Bus::turn) where it only publishes or other tasks take what is delivered.
     ///
     /// While nobody calls, nothing is read: events wait in the socket's receive buffer, what doesn't fit there is
     /// repaired from history or reported as lost later on, and a broker that restarts isn't noticed.
+    ///
+    /// The connection stays in the network namespace where it was made. A thread in another one can drive it, but not find
+    /// a broker that restarted: that waits for a call from a thread at home. (Linux before 5.14 doesn't tell namespaces
+    /// apart; there, threads in another one must not drive.)
     ///
     /// ```no_run
     /// let bus = nlbus::Bus::builder().direct().connect()?;
@@ -158,7 +163,7 @@ impl Builder {
         };
         let events = link::open_events(&info, self.receive_buffer)?;
         let requests = Arc::new(link::open_requests(&info, self.receive_buffer)?);
-        let route = Route { socket: Arc::clone(&requests), port: info.publish_port };
+        let route = Route { socket: Arc::clone(&requests), port: info.publish_port, epoch: info.epoch };
         let io = |what| move |error| ConnectError::Io { what, error };
         let waker = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK);
         let waker = Arc::new(waker.map_err(|errno| io("make an eventfd")(errno.into()))?);

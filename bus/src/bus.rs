@@ -2,7 +2,7 @@
 
 use crate::builder::Builder;
 use crate::client::ClientCounters;
-use crate::connection::Shared;
+use crate::connection::Handle;
 use crate::driver::Command;
 use crate::link::ConnectError;
 use crate::publish_batch::PublishBatch;
@@ -18,12 +18,11 @@ use nix::errno::Errno;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::os::fd::BorrowedFd;
-use std::sync::Arc;
 
 /// A connection to a bus. Clones are the same connection; it ends with the last of them and of its subscriptions.
 #[derive(Debug, Clone)]
 pub struct Bus {
-    shared: Arc<Shared>,
+    shared: Handle,
 }
 
 /// What a connection has counted since it began.
@@ -52,7 +51,7 @@ impl Builder {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn connect(self) -> Result<Bus, ConnectError> {
-        Ok(Bus { shared: Arc::new(self.open()?) })
+        Ok(Bus { shared: self.open()?.into_handle() })
     }
 }
 
@@ -219,7 +218,8 @@ impl Bus {
     /// Waits until the broker has accepted or refused everything that this connection published before.
     ///
     /// # Errors
-    /// The oldest refusal that nobody was told of, or as [`publish_acked`](Self::publish_acked).
+    /// The oldest refusal that nobody was told of; [`PublishReason::Unknown`](crate::PublishReason::Unknown) when no answer
+    /// came, or it came from another broker than the events before went to: what waited there went with it.
     ///
     /// # Example
     /// ```no_run
@@ -232,7 +232,8 @@ impl Bus {
     /// ```
     pub fn flush(&self) -> Result<(), PublishError> {
         let publisher = self.shared.publisher("")?;
-        self.shared.verdict("", &publisher.barrier()?)?;
+        let barrier = publisher.barrier()?;
+        barrier.answered(self.shared.verdict("", &barrier.asked)?)?;
         publisher.tell_of_earlier("")
     }
 
@@ -290,7 +291,7 @@ impl Bus {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn subscriber(&self, filter: &str) -> Subscriber {
-        Subscriber::new(Arc::clone(&self.shared), filter)
+        Subscriber::new(self.shared.clone(), filter)
     }
 
     /// What the broker says of itself.
@@ -435,7 +436,11 @@ impl Bus {
     }
 
     /// On a connection that the caller drives ([`Builder::direct`]), what an event loop waits at: readable while
-    /// [`turn`](Self::turn) has something to do. `None` where a thread drives. Nothing but waiting is to be done with it.
+    /// [`turn`](Self::turn) has something to do. `None` where a thread drives, and in
+    /// a child of the process that connected. Nothing but waiting is to be done with it.
+    ///
+    /// It tells of work and not of what subscriptions have: publishing and requests do the work that there is as well, and
+    /// what came in by that waits in a channel. Who takes deliveries in the loop waits at [`Subscription::fd`].
     ///
     /// ```no_run
     /// # let bus = nlbus::Bus::builder().direct().connect()?;
@@ -454,12 +459,11 @@ impl Bus {
     }
 
     /// On a connection that the caller drives ([`Builder::direct`]), does what there is to do now, without waiting: at
-    /// most 1024 datagrams of it. Whether there may be more: who is told of changes alone (`EPOLLET`, mio) calls again
+    /// most 2048 datagrams of it, half of them events. Whether there may be more: who is told of changes alone (`EPOLLET`, mio) calls again
     /// until there isn't. Does nothing where a thread drives, or another thread is in a call that does the same.
     ///
     /// It fills subscriptions' channels; [`Subscription::try_recv`] does as much where its channel is empty, and is all
-    /// that a program with one subscription needs. Looking for a broker that is gone, it can take as long as one that
-    /// is stopped keeps silent, 2 s.
+    /// that a program with one subscription needs.
     ///
     /// ```no_run
     /// # let bus = nlbus::Bus::builder().direct().connect()?;

@@ -3,6 +3,7 @@
 use crate::direct::Direct;
 use crate::driver::{Command, Remote};
 use crate::publisher::{Asked, PublishError, PublishReason, Publisher};
+use crate::sys::Parental;
 use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
@@ -10,6 +11,9 @@ use std::time::{Duration, Instant};
 
 /// Turns taken in a row for somebody who doesn't wait: he gets his time back however much comes in.
 const ROUNDS: usize = 16;
+
+/// What each handle has of its connection. In a child it holds on to it: nothing of it may be dropped there.
+pub(crate) type Handle = Parental<Arc<Shared>>;
 
 /// What all handles of one connection share. The last one to go stops the driver, without waiting for it.
 #[derive(Debug)]
@@ -25,6 +29,17 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new(publisher: Arc<Publisher>, remote: Remote, patience: Duration, direct: Option<Direct>) -> Shared {
         Shared { publisher, remote, patience, direct }
+    }
+
+    /// The first handle.
+    pub(crate) fn into_handle(self) -> Handle {
+        let mark = Arc::clone(self.remote.mark());
+        Parental::new(Arc::new(self), &mark)
+    }
+
+    /// Something of the process that connected, which a child must not drop.
+    pub(crate) fn parental<T>(&self, value: T) -> Parental<T> {
+        Parental::new(value, self.remote.mark())
     }
 
     /// The publishing half, to publish to `topic` with. Where the caller drives, it knows of the refusals that are there.
@@ -68,7 +83,7 @@ impl Shared {
 
     /// Where the caller drives, what is readable while there is something to do.
     pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {
-        self.direct.as_ref().map(Direct::fd)
+        self.direct.as_ref().filter(|_| !self.is_forked()).map(Direct::fd)
     }
 
     /// Waits for what the driver puts into a channel, or until it is over with it: that is `Disconnected`.

@@ -65,8 +65,14 @@ impl Direct {
                     }
                     driver.turn(timeout(left));
                 }
-                // What another thread delivers, it delivers before it brings the driver back.
-                Reached::Out(state) => self.wait(state, left),
+                Reached::Out(state) => {
+                    // What another thread delivers, it delivers before it brings the driver back; but it may have done so,
+                    // and taken it again, since the look above. From this look on it can't: it needs the lock.
+                    if let Some(found) = done() {
+                        return Some(found);
+                    }
+                    self.wait(state, left);
+                }
                 Reached::Gone => return done(),
             }
             if left == Some(Duration::ZERO) {

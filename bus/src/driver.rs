@@ -8,6 +8,7 @@ use crate::intake::Faults;
 use crate::intake::Intake;
 use crate::link::{self, Choice};
 use crate::publisher::{Publisher, Route};
+use crate::search::Search;
 use crate::sys::{ForkMark, NetlinkSocket, RecvBatch};
 use crate::wire::Info;
 use crate::wire::uapi::NLBUS_DATAGRAM_MAX;
@@ -24,9 +25,6 @@ use std::time::{Duration, Instant};
 
 /// Datagrams read from a socket before the other one gets its turn.
 const TURN: usize = 64;
-
-/// How long to wait before looking for a broker again, at first and at most.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
 /// What handles ask of the driver.
 pub(crate) enum Command {
@@ -51,6 +49,11 @@ pub(crate) struct Remote {
 }
 
 impl Remote {
+    /// The mark of the process that has the driver.
+    pub(crate) fn mark(&self) -> &Arc<ForkMark> {
+        &self.mark
+    }
+
     /// Whether the caller is a child of the process that has the driver: then there is none to reach.
     pub(crate) fn is_forked(&self) -> bool {
         self.mark.is_child()
@@ -114,6 +117,8 @@ impl Ready {
     const REQUESTS: u64 = 2;
     const WAKER: u64 = 4;
     const TIMER: u64 = 8;
+    /// An answer to the search for a broker.
+    const BROKER: u64 = 16;
 
     fn has(self, what: u64) -> bool {
         self.0 & what != 0
@@ -137,8 +142,8 @@ pub(crate) struct Driver {
     /// What happens to events and replies between socket and client.
     event_intake: Intake,
     reply_intake: Intake,
-    /// When to look for the broker again, and how long to wait after that; `None` while connected.
-    reconnect: Option<(Instant, Duration)>,
+    /// For the broker, while it is gone.
+    search: Search,
 }
 
 impl Driver {
@@ -161,6 +166,7 @@ impl Driver {
         let (sender, commands) = crossbeam_channel::unbounded();
         let remote = Remote { commands: sender, waker: Arc::clone(&waker), mark: Arc::new(ForkMark::new()) };
         let [event_intake, reply_intake] = settings.intakes();
+        let search = Search::new(settings.choice, settings.port, events.namespace());
         let driver = Driver {
             client: Client::new(info.epoch),
             settings,
@@ -176,7 +182,7 @@ impl Driver {
             batch: RecvBatch::new(TURN, NLBUS_DATAGRAM_MAX),
             event_intake,
             reply_intake,
-            reconnect: None,
+            search,
         };
         Ok((driver, remote))
     }
@@ -188,7 +194,7 @@ impl Driver {
 
     /// Waits for something to do, at most so long, and does it.
     pub(crate) fn turn(&mut self, timeout: EpollTimeout) -> Turn {
-        let mut events = [EpollEvent::empty(); 4];
+        let mut events = [EpollEvent::empty(); 5];
         let ready = match self.epoll.wait(&mut events, timeout) {
             Ok(0) | Err(Errno::EINTR) => return Turn::Quiet,
             Ok(count) => Ready(events[..count].iter().fold(0, |all, event| all | event.data())),
@@ -242,8 +248,7 @@ impl Driver {
     /// further away: it is set anew only for an earlier one.
     fn arm(&mut self) {
         let intakes = [self.event_intake.deadline(), self.reply_intake.deadline()];
-        let next =
-            [self.client.deadline(), self.reconnect.map(|(at, _)| at)].into_iter().chain(intakes).flatten().min();
+        let next = [self.client.deadline(), self.search.deadline()].into_iter().chain(intakes).flatten().min();
         let Some(next) = next else { return };
         if self.armed.is_some_and(|armed| armed <= next) {
             return;
@@ -322,11 +327,13 @@ impl Driver {
         while let Some(output) = self.client.next_output() {
             match output {
                 Output::Send(datagram) => {
-                    match self.requests.send_to(&datagram, self.info.request_port, 0, true) {
-                        Err(error) if error.raw_os_error() == Some(Errno::ECONNREFUSED as i32) => {
-                            self.client.disconnect();
+                    let sent = self.requests.send_to(&datagram, self.info.request_port, 0, true);
+                    match sent.map_err(|error| error.raw_os_error().map(Errno::from_raw)) {
+                        Err(Some(Errno::ECONNREFUSED)) => self.client.disconnect(),
+                        // The broker's queue is full, or memory is short: both pass.
+                        Err(Some(Errno::EAGAIN | Errno::ENOBUFS | Errno::ENOMEM)) => {
+                            self.client.unsent(datagram, Instant::now());
                         }
-                        // A full broker (EAGAIN), say: the request runs into its deadline and is made again.
                         Ok(()) | Err(_) => {}
                     }
                 }
@@ -339,26 +346,20 @@ impl Driver {
                 // What still comes from a group that can't be left is nobody's.
                 Output::Leave(group) => drop(self.events.drop_membership(group)),
                 Output::Answer(seq, verdict) => self.publisher.answer(seq, verdict),
-                Output::Reconnect => self.reconnect = Some((Instant::now(), BACKOFF.0)),
+                Output::Reconnect => self.search.begin(Instant::now()),
             }
         }
     }
 
     /// While the broker is gone, looks for it now and then.
     fn look_for_broker(&mut self) {
-        let Some((at, wait)) = self.reconnect else { return };
-        let now = Instant::now();
-        if now < at {
-            return;
-        }
-        self.reconnect = Some((now + wait, (wait * 2).min(BACKOFF.1)));
-        let Ok(info) = link::find(self.settings.choice, self.settings.port) else { return };
+        let Some(info) = self.search.look(&self.epoll, Ready::BROKER) else { return };
         let same_place = (info.protocol, info.publish_port) == (self.info.protocol, self.info.publish_port);
         if info.epoch == self.info.epoch && same_place {
-            self.reconnect = None;
+            self.search.end();
             self.client.resumed(Instant::now());
         } else if self.move_to(info).is_ok() {
-            self.reconnect = None;
+            self.search.end();
             self.client.restarted(info.epoch, Instant::now());
         }
         self.carry_out();
@@ -368,13 +369,18 @@ impl Driver {
     fn move_to(&mut self, info: Info) -> Result<(), link::ConnectError> {
         let failed = |error: Errno| link::ConnectError::Io { what: "wait at a socket", error: error.into() };
         let events = link::open_events(&info, self.settings.receive_buffer)?;
+        // The answer may be read by another thread than the one that asked.
+        if !self.search.is_home(events.namespace()) {
+            return Err(failed(Errno::EXDEV));
+        }
         let requests = Arc::new(link::open_requests(&info, self.settings.receive_buffer)?);
         watch(&self.epoll, &events, Ready::EVENTS).map_err(failed)?;
         watch(&self.epoll, &*requests, Ready::REQUESTS).map_err(failed)?;
         // A publisher that is just sending holds the old socket open; epoll must not report it.
         let _ = self.epoll.delete(&*self.requests);
         let _ = self.epoll.delete(&self.events);
-        self.publisher.reroute(Some(Route { socket: Arc::clone(&requests), port: info.publish_port }));
+        let route = Route { socket: Arc::clone(&requests), port: info.publish_port, epoch: info.epoch };
+        self.publisher.reroute(Some(route));
         (self.events, self.requests, self.info) = (events, requests, info);
         self.event_intake.clear();
         self.reply_intake.clear();

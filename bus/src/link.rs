@@ -10,11 +10,11 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::fmt;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 /// How long a broker may take to say that it is there.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Which broker to look for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -129,17 +129,46 @@ fn name(broker: BrokerKind) -> &'static str {
     }
 }
 
-/// Finds the broker and what it says of itself. `port` is where a user broker would be.
+/// Finds the broker and what it says of itself. `port` is where a user broker would be. Waits for its answer, which one
+/// that is stopped doesn't give, for 2 s.
 ///
 /// # Errors
 /// Any [`ConnectError`]. Where the module answers, the user broker is never asked, whatever is wrong with the module.
 pub(crate) fn find(choice: Choice, port: u32) -> Result<Info, ConnectError> {
+    match look(choice, port)? {
+        Look::Found(info) => Ok(info),
+        Look::Asked(inquiry) => inquiry.wait(),
+    }
+}
+
+/// What a look finds at once.
+pub(crate) enum Look {
+    /// The module, which answers while it is asked.
+    Found(Info),
+    /// Somebody at a user broker's port, who was asked.
+    Asked(Inquiry),
+}
+
+/// Looks for the broker, as [`find`] does, without waiting for anybody but the kernel.
+///
+/// # Errors
+/// As [`find`].
+pub(crate) fn look(choice: Choice, port: u32) -> Result<Look, ConnectError> {
     let module = if choice == Choice::User { None } else { find_module()? };
-    let info = match (module, choice) {
-        (Some(info), _) => info,
-        (None, Choice::Module) => return Err(ConnectError::NoBroker { choice, port }),
-        (None, _) => find_user_broker(port)?.ok_or(ConnectError::NoBroker { choice, port })?,
-    };
+    match (module, choice) {
+        (Some(info), _) => spoken(info).map(Look::Found),
+        (None, Choice::Module) => Err(ConnectError::NoBroker { choice, port }),
+        (None, _) => Inquiry::new(choice, port).map(Look::Asked),
+    }
+}
+
+/// The network namespace of the calling thread, by its number.
+pub(crate) fn namespace() -> Option<u64> {
+    NetlinkSocket::open(NETLINK_USERSOCK).ok()?.namespace()
+}
+
+/// What a broker says of itself, if it is of this protocol.
+fn spoken(info: Info) -> Result<Info, ConnectError> {
     match info.version {
         NLBUS_VERSION => Ok(info),
         found => Err(ConnectError::Version { broker: info.broker, found }),
@@ -184,20 +213,52 @@ fn find_module() -> Result<Option<Info>, ConnectError> {
     }
 }
 
-/// What the user broker says, or `None` where nobody has its port.
-fn find_user_broker(port: u32) -> Result<Option<Info>, ConnectError> {
-    // Behind the last port id there is none for requests, and so no broker.
-    let Some(request_port) = port.checked_add(1) else { return Ok(None) };
-    let mut request = Vec::new();
-    push_info_request(&mut request, 1);
-    let broker = Exchange::new(NETLINK_USERSOCK, request_port, BrokerKind::User)?;
-    match broker.ask(&request, |message| Info::read(message.body)) {
-        Err(ConnectError::Io { error, .. }) if error.raw_os_error() == Some(Errno::ECONNREFUSED as i32) => Ok(None),
-        info => info.map(Some),
+/// The question to whoever has a user broker's port.
+#[derive(Debug)]
+pub(crate) struct Inquiry {
+    exchange: Exchange,
+    seq: u32,
+}
+
+impl Inquiry {
+    /// Asks, without waiting: the queue of one that is stopped may be full.
+    fn new(choice: Choice, port: u32) -> Result<Inquiry, ConnectError> {
+        let absent = ConnectError::NoBroker { choice, port };
+        // Behind the last port id there is none for requests, and so no broker.
+        let Some(request_port) = port.checked_add(1) else { return Err(absent) };
+        let mut request = Vec::new();
+        push_info_request(&mut request, 1);
+        let exchange = Exchange::new(NETLINK_USERSOCK, request_port, BrokerKind::User)?;
+        match exchange.send(&request) {
+            Err(ConnectError::Io { error, .. }) if error.raw_os_error() == Some(Errno::ECONNREFUSED as i32) => {
+                Err(absent)
+            }
+            sent => Ok(Inquiry { seq: sent?, exchange }),
+        }
+    }
+
+    /// The answer, if it is there.
+    pub(crate) fn answer(&self) -> Result<Option<Info>, ConnectError> {
+        self.exchange.receive(self.seq, &mut read_info)?.map(spoken).transpose()
+    }
+
+    fn wait(self) -> Result<Info, ConnectError> {
+        spoken(self.exchange.wait(self.seq, read_info)?)
     }
 }
 
+impl AsFd for Inquiry {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.exchange.socket.as_fd()
+    }
+}
+
+fn read_info(message: &Message<'_>) -> Option<Result<Info, ConnectError>> {
+    Some(Info::read(message.body).map_err(|error| ConnectError::NotABroker { why: error.0 }))
+}
+
 /// One request and its answer on a socket of its own.
+#[derive(Debug)]
 struct Exchange {
     socket: NetlinkSocket,
     port: u32,
@@ -229,35 +290,59 @@ impl Exchange {
     fn ask_until<T>(
         &self,
         request: &[u8],
-        mut look: impl FnMut(&Message<'_>) -> Option<Result<T, ConnectError>>,
+        look: impl FnMut(&Message<'_>) -> Option<Result<T, ConnectError>>,
     ) -> Result<T, ConnectError> {
+        self.wait(self.send(request)?, look)
+    }
+
+    /// Sends a request, and returns the number that its answer has.
+    fn send(&self, request: &[u8]) -> Result<u32, ConnectError> {
         self.socket
             .send_to(request, self.port, 0, true)
             .map_err(|error| ConnectError::Io { what: "ask the broker what it is", error })?;
-        let seq = Messages::new(request).find_map(Result::ok).map_or(0, |message| message.header.seq);
+        Ok(Messages::new(request).find_map(Result::ok).map_or(0, |message| message.header.seq))
+    }
+
+    fn wait<T>(
+        &self,
+        seq: u32,
+        mut look: impl FnMut(&Message<'_>) -> Option<Result<T, ConnectError>>,
+    ) -> Result<T, ConnectError> {
         let deadline = Instant::now() + PATIENCE;
-        let mut batch = RecvBatch::new(1, NLBUS_DATAGRAM_MAX);
         loop {
             if !readable(&self.socket, deadline)? {
                 return Err(ConnectError::Silent { broker: self.broker });
             }
-            let what = "receive the broker's answer";
-            batch.receive(&self.socket).map_err(|error| ConnectError::Io { what, error })?;
-            // Anyone may send to this port; only the broker's word counts.
-            let datagrams = batch.iter().filter(|datagram| datagram.port == self.port);
-            let messages = datagrams.flat_map(|datagram| Messages::new(datagram.bytes).map_while(Result::ok));
-            for message in messages.filter(|message| message.header.seq == seq) {
-                if message.header.kind == NLMSG_ERROR {
-                    let answer = Answer::parse(&message);
-                    if let Err(refusal) = answer.map_err(|error| ConnectError::NotABroker { why: error.0 })?.result {
-                        return Err(ConnectError::Refused(refusal));
-                    }
-                }
-                if let Some(found) = look(&message) {
-                    return found;
-                }
+            if let Some(found) = self.receive(seq, &mut look)? {
+                return Ok(found);
             }
         }
+    }
+
+    /// Shows a datagram, if one is there, to `look`, as far as it answers the request with this number.
+    fn receive<T>(
+        &self,
+        seq: u32,
+        look: &mut impl FnMut(&Message<'_>) -> Option<Result<T, ConnectError>>,
+    ) -> Result<Option<T>, ConnectError> {
+        let mut batch = RecvBatch::new(1, NLBUS_DATAGRAM_MAX);
+        let what = "receive the broker's answer";
+        batch.receive(&self.socket).map_err(|error| ConnectError::Io { what, error })?;
+        // Anyone may send to this port; only the broker's word counts.
+        let datagrams = batch.iter().filter(|datagram| datagram.port == self.port);
+        let messages = datagrams.flat_map(|datagram| Messages::new(datagram.bytes).map_while(Result::ok));
+        for message in messages.filter(|message| message.header.seq == seq) {
+            if message.header.kind == NLMSG_ERROR {
+                let answer = Answer::parse(&message);
+                if let Err(refusal) = answer.map_err(|error| ConnectError::NotABroker { why: error.0 })?.result {
+                    return Err(ConnectError::Refused(refusal));
+                }
+            }
+            if let Some(found) = look(&message) {
+                return found.map(Some);
+            }
+        }
+        Ok(None)
     }
 }
 

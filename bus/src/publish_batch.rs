@@ -172,7 +172,7 @@ impl<'a> PublishBatch<'a> {
         let publisher = self.shared.publisher(&self.last_topic)?;
         publisher.tell_of_earlier(&self.last_topic)?;
         self.address(publisher.number(), false);
-        publisher.send(&self.last_topic, &self.frame, self.no_wait)?;
+        publisher.send_unasked(&self.last_topic, &self.frame, self.no_wait)?;
         self.clear();
         Ok(())
     }

@@ -2,6 +2,7 @@
 //! reads.
 
 mod error;
+mod unflushed;
 
 use crate::client::REQUEST_BIT;
 use crate::codec;
@@ -15,21 +16,22 @@ pub use error::{PublishError, PublishReason};
 use nix::errno::Errno;
 use nix::sys::eventfd::EventFd;
 use serde::Serialize;
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use unflushed::{Asking, Unflushed};
 
 /// Refusals kept for the next publish or flush; older ones are only counted.
 const REFUSALS_KEPT: usize = 64;
 
 thread_local! {
     /// Where a thread writes its frames, so that publishing allocates nothing.
-    static FRAME: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    static FRAME: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-/// The broker's word: a sequence number, or that it is done.
+/// The broker's word: an event's sequence number; of a barrier, the broker's epoch.
 pub(crate) type Verdict = Result<Option<u64>, Refusal>;
 
 /// Where publishes go.
@@ -37,6 +39,8 @@ pub(crate) type Verdict = Result<Option<u64>, Refusal>;
 pub(crate) struct Route {
     pub(crate) socket: Arc<NetlinkSocket>,
     pub(crate) port: u32,
+    /// The broker's. It may be another one by now that nobody has noticed yet.
+    pub(crate) epoch: u64,
 }
 
 /// The publishing half of a bus, shared by its handles and its driver.
@@ -45,6 +49,7 @@ pub(crate) struct Publisher {
     /// `None` once the bus is closed.
     route: RwLock<Option<Route>>,
     next: AtomicU32,
+    unflushed: Unflushed,
     waiting: Mutex<HashMap<u32, Sender<Verdict>>>,
     refusals: Mutex<VecDeque<Refusal>>,
     any_refusal: AtomicBool,
@@ -59,6 +64,7 @@ impl Publisher {
         Publisher {
             route: RwLock::new(Some(route)),
             next: AtomicU32::new(1),
+            unflushed: Unflushed::default(),
             waiting: Mutex::default(),
             refusals: Mutex::default(),
             any_refusal: AtomicBool::new(false),
@@ -117,14 +123,22 @@ impl Publisher {
         self.next.fetch_add(1, Ordering::Relaxed) & !REQUEST_BIT
     }
 
-    pub(crate) fn send(&self, topic: &str, datagram: &[u8], no_wait: bool) -> Result<(), PublishError> {
+    /// Sends events whose verdicts nobody waits for.
+    pub(crate) fn send_unasked(&self, topic: &str, datagram: &[u8], no_wait: bool) -> Result<(), PublishError> {
+        let epoch = self.send(topic, datagram, no_wait)?;
+        self.unflushed.sent(epoch);
+        Ok(())
+    }
+
+    /// Returns the epoch of the broker that it went to, as far as is known.
+    fn send(&self, topic: &str, datagram: &[u8], no_wait: bool) -> Result<u64, PublishError> {
         let fail = |reason| PublishError::new(topic, reason);
         // The clone lets a publisher sleep for room without holding the lock.
         let route = self.route.read().unwrap_or_else(PoisonError::into_inner).clone();
         let route = route.ok_or_else(|| fail(PublishReason::Closed))?;
         loop {
             match route.socket.send_to(datagram, route.port, 0, no_wait) {
-                Ok(()) => return Ok(()),
+                Ok(()) => return Ok(route.epoch),
                 // A signal while waiting for room (netlink_attachskb): nothing was sent.
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.raw_os_error() == Some(Errno::ECONNREFUSED as i32) => {
@@ -159,7 +173,7 @@ impl Publisher {
         self.tell_of_earlier(topic)?;
         with_frame(|frame| {
             push_publish(frame, self.number(), false, 0, content, topic, payload);
-            self.send(topic, frame, false)
+            self.send_unasked(topic, frame, false)
         })
     }
 
@@ -178,14 +192,16 @@ impl Publisher {
         })
     }
 
-    /// Asks the broker for anything. It reads a socket's datagrams in order, so the answer comes after the verdicts on
-    /// all that was published before.
-    pub(crate) fn barrier(&self) -> Result<Asked<'_>, PublishError> {
+    /// Asks the broker which one it is. It reads a socket's datagrams in order, so the answer comes after the verdicts on all
+    /// that was published before: if it is the broker that it was published to.
+    pub(crate) fn barrier(&self) -> Result<Barrier<'_>, PublishError> {
+        let unflushed = self.unflushed.ask();
         let number = self.number();
-        with_frame(|frame| {
+        let asked = with_frame(|frame| {
             push_info_request(frame, number);
             self.send_asking(number, "", frame, false)
-        })
+        })?;
+        Ok(Barrier { asked, unflushed })
     }
 
     /// Fails with the oldest refusal that nobody was told of.
@@ -203,6 +219,27 @@ pub(crate) struct Asked<'a> {
     publisher: &'a Publisher,
     number: u32,
     verdict: Receiver<Verdict>,
+}
+
+/// The question of a flush that is under way.
+#[derive(Debug)]
+pub(crate) struct Barrier<'a> {
+    pub(crate) asked: Asked<'a>,
+    unflushed: Asking,
+}
+
+impl Barrier<'_> {
+    /// The broker of this epoch has answered.
+    ///
+    /// # Errors
+    /// When it isn't the one that the events before went to: what became of them nobody knows.
+    pub(crate) fn answered(&self, epoch: Option<u64>) -> Result<(), PublishError> {
+        let publisher = self.asked.publisher;
+        if epoch.is_some_and(|epoch| publisher.unflushed.answered(self.unflushed, epoch)) {
+            return Ok(());
+        }
+        Err(PublishError::new("", PublishReason::Unknown))
+    }
 }
 
 impl Asked<'_> {
@@ -232,15 +269,14 @@ pub(crate) fn check(topic: &str, payload: &[u8]) -> Result<(), PublishError> {
     Ok(())
 }
 
-/// Lends the thread's buffer, empty.
+/// Lends the thread's buffer, empty; a new one in a thread that ends and has put its own away (a destructor of another
+/// thread-local may publish).
 fn with_frame<T>(write: impl FnOnce(&mut Vec<u8>) -> T) -> T {
-    FRAME.with(|frame| match frame.try_borrow_mut() {
-        Ok(mut frame) => {
-            frame.clear();
-            write(&mut frame)
-        }
-        Err(_) => write(&mut Vec::new()),
-    })
+    let mut frame = FRAME.try_with(Cell::take).unwrap_or_default();
+    frame.clear();
+    let written = write(&mut frame);
+    let _ = FRAME.try_with(|kept| kept.set(frame));
+    written
 }
 
 /// The maps stay whole whatever panicked while one was held.

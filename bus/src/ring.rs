@@ -4,6 +4,7 @@
 
 use crate::arrivals::Arrivals;
 use crate::delivery::{Cause, Delivery, Event, Lost};
+use crate::sys::ForkMark;
 use bytes::Bytes;
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -27,6 +28,7 @@ pub(crate) struct Ring {
     /// In events, and in bytes of the datagrams that they pin.
     capacity: (usize, usize),
     arrivals: Arc<Arrivals>,
+    mark: ForkMark,
     state: Mutex<State>,
 }
 
@@ -172,7 +174,7 @@ impl Ring {
         arrivals: Arc<Arrivals>,
     ) -> Arc<Ring> {
         let state = Mutex::new(State { announce: Some(announce), ..State::default() });
-        Arc::new(Ring { drops, capacity: (capacity.max(1), capacity_bytes), arrivals, state })
+        Arc::new(Ring { drops, capacity: (capacity.max(1), capacity_bytes), arrivals, mark: ForkMark::new(), state })
     }
 
     pub(crate) fn drops(&self) -> Drops {
@@ -324,7 +326,15 @@ impl Share {
         self.left = Some(0);
     }
 
+    /// What is left of it is the parent process's, and the ring may have been copied while it was locked.
+    fn is_inherited(&self) -> bool {
+        self.ring.mark.is_child()
+    }
+
     pub(crate) fn next(&mut self) -> Option<Delivery> {
+        if self.is_inherited() {
+            return None;
+        }
         if let Some(taken) = self.taken.get_mut() {
             return taken.pop_front();
         }
@@ -336,6 +346,9 @@ impl Share {
 
     /// How many it would give now.
     pub(crate) fn len(&self) -> usize {
+        if self.is_inherited() {
+            return 0;
+        }
         self.taken.get().map_or_else(|| self.left.unwrap_or(usize::MAX).min(self.ring.len()), VecDeque::len)
     }
 
@@ -348,6 +361,7 @@ impl Share {
     pub(crate) fn deliveries(&self) -> &VecDeque<Delivery> {
         self.taken.get_or_init(|| match self.left {
             Some(0) => VecDeque::new(),
+            _ if self.is_inherited() => VecDeque::new(),
             left => self.ring.take_all(left.unwrap_or(usize::MAX)),
         })
     }

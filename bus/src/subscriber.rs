@@ -1,7 +1,7 @@
 //! Subscribing: how a subscription is to be, and why it can't be.
 
 use crate::client::{Opening, Refused, Start};
-use crate::connection::Shared;
+use crate::connection::Handle;
 use crate::driver::Command;
 use crate::inlet::{Overflow, inlet};
 use crate::positions::Positions;
@@ -125,7 +125,7 @@ impl std::error::Error for SubscribeError {
 #[derive(Debug)]
 #[must_use = "a subscription begins with open()"]
 pub struct Subscriber {
-    bus: Arc<Shared>,
+    bus: Handle,
     filter: Box<str>,
     capacity: usize,
     start: Start,
@@ -134,7 +134,7 @@ pub struct Subscriber {
 }
 
 impl Subscriber {
-    pub(crate) fn new(bus: Arc<Shared>, filter: &str) -> Subscriber {
+    pub(crate) fn new(bus: Handle, filter: &str) -> Subscriber {
         Subscriber {
             bus,
             filter: filter.into(),
@@ -230,7 +230,7 @@ impl Subscriber {
         let opening = Opening { filter: filter.clone(), start: self.start, resume, inlet, opener };
         self.bus.tell(Command::Open(opening));
         match self.bus.receive(&opened, Instant::now().checked_add(self.bus.patience)) {
-            Ok(Ok(opened)) => Ok(Subscription::new(Arc::clone(&self.bus), opened, filter, outlet)),
+            Ok(Ok(opened)) => Ok(Subscription::new(self.bus.clone(), opened, filter, outlet)),
             Ok(Err(Refused::Broker(refusal))) => Err(fail(SubscribeReason::Refused(refusal))),
             Ok(Err(Refused::Join(errno))) => Err(fail(SubscribeReason::Join(errno))),
             Ok(Err(Refused::Beyond { head })) => Err(fail(SubscribeReason::Beyond { head })),

@@ -3,17 +3,19 @@
 use crate::arrivals::Arrivals;
 use crate::batch::Batch;
 use crate::client::{Opened, SubId};
-use crate::connection::Shared;
+use crate::connection::{Handle, Shared};
 use crate::counts::{Counts, SubscriptionCounters};
 use crate::delivery::Delivery;
 use crate::driver::Command;
 use crate::inlet::Outlet;
 use crate::positions::Positions;
+use crate::publisher::FORKED;
+use crate::readable::Readable;
+use crate::sys::Parental;
 use crate::topic::Filter;
 use crossbeam_channel::{Receiver, RecvError, RecvTimeoutError, TryRecvError};
 #[cfg(feature = "stream")]
 use futures_core::Stream;
-use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 #[cfg(feature = "stream")]
@@ -26,7 +28,7 @@ use std::time::{Duration, Instant};
 /// Ends the subscription with its handle. Holds the bus, so that a subscription outlives the other handles.
 #[derive(Debug)]
 struct Guard {
-    bus: Arc<Shared>,
+    bus: Handle,
     id: SubId,
 }
 
@@ -41,23 +43,35 @@ impl Drop for Guard {
 /// It keeps its bus connected. A consumer that is slow fills its own channel only: nobody else waits for it.
 #[derive(Debug)]
 pub struct Subscription {
+    end: Parental<End>,
+    filter: Filter,
+    positions: Positions,
+}
+
+/// The consumer's end of the subscription.
+#[derive(Debug)]
+struct End {
     batches: Receiver<Batch>,
     arrivals: Arc<Arrivals>,
     counts: Arc<Counts>,
     current: Option<Batch>,
-    filter: Filter,
-    positions: Positions,
     /// Readable while there may be something; made when it is first asked for.
-    readable: OnceLock<Arc<EventFd>>,
+    readable: OnceLock<Readable>,
     guard: Guard,
 }
 
 impl Subscription {
-    pub(crate) fn new(bus: Arc<Shared>, opened: Opened, filter: Filter, outlet: Outlet) -> Subscription {
+    pub(crate) fn new(bus: Handle, opened: Opened, filter: Filter, outlet: Outlet) -> Subscription {
         let Opened { id, positions } = opened;
         let Outlet { batches, arrivals, counts } = outlet;
         let (current, readable) = (None, OnceLock::new());
-        Subscription { batches, arrivals, counts, current, filter, positions, readable, guard: Guard { bus, id } }
+        let shared = Arc::clone(&bus);
+        let end = End { batches, arrivals, counts, current, readable, guard: Guard { bus, id } };
+        Subscription { end: shared.parental(end), filter, positions }
+    }
+
+    fn bus(&self) -> &Shared {
+        &self.end.guard.bus
     }
 
     /// The filter.
@@ -98,8 +112,8 @@ impl Subscription {
     /// ```
     pub fn counters(&self) -> SubscriptionCounters {
         // Where the caller drives, what came in until now counts.
-        self.guard.bus.turn();
-        self.counts.read()
+        self.bus().turn();
+        self.end.counts.read()
     }
 
     /// Waits for the next delivery.
@@ -145,11 +159,14 @@ impl Subscription {
     }
 
     fn recv_until(&mut self, deadline: Option<Instant>) -> Result<Delivery, RecvTimeoutError> {
+        if self.bus().is_forked() {
+            return Err(RecvTimeoutError::Disconnected);
+        }
         loop {
             if let Some(delivery) = self.take_current() {
                 return Ok(delivery);
             }
-            self.current = Some(self.guard.bus.receive(&self.batches, deadline)?);
+            self.end.current = Some(self.bus().receive(&self.end.batches, deadline)?);
         }
     }
 
@@ -168,21 +185,23 @@ impl Subscription {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn try_recv(&mut self) -> Result<Delivery, TryRecvError> {
+        if self.bus().is_forked() {
+            return Err(TryRecvError::Disconnected);
+        }
         loop {
             if let Some(delivery) = self.take_current() {
                 return Ok(delivery);
             }
-            self.current = Some(self.next_batch()?);
+            self.end.current = Some(self.next_batch()?);
         }
     }
 
     fn next_batch(&self) -> Result<Batch, TryRecvError> {
-        let batch = self.guard.bus.try_receive(&self.batches);
-        match self.readable.get() {
+        let batch = self.bus().try_receive(&self.end.batches);
+        match self.end.readable.get() {
             Some(readable) if matches!(batch, Err(TryRecvError::Empty)) => {
-                // What arrives after this makes it readable again; what arrived before is in the channel.
-                let _ = readable.read();
-                self.batches.try_recv()
+                readable.clear();
+                self.end.batches.try_recv()
             }
             _ => batch,
         }
@@ -206,6 +225,9 @@ impl Subscription {
     /// [`recv`](Self::recv) and its like have begun to take is not in it any more. On a connection that the caller drives
     /// ([`Builder::direct`](crate::Builder::direct)) it is filled by [`Bus::turn`](crate::Bus::turn) and whatever waits.
     ///
+    /// A child of the process that subscribed (fork(2)) keeps away from it and from clones of it: they are crossbeam's, which
+    /// knows nothing of fork, and may have been copied while another thread was at them.
+    ///
     /// ```no_run
     /// # let bus = nlbus::Bus::connect()?;
     /// # let mut subscription = bus.subscribe("sensors/#")?;
@@ -220,17 +242,17 @@ impl Subscription {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn batches(&self) -> &Receiver<Batch> {
-        &self.batches
+        &self.end.batches
     }
 
     /// For an event loop: readable while there may be something to take. After that, [`try_recv`](Self::try_recv) until it
     /// says `Empty`, or the rest isn't told of. Nothing but waiting is to be done with it.
     ///
-    /// On a connection that the caller drives, all subscriptions share one descriptor, that of [`Bus::fd`](crate::Bus::fd),
-    /// and what one of them takes may fill the others: ask all of them.
+    /// On a connection that the caller drives, it is readable also while there is work to do for others:
+    /// [`try_recv`](Self::try_recv) does it, and what it brings them makes theirs readable.
     ///
     /// # Errors
-    /// What eventfd(2) says, when it is first asked for.
+    /// What eventfd(2) and epoll(7) say, when it is first asked for; and in a child of the process that subscribed.
     ///
     /// # Example
     /// ```no_run
@@ -247,28 +269,24 @@ impl Subscription {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn fd(&self) -> io::Result<BorrowedFd<'_>> {
-        if let Some(fd) = self.guard.bus.fd() {
-            return Ok(fd);
+        if self.bus().is_forked() {
+            return Err(io::Error::other(FORKED));
         }
-        if let Some(readable) = self.readable.get() {
+        if let Some(readable) = self.end.readable.get() {
             return Ok(readable.as_fd());
         }
-        // Set to begin with: there may be something already.
-        let readable = EventFd::from_value_and_flags(1, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
-        let readable = self.readable.get_or_init(|| Arc::new(readable));
-        let listener = Arc::clone(readable);
-        // It can fail only when the counter is full, and then it is readable.
-        self.arrivals.listen(move || {
-            let _ = listener.write(1);
-        });
+        let readable = Readable::new(self.bus().fd())?;
+        // Where two threads come at once, it is the first one's that stays and listens.
+        let readable = self.end.readable.get_or_init(|| readable);
+        readable.listen(&self.end.arrivals);
         Ok(readable.as_fd())
     }
 
     fn take_current(&mut self) -> Option<Delivery> {
-        let delivery = self.current.as_mut()?.next();
-        if self.current.as_ref().is_some_and(Batch::is_empty) {
+        let delivery = self.end.current.as_mut()?.next();
+        if self.end.current.as_ref().is_some_and(Batch::is_empty) {
             // Its room goes back before the consumer works on the last one of it.
-            self.current = None;
+            self.end.current = None;
         }
         delivery
     }
@@ -286,7 +304,7 @@ impl Subscription {
                 Err(TryRecvError::Empty) if registered => return Poll::Pending,
                 Err(TryRecvError::Empty) => {
                     // What comes between the look and this shows at the second look.
-                    self.arrivals.wake_once(context.waker());
+                    self.end.arrivals.wake_once(context.waker());
                     registered = true;
                 }
             }

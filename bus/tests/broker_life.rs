@@ -4,8 +4,13 @@ mod broker_common;
 
 use broker_common::{Client, PATIENCE, port, publish, quiet, start};
 use nix::sys::eventfd::EventFd;
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{ForkResult, fork};
 use nlbus::wire::uapi::*;
-use nlbus::{Broker, BrokerError};
+use nlbus::{Broker, BrokerError, Bus, Choice};
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 use std::time::Instant;
 
@@ -59,6 +64,33 @@ fn a_dropped_handle_stops_its_broker() {
 }
 
 #[test]
+fn a_child_leaves_its_parents_broker_alone() {
+    let broker = start(quiet());
+    let client = Client::new(&broker);
+    // SAFETY: the child uses the handle, which is what is tested, and memory of its own, and ends at once.
+    match unsafe { fork() }.unwrap() {
+        ForkResult::Child => {
+            let panicked = catch_unwind(AssertUnwindSafe(move || drop(broker))).is_err();
+            // SAFETY: it ends the process, and nothing of the parent's runs before that.
+            unsafe { libc::_exit(panicked.into()) }
+        }
+        ForkResult::Parent { child } => {
+            let begin = Instant::now();
+            let status = loop {
+                match waitpid(child, Some(WaitPidFlag::WNOHANG)).unwrap() {
+                    WaitStatus::StillAlive if begin.elapsed() < PATIENCE => thread::yield_now(),
+                    status => break status,
+                }
+            };
+            assert_eq!(status, WaitStatus::Exited(child, 0));
+        }
+    }
+    assert_eq!(client.info().epoch, broker.epoch());
+    assert!(!broker.is_finished());
+    broker.stop().unwrap();
+}
+
+#[test]
 fn in_the_foreground_it_serves_until_told_to_stop() {
     let broker = Broker::builder().port(port()).bind().unwrap();
     let (port, epoch) = (broker.port(), broker.epoch());
@@ -77,4 +109,41 @@ fn in_the_foreground_it_serves_until_told_to_stop() {
         stop.write(1).unwrap();
         thread.join().unwrap().unwrap();
     });
+}
+
+/// Of all threads of this process but the calling one: those of the library's names, and the signals that they block.
+fn threads_of_the_library() -> Vec<(String, u64)> {
+    let mut found = Vec::new();
+    for task in fs::read_dir("/proc/self/task").unwrap() {
+        // One of another test's may end just now.
+        let Ok(status) = fs::read_to_string(task.unwrap().path().join("status")) else { continue };
+        let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned();
+        let name = field("Name:");
+        if name.starts_with("nlbus") {
+            found.push((name, u64::from_str_radix(&field("SigBlk:"), 16).unwrap()));
+        }
+    }
+    found
+}
+
+#[test]
+fn background_threads_take_no_signals_but_those_of_faults() {
+    let broker = start(quiet());
+    let _bus = Bus::builder().broker(Choice::User).port(broker.port()).connect().unwrap();
+    let mask = |signals: &[Signal]| signals.iter().fold(0, |mask, signal| mask | 1u64 << (*signal as u32 - 1));
+    let begin = Instant::now();
+    // A thread has its name only some time after it began.
+    let threads = loop {
+        let threads = threads_of_the_library();
+        if ["nlbus", "nlbus-broker"].iter().all(|name| threads.iter().any(|thread| thread.0 == *name)) {
+            break threads;
+        }
+        assert!(begin.elapsed() < PATIENCE, "{threads:?}");
+    };
+    for (name, blocked) in threads {
+        let theirs = mask(&[Signal::SIGINT, Signal::SIGTERM, Signal::SIGUSR1, Signal::SIGCHLD, Signal::SIGALRM]);
+        assert_eq!(blocked & theirs, theirs, "{name} takes signals: {blocked:x}");
+        assert_eq!(blocked & mask(&[Signal::SIGSEGV, Signal::SIGBUS]), 0, "{name} hides faults: {blocked:x}");
+    }
+    assert!(!SigSet::thread_get_mask().unwrap().contains(Signal::SIGTERM), "the caller's mask is as it was");
 }

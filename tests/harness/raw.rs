@@ -113,6 +113,14 @@ impl RawClient {
         self.send_to(self.port_of(to), 0, datagram).unwrap_or_else(|error| panic!("send to {to:?}: {error}"));
     }
 
+    /// Sends a datagram to the broker unless its queue is full.
+    ///
+    /// # Errors
+    /// `EAGAIN` when it is; as `sendmsg(2)`.
+    pub fn try_send(&self, to: Endpoint, datagram: &[u8]) -> io::Result<()> {
+        self.socket.send_to(datagram, &SocketAddr::new(self.port_of(to), 0), MSG_DONTWAIT).map(drop)
+    }
+
     /// Sends a datagram to a port id and the groups of a mask.
     ///
     /// # Errors

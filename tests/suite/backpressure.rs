@@ -2,13 +2,16 @@
 //! refused: in `tests/module`, where the queue can be made small.
 
 use nix::sys::signal::Signal;
-use nlbus_tests::{Fixture, cases, payload, wait_for};
+use nlbus::wire::push_info_request;
+use nlbus_tests::{Endpoint, Fixture, cases, payload, wait_for};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
+use std::time::Duration;
 
 cases![
     a_flood_is_taken_as_fast_as_it_can_be,
     a_publisher_waits_for_a_stopped_broker user_only,
+    a_question_that_finds_no_room_is_asked_again user_only,
 ];
 
 /// Four publishers send more than any queue holds.
@@ -55,7 +58,7 @@ fn a_publisher_waits_for_a_stopped_broker() {
         // It has come to a stand when the number doesn't rise any more; that takes looking twice.
         let mut last = 0;
         wait_for("the queue to be full", || {
-            thread::sleep(std::time::Duration::from_millis(100));
+            thread::sleep(Duration::from_millis(100));
             let before = std::mem::replace(&mut last, sent.load(Ordering::Relaxed));
             (last > 0 && last == before).then_some(())
         });
@@ -64,4 +67,23 @@ fn a_publisher_waits_for_a_stopped_broker() {
     });
     bus.flush().unwrap();
     assert_eq!(bus.topic("wait").unwrap().expect("a topic").head, COUNT, "who waited has lost nothing");
+}
+
+fn a_question_that_finds_no_room_is_asked_again() {
+    let mut fixture = Fixture::with(&["heartbeat_ms=0"]);
+    let bus = fixture.connect();
+    fixture.broker().expect("a broker").signal(Signal::SIGSTOP);
+    let others = fixture.raw();
+    let mut request = Vec::new();
+    push_info_request(&mut request, 1);
+    while others.try_send(Endpoint::Request, &request).is_ok() {}
+    drop(others);
+    thread::scope(|scope| {
+        let answer = scope.spawn(|| bus.info());
+        // Until it has found no room; if it hasn't yet, it finds some.
+        thread::sleep(Duration::from_millis(100));
+        fixture.broker().expect("a broker").signal(Signal::SIGCONT);
+        let answer = answer.join().expect("no panic");
+        assert!(answer.is_ok(), "{answer:?}");
+    });
 }

@@ -1,21 +1,19 @@
-//! What an application that embeds a connection relies on: event loops and executors are told of what arrives, threads
-//! share a connection, and a child process harms nobody.
+//! What an application that embeds a connection relies on: event loops and executors are told of what arrives, and threads
+//! share a connection.
 
 use futures_core::Stream;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use nix::sys::wait::{WaitStatus, waitpid};
-use nix::unistd::{ForkResult, fork};
-use nlbus::{Bus, Delivery, PublishReason, RecvError, RequestError, SubscribeReason, Subscription, TryRecvError};
-use nlbus_tests::{Args, Fixture, Place, Role, Tally, cases, events, patience, payload, quiet, say};
+use nlbus::{Bus, Delivery, Subscription, TryRecvError};
+use nlbus_tests::{Fixture, Tally, cases, events, patience, payload};
+use std::cell::RefCell;
 use std::os::fd::AsFd;
 use std::pin::pin;
-use std::process;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 cases![
     an_event_loop_is_told_of_each_arrival,
@@ -26,10 +24,9 @@ cases![
     a_task_is_woken,
     a_task_sees_the_end,
     threads_share_a_connection,
-    a_child_is_told_and_harms_nobody,
+    a_thread_publishes_to_its_very_end,
+    nobody_sleeps_on_what_another_thread_took_for_him user_only alone,
 ];
-
-pub(crate) const ROLES: &[(&str, Role)] = &[("forker", forker)];
 
 /// Waits at a descriptor. Whether it is readable; without `wait`, right now.
 fn readable(fd: impl AsFd, wait: bool) -> bool {
@@ -309,57 +306,56 @@ fn threads_share_a_connection() {
     assert_eq!(lost, [0; 4]);
 }
 
-fn a_child_is_told_and_harms_nobody() {
-    let fixture = Fixture::new();
-    let bus = fixture.connect();
-    let mut forker = fixture.spawn("forker", &[]);
-    forker.expect("subscribed");
-    for seq in 1..=3 {
-        assert_eq!(bus.publish_acked("fork/x", "x").unwrap(), seq);
+/// Publishes when the thread that has it puts its thread-locals away.
+struct LastWords(Bus);
+
+impl Drop for LastWords {
+    fn drop(&mut self) {
+        self.0.publish("end/words", "bye").unwrap();
     }
-    forker.expect("the child was told");
-    forker.expect("the parent goes on");
-    forker.end_well();
 }
 
-/// Subscribes, forks once there is something to take, lets the child try everything with what it has from its parent,
-/// and then takes all that was published, as if nothing had been.
-fn forker(place: Place, _: &Args) {
-    let bus = place.connect();
-    let mut subscription = bus.subscribe("fork/x").unwrap();
-    say(format_args!("subscribed"));
-    while bus.topic("fork/x").unwrap().is_none_or(|topic| topic.head < 3) {
-        thread::yield_now();
+fn a_thread_publishes_to_its_very_end() {
+    thread_local!(static WORDS: RefCell<Option<LastWords>> = const { RefCell::new(None) });
+    let fixture = Fixture::new();
+    let bus = fixture.connect();
+    let mut subscription = bus.subscribe("end/words").unwrap();
+    let speaker = bus.clone();
+    let thread = thread::spawn(move || {
+        WORDS.set(Some(LastWords(speaker.clone())));
+        // The library's own thread-local comes after it, and goes before it.
+        speaker.publish("end/words", "hello").unwrap();
+    });
+    thread.join().unwrap();
+    let said: Vec<_> = events(&mut subscription, 2).iter().map(|event| event.payload().to_vec()).collect();
+    assert_eq!(said, [b"hello".to_vec(), b"bye".to_vec()]);
+}
+
+/// A thread that waits is told of what another one, which drives, took for it. Without heartbeats, and sooner than a
+/// timer lets the driver go round: nothing else tells it.
+fn nobody_sleeps_on_what_another_thread_took_for_him() {
+    const THREADS: u32 = 6;
+    const ROUNDS: u64 = 8000;
+    const SOON: Duration = Duration::from_secs(1);
+    let fixture = Fixture::with(&["heartbeat_ms=0"]);
+    let (bus, publisher) = (fixture.connect(), fixture.connect());
+    let (heard, hears) = mpsc::channel();
+    for number in 0..THREADS {
+        let mut subscription = bus.subscribe(&format!("turns/{number}")).unwrap();
+        let heard = heard.clone();
+        // They end with the test, which doesn't wait for them.
+        thread::spawn(move || while subscription.recv().is_ok() && heard.send(number).is_ok() {});
     }
-    // SAFETY: the child uses what a copy of memory allows: its own, and the library's handles, which is what is tested;
-    // glibc puts the allocator in order for it. It ends without running anything of its parent's.
-    match unsafe { fork() }.expect("to fork") {
-        ForkResult::Child => {
-            let told = [
-                matches!(bus.publish("fork/x", "child").unwrap_err().reason(), PublishReason::Forked),
-                matches!(bus.publish_acked("fork/x", "child").unwrap_err().reason(), PublishReason::Forked),
-                matches!(bus.flush().unwrap_err().reason(), PublishReason::Forked),
-                matches!(bus.subscribe("fork/x").unwrap_err().reason(), SubscribeReason::Forked),
-                matches!(bus.info(), Err(RequestError::Forked)),
-                matches!(bus.counters(), Err(RequestError::Forked)),
-                subscription.recv().is_err_and(|RecvError| true),
-                matches!(subscription.try_recv(), Err(TryRecvError::Disconnected)),
-                !bus.turn(),
-                place.connect().publish_acked("fork/x", "the child's own connection").is_ok(),
-            ];
-            drop((subscription, bus));
-            process::exit(told.iter().position(|told| !told).map_or(0, |at| at as i32 + 1));
+    for round in 1..=ROUNDS {
+        for number in 0..THREADS {
+            publisher.publish(&format!("turns/{number}"), "x").unwrap();
         }
-        ForkResult::Parent { child } => {
-            let status = waitpid(child, None).expect("to wait for the child");
-            assert!(matches!(status, WaitStatus::Exited(_, 0)), "{status:?}: the number of what failed");
+        let mut silent: Vec<u32> = (0..THREADS).collect();
+        while !silent.is_empty() {
+            let heard = hears.recv_timeout(SOON);
+            let heard = heard.unwrap_or_else(|_| panic!("round {round}: {silent:?} sleep on what is theirs"));
+            silent.retain(|number| *number != heard);
         }
     }
-    say(format_args!("the child was told"));
-    let seen: Vec<u64> = events(&mut subscription, 4).iter().map(|event| event.seq()).collect();
-    assert_eq!(seen, [1, 2, 3, 4]);
-    assert_eq!(bus.publish_acked("fork/x", "parent").unwrap(), 5);
-    assert_eq!(events(&mut subscription, 1)[0].seq(), 5);
-    quiet(&mut subscription);
-    say(format_args!("the parent goes on"));
+    bus.close().unwrap();
 }

@@ -1,10 +1,15 @@
 //! Promise 9: one bus for each network namespace, and they know nothing of each other.
 
-use nlbus::{BrokerKind, ConnectError};
-use nlbus_tests::{Fixture, Tally, broker_kind, cases, events, in_new_namespace, payload, quiet};
+use nlbus::{BrokerKind, ConnectError, Delivery};
+use nlbus_tests::{Fixture, Tally, broker_kind, cases, collect, events, in_new_namespace, payload, quiet};
 use std::thread;
+use std::time::Duration;
 
-cases![namespaces_see_nothing_of_each_other, traffic_in_many_namespaces_stays_apart];
+cases![
+    namespaces_see_nothing_of_each_other,
+    traffic_in_many_namespaces_stays_apart,
+    a_connection_stays_in_its_namespace_whoever_drives_it user_only,
+];
 
 fn namespaces_see_nothing_of_each_other() {
     let fixture = Fixture::new();
@@ -53,4 +58,21 @@ fn traffic_in_many_namespaces_stays_apart() {
             });
         }
     });
+}
+
+fn a_connection_stays_in_its_namespace_whoever_drives_it() {
+    let mut fixture = Fixture::new();
+    let bus = fixture.connect();
+    let mut subscription = bus.subscribe("#").unwrap();
+    fixture.broker().expect("a broker").kill();
+    bus.publish("x", "into the void").unwrap_err();
+    in_new_namespace(|| {
+        let _there = Fixture::new();
+        let seen = subscription.recv_timeout(Duration::from_secs(1));
+        assert!(seen.is_err(), "this broker is another bus's: {seen:?}");
+    });
+    fixture.start_broker();
+    let seen = collect(&mut subscription, |seen| !seen.is_empty());
+    let epoch = fixture.connect().info().unwrap().epoch;
+    assert!(matches!(seen[0], Delivery::Restarted(restarted) if restarted.epoch == epoch), "{seen:?}, not {epoch}");
 }

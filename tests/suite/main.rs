@@ -6,10 +6,12 @@ mod bounds;
 mod discovery;
 mod embedding;
 mod faults;
+mod forks;
 mod history;
 mod identity;
 mod isolation;
 mod late_joiners;
+mod loops;
 mod loss;
 mod malformed;
 mod many;
@@ -49,8 +51,10 @@ fn main() -> ExitCode {
             spoof::CASES,
             discovery::CASES,
             embedding::CASES,
+            loops::CASES,
+            forks::CASES,
             many::CASES,
         ],
-        embedding::ROLES,
+        forks::ROLES,
     )
 }

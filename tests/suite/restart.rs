@@ -4,7 +4,7 @@
 
 use nix::sys::signal::Signal;
 use nlbus::{Bus, Delivery, PublishReason, Subscription};
-use nlbus_tests::{Fixture, cases, collect, events, patience, quiet, wait_for};
+use nlbus_tests::{Fixture, RawClient, cases, collect, events, patience, quiet, wait_for};
 use std::time::{Duration, Instant};
 
 cases![
@@ -14,6 +14,8 @@ cases![
     while_the_broker_is_gone_publishing_says_so user_only,
     a_stopped_broker_is_no_restart user_only,
     an_ack_that_does_not_come_is_unknown user_only,
+    what_a_broker_took_with_it_is_not_flushed user_only,
+    one_that_is_silent_in_its_place_holds_up_nobody user_only,
 ];
 
 /// Publishes until a broker takes it, and returns its number: the connection moves to the new one in its own time, and an
@@ -144,4 +146,58 @@ fn an_ack_that_does_not_come_is_unknown() {
     fixture.broker().expect("a broker").signal(Signal::SIGCONT);
     // It was published after all, as the error said it may have been.
     wait_for("the event to be there", || fixture.connect().topic("x").unwrap().filter(|topic| topic.head == 1));
+}
+
+/// Who publishes without acks and flushes is not told that all is well when another broker answers.
+fn what_a_broker_took_with_it_is_not_flushed() {
+    for subscribed in [false, true] {
+        let mut fixture = Fixture::new();
+        let bus = fixture.connect();
+        let mut subscription = subscribed.then(|| bus.subscribe("restart/x").unwrap());
+        bus.publish("restart/x", "first").unwrap();
+        bus.flush().unwrap();
+        fixture.broker().expect("a broker").signal(Signal::SIGSTOP);
+        let mut batch = bus.batch();
+        batch.push("restart/x", "lost").unwrap();
+        batch.send().unwrap();
+        fixture.broker().expect("a broker").kill();
+        fixture.start_broker();
+        if let Some(subscription) = &mut subscription {
+            // The connection has found the new one, or it hasn't.
+            collect(subscription, |seen| matches!(seen.last(), Some(Delivery::Restarted(_))));
+        }
+        let error = bus.flush().unwrap_err();
+        assert!(matches!(error.reason(), PublishReason::Unknown), "subscribed {subscribed}: {error:?}");
+        // Until the connection has found the new broker, it can't say for sure where an event went.
+        wait_for("a flush that succeeds", || {
+            bus.publish("restart/x", "again").ok()?;
+            bus.flush().ok()
+        });
+        bus.publish("restart/x", "the last one").unwrap();
+        bus.close().unwrap();
+    }
+}
+
+/// The connection looks for its broker without waiting for whoever has the port.
+fn one_that_is_silent_in_its_place_holds_up_nobody() {
+    // Much less than it waits for an answer.
+    const AT_ONCE: Duration = Duration::from_millis(500);
+    let mut fixture = Fixture::new();
+    let bus = fixture.connect();
+    let mut subscription = bus.subscribe("restart/x").unwrap();
+    fixture.broker().expect("a broker").kill();
+    let error = bus.publish("restart/x", "into the void").unwrap_err();
+    assert!(matches!(error.reason(), PublishReason::NoBroker), "{error:?}");
+    // As a broker that is stopped.
+    let silent = [fixture.port, fixture.port + 1].map(|port| RawClient::bind(*fixture, port).unwrap());
+    let begin = Instant::now();
+    while begin.elapsed() < Duration::from_secs(3) {
+        let call = Instant::now();
+        assert!(subscription.recv_timeout(Duration::from_millis(10)).is_err());
+        bus.counters().unwrap();
+        assert!(call.elapsed() < AT_ONCE, "held up for {:?}", call.elapsed());
+    }
+    drop(silent);
+    fixture.start_broker();
+    collect(&mut subscription, |seen| matches!(seen.last(), Some(Delivery::Restarted(_))));
 }

@@ -2,7 +2,9 @@
 
 use super::error::{self, BrokerError};
 use super::run::Running;
+use crate::sys::{self, ForkMark, Parental};
 use nix::sys::eventfd::{EfdFlags, EventFd};
+use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -77,18 +79,21 @@ impl Broker {
         let stop = EventFd::from_flags(flags).map_err(error::io_error("make an eventfd"))?;
         let stop = Arc::new(stop);
         let (port, epoch, stopped) = (self.port(), self.epoch(), stop.clone());
-        let thread = std::thread::Builder::new().name("nlbus-broker".into()).spawn(move || self.run(&*stopped));
+        let thread = sys::spawn("nlbus-broker", move || self.run(&*stopped));
         let thread = thread.map_err(error::io_error("start a thread"))?;
-        Ok(BrokerHandle { thread: Some(thread), stop, port, epoch })
+        let mark = Arc::new(ForkMark::new());
+        Ok(BrokerHandle { thread: Parental::new(Some(thread), &mark), stop, mark, port, epoch })
     }
 }
 
-/// A broker that serves in a thread. Dropping it stops the broker and waits for its end.
+/// A broker that serves in a thread. Dropping it stops the broker and waits for its end; but not in a child of the process
+/// that started it (fork(2)), where that is the parent's to do.
 #[derive(Debug)]
 pub struct BrokerHandle {
     /// There until it has been joined.
-    thread: Option<JoinHandle<Result<(), BrokerError>>>,
+    thread: Parental<Option<JoinHandle<Result<(), BrokerError>>>>,
     stop: Arc<EventFd>,
+    mark: Arc<ForkMark>,
     port: u32,
     epoch: u64,
 }
@@ -132,7 +137,7 @@ impl BrokerHandle {
     /// Stops the broker and waits for its end.
     ///
     /// # Errors
-    /// As [`Broker::run`].
+    /// As [`Broker::run`]; and [`BrokerError::Io`] in a child of the process that started it, which stops nothing.
     ///
     /// # Panics
     /// If the broker's thread has panicked.
@@ -144,10 +149,18 @@ impl BrokerHandle {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn stop(mut self) -> Result<(), BrokerError> {
+        if self.mark.is_child() {
+            let error = io::Error::other("it is the parent process's; stop it there");
+            return Err(BrokerError::Io { what: "stop", error });
+        }
         self.end().unwrap_or(Ok(()))
     }
 
     fn end(&mut self) -> Option<Result<(), BrokerError>> {
+        if self.mark.is_child() {
+            // The thread isn't here to be waited for, and the eventfd is the one that the parent's waits at.
+            return None;
+        }
         let thread = self.thread.take()?;
         // An eventfd takes 2^64 - 2 such writes before it would block.
         let _ = self.stop.write(1);

@@ -104,8 +104,15 @@ impl Client {
         let seq = answer.as_ref().map_or(last.header.seq, |answer| answer.to.seq);
         if seq & REQUEST_BIT == 0 {
             // A publish's verdict, or the INFO that a flush waits for.
-            let result = answer.map_or(Ok(None), |answer| answer.result);
+            let result = match answer {
+                Some(answer) => answer.result,
+                None => Ok(Some(Info::read(last.body)?.epoch)),
+            };
+            let another = last.header.kind == NLBUS_MSG_INFO && result != Ok(Some(self.epoch));
             self.outputs.push_back(Output::Answer(seq, result));
+            if another {
+                self.disconnect();
+            }
             return Ok(());
         }
         // One that was given up or answered twice (asked again, both arrived) has no purpose any more.

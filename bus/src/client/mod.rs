@@ -8,6 +8,7 @@
 //! that says what is lost: where history begins after the cursor.
 
 mod answers;
+mod held;
 mod opening;
 mod reconnect;
 mod registry;
@@ -24,6 +25,7 @@ use crate::wire::{EventView, Heartbeat, Messages, Refusal, TopicsAnnouncement};
 use answers::Purpose;
 use bytes::Bytes;
 use crossbeam_channel::Sender;
+use held::Held;
 use registry::Registry;
 use requests::{Expired, Requests};
 use std::collections::VecDeque;
@@ -36,13 +38,14 @@ const SILENCE: Duration = Duration::from_secs(3);
 /// What the driver does for the client, in this order.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Output {
-    /// Send this datagram to the broker's request port.
+    /// Send this datagram to the broker's request port, or say [`Client::unsent`].
     Send(Bytes),
     /// Join a multicast group with the event socket.
     Join(u32),
     /// Leave one.
     Leave(u32),
-    /// The broker answered a publish, or the barrier of a flush, that was sent with this number.
+    /// The broker answered a publish with the event's number, or the barrier of a flush with its epoch; it was sent with this
+    /// number.
     Answer(u32, Result<Option<u64>, Refusal>),
     /// The broker is gone or another one: find it and say [`Client::restarted`] or [`Client::resumed`].
     Reconnect,
@@ -83,6 +86,7 @@ pub struct ClientCounters {
 pub(crate) struct Client {
     epoch: u64,
     requests: Requests<Purpose>,
+    held: Held,
     registry: Registry,
     outputs: VecDeque<Output>,
     counters: ClientCounters,
@@ -113,6 +117,7 @@ impl Client {
         Client {
             epoch,
             requests: Requests::new(),
+            held: Held::default(),
             registry: Registry::default(),
             outputs: VecDeque::new(),
             counters: ClientCounters::default(),
@@ -250,7 +255,7 @@ impl Client {
     /// When [`Client::tick`] wants to be called at the latest.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let silence = self.heard.filter(|_| !self.disconnected).map(|heard| heard + SILENCE);
-        [self.requests.deadline(), silence].into_iter().flatten().min()
+        [self.requests.deadline(), self.held.deadline(), silence].into_iter().flatten().min()
     }
 
     /// Time has passed.
@@ -266,6 +271,7 @@ impl Client {
                 Expired::GivenUp(purpose) => self.given_up(purpose, now),
             }
         }
+        self.send_held(now);
         if !self.disconnected && self.heard.is_some_and(|heard| heard + SILENCE <= now) {
             self.heard = Some(now);
             self.probe(now);

@@ -43,24 +43,30 @@ impl<P> Requests<P> {
 
     /// Registers a request and returns the number to send it with. `tried` counts earlier tries.
     pub(super) fn add(&mut self, purpose: P, tried: u32, now: Instant) -> (u32, &P) {
-        let seq = self.next | REQUEST_BIT;
-        self.next = self.next.wrapping_add(1);
-        let waiting = Waiting { purpose, deadline: now + PATIENCE, tries: tried + 1 };
-        (seq, &self.waiting.entry(seq).insert_entry(waiting).into_mut().purpose)
+        let (seq, waiting) = self.insert(Waiting { purpose, deadline: now + PATIENCE, tries: tried + 1 });
+        (seq, &waiting.purpose)
     }
 
     /// Registers a request that isn't made again, and returns the number to send it with.
     pub(super) fn add_once(&mut self, purpose: P, deadline: Instant) -> u32 {
-        let (seq, _) = self.add(purpose, TRIES - 1, deadline);
-        if let Some(waiting) = self.waiting.get_mut(&seq) {
-            waiting.deadline = deadline;
-        }
-        seq
+        // The deadline may be the last moment there is: nothing can be added to it.
+        self.insert(Waiting { purpose, deadline, tries: TRIES }).0
+    }
+
+    fn insert(&mut self, waiting: Waiting<P>) -> (u32, &Waiting<P>) {
+        let seq = self.next | REQUEST_BIT;
+        self.next = self.next.wrapping_add(1);
+        (seq, self.waiting.entry(seq).insert_entry(waiting).into_mut())
     }
 
     /// The purpose of the request that this answers, which waits no longer.
     pub(super) fn take(&mut self, seq: u32) -> Option<P> {
         self.waiting.remove(&seq).map(|waiting| waiting.purpose)
+    }
+
+    /// Whether an answer to this one is still of use.
+    pub(super) fn is_waiting(&self, seq: u32) -> bool {
+        self.waiting.contains_key(&seq)
     }
 
     /// When the next deadline is.
@@ -103,5 +109,15 @@ mod tests {
         assert_eq!(requests.expire(now), Some(Expired::GivenUp("why")));
         assert_eq!(requests.deadline(), None);
         assert_eq!(requests.take(seq), None);
+    }
+
+    #[test]
+    fn a_deadline_may_be_the_end_of_time() {
+        let later = |at: Instant, bit: u32| at.checked_add(Duration::from_secs(1 << bit)).unwrap_or(at);
+        let end = (0..64).rev().fold(Instant::now(), later);
+        let mut requests = Requests::new();
+        let seq = requests.add_once("why", end);
+        assert_eq!(requests.deadline(), Some(end));
+        assert_eq!(requests.take(seq), Some("why"));
     }
 }

@@ -6,7 +6,7 @@ use crate::inlet::{Overflow, inlet};
 use crate::topic::Filter;
 use crate::wire::{
     Content, EventHeader, Header, Message, ReplayEnd, ReplayRequest, TopicPageEnd, TopicRecord, push_event,
-    push_refusal,
+    push_info_request, push_refusal,
 };
 use crossbeam_channel::{Receiver, bounded};
 use nix::errno::Errno;
@@ -137,4 +137,26 @@ fn what_is_in_a_group_that_can_not_be_joined_comes_out_of_history() {
     assert!(world.client.outputs.contains(&Output::Join(3)), "it is tried again");
     world.answer(None);
     assert_eq!(batches.try_iter().flatten().count(), 3);
+}
+
+#[test]
+fn a_request_that_found_no_room_is_sent_again_as_long_as_it_is_waited_for() {
+    let mut world = World::new(0);
+    let (reply, _answer) = bounded(1);
+    let deadline = world.now + Duration::from_secs(5);
+    let write = |seq| {
+        let mut frame = Vec::new();
+        push_info_request(&mut frame, seq);
+        frame
+    };
+    world.client.ask(write, reply, deadline);
+    let mut sent = 0;
+    while let Some(Output::Send(datagram)) = world.client.next_output() {
+        sent += 1;
+        world.client.unsent(datagram, world.now);
+        world.now = world.client.deadline().unwrap();
+        world.client.tick(world.now);
+    }
+    assert!((200..=251).contains(&sent), "{sent} times in 5 s");
+    assert_eq!((world.now, world.client.deadline()), (deadline, None));
 }

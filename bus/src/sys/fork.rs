@@ -1,12 +1,17 @@
 //! Whether this process is a child of the one that opened something. After fork(2) the child has copies of memory and
 //! descriptors, but the thread that serves them stayed with the parent, and what the descriptors refer to is shared:
-//! a child that used them would steal the parent's events.
+//! a child that used them would steal the parent's events, and one that dropped them could wait for ever for a thread
+//! that was in the middle of something when it was copied.
 
 use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap_anonymous, munmap};
 use std::ffi::c_void;
+use std::fmt;
+use std::mem::ManuallyDrop;
 use std::num::NonZeroUsize;
+use std::ops::{Deref, DerefMut};
 use std::process;
 use std::ptr::NonNull;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Marks the process that made it. A look costs one load from memory.
@@ -68,3 +73,52 @@ impl Drop for ForkMark {
 unsafe impl Send for ForkMark {}
 // SAFETY: as above.
 unsafe impl Sync for ForkMark {}
+
+/// Something that only the process that made it drops; a child leaks it. Channels and locks in it may have been copied
+/// while another thread was at them, and dropping such a channel waits for that thread, which the child doesn't have.
+pub struct Parental<T> {
+    value: ManuallyDrop<T>,
+    mark: Arc<ForkMark>,
+}
+
+impl<T> Parental<T> {
+    /// A value of the process that made the mark.
+    pub fn new(value: T, mark: &Arc<ForkMark>) -> Parental<T> {
+        Parental { value: ManuallyDrop::new(value), mark: Arc::clone(mark) }
+    }
+}
+
+impl<T> Drop for Parental<T> {
+    fn drop(&mut self) {
+        if !self.mark.is_child() {
+            // SAFETY: dropped here alone, and never used again: `self` is being dropped.
+            unsafe { ManuallyDrop::drop(&mut self.value) };
+        }
+    }
+}
+
+impl<T> Deref for Parental<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
+impl<T> DerefMut for Parental<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.value
+    }
+}
+
+impl<T: Clone> Clone for Parental<T> {
+    fn clone(&self) -> Parental<T> {
+        Parental { value: self.value.clone(), mark: Arc::clone(&self.mark) }
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Parental<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}

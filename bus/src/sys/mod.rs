@@ -1,10 +1,12 @@
-//! Netlink sockets, and what fork(2) does to them: the one place where this crate talks to the kernel past what nix and netlink-sys wrap
-//! safely, and so the only one with `unsafe`. It moves datagrams and knows nothing of what is in them.
+//! Netlink sockets, threads, and what fork(2) does to both: the one place where this crate talks to the kernel past what nix
+//! and netlink-sys wrap safely, and so the only one with `unsafe`. It moves datagrams and knows nothing of what is in them.
 
 mod fork;
 mod recv;
 mod socket;
+mod thread;
 
-pub use fork::ForkMark;
+pub use fork::{ForkMark, Parental};
 pub use recv::RecvBatch;
 pub use socket::NetlinkSocket;
+pub use thread::spawn;

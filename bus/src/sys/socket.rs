@@ -126,6 +126,25 @@ impl NetlinkSocket {
         Ok(self.memory()?[libc::SK_MEMINFO_RMEM_ALLOC as usize])
     }
 
+    /// The number of the network namespace that it was opened in (`SO_NETNS_COOKIE`, since Linux 5.14): while that lives, no
+    /// other one has it. `None` where the kernel doesn't say.
+    pub fn namespace(&self) -> Option<u64> {
+        let mut cookie = 0u64;
+        let mut len = size_of_val(&cookie) as libc::socklen_t;
+        // SAFETY: the kernel writes at most `len` bytes to `cookie`, which has that many and is any-bits-valid, and the
+        // count of them to `len`; both live until the call returns.
+        let result = unsafe {
+            libc::getsockopt(
+                self.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_NETNS_COOKIE,
+                (&raw mut cookie).cast(),
+                &raw mut len,
+            )
+        };
+        (result == 0).then_some(cookie)
+    }
+
     /// `SO_MEMINFO`: the numbers that `sk_get_meminfo` collects, by their `SK_MEMINFO_*` index.
     fn memory(&self) -> io::Result<[u32; SK_MEMINFO_VARS]> {
         let mut memory = [0u32; SK_MEMINFO_VARS];
