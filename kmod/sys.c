@@ -115,7 +115,8 @@ static bool nlbus_sys_publish_topics(struct nlbus_bus *bus)
 }
 
 /* The last event of the bus, behind all that was accepted. Members that don't
- * take it, for want of room, are woken all the same.
+ * take it, for want of room, are woken all the same, and so are clients that
+ * follow nothing.
  */
 static void nlbus_sys_close(struct nlbus_bus *bus)
 {
@@ -123,6 +124,7 @@ static void nlbus_sys_close(struct nlbus_bus *bus)
 	nlbus_sys_publish(bus, bus->sys.closing, NULL, 0);
 	nlbus_packs_flush(bus);
 	netlink_set_err(bus->sk, 0, NLBUS_GROUP_SYS, -ESHUTDOWN);
+	netlink_set_err(bus->sk, 0, NLBUS_GROUP_RETIRE, -ESHUTDOWN);
 }
 
 /* A retired module's bus ends once all that was accepted is broadcast. */

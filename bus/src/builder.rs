@@ -39,6 +39,7 @@ pub struct Builder {
     receive_buffer: usize,
     wait: Duration,
     patience: Duration,
+    outage: Duration,
     direct: bool,
     #[cfg(feature = "faults")]
     faults: Option<u64>,
@@ -52,6 +53,7 @@ impl Builder {
             receive_buffer: RECEIVE_BUFFER,
             wait: Duration::ZERO,
             patience: PATIENCE,
+            outage: Duration::ZERO,
             direct: false,
             #[cfg(feature = "faults")]
             faults: None,
@@ -111,6 +113,20 @@ impl Builder {
     /// ```
     pub fn patience(mut self, timeout: Duration) -> Self {
         self.patience = timeout;
+        self
+    }
+
+    /// How long publishes wait for a broker that is gone to come back, not at all unless set. What is known not to have
+    /// been published is then published to the next broker; where that isn't known, the error is
+    /// [`PublishReason::Unknown`](crate::PublishReason::Unknown) as ever.
+    ///
+    /// ```no_run
+    /// let bus = nlbus::Bus::builder().outage(std::time::Duration::from_secs(60)).connect()?;
+    /// bus.publish("jobs/done", "17")?; // also while the broker restarts
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn outage(mut self, timeout: Duration) -> Self {
+        self.outage = timeout;
         self
     }
 
@@ -183,6 +199,6 @@ impl Builder {
             reactor::start(driver).map_err(io("start the background thread"))?;
             None
         };
-        Ok(Shared::new(publisher, remote, self.patience, direct))
+        Ok(Shared::new(publisher, remote, self.patience, self.outage, direct))
     }
 }

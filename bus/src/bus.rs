@@ -119,7 +119,7 @@ impl Bus {
         content: Content,
         payload: &(impl AsRef<[u8]> + ?Sized),
     ) -> Result<(), PublishError> {
-        self.shared.publisher(topic)?.publish(topic, content, payload.as_ref())
+        self.shared.publishing(topic, |publisher| publisher.publish(topic, content, payload.as_ref()))
     }
 
     /// Publishes a value: bincode 2.0.1, little-endian, fixed-width integers.
@@ -177,8 +177,9 @@ impl Bus {
         content: Content,
         payload: &(impl AsRef<[u8]> + ?Sized),
     ) -> Result<u64, PublishError> {
-        let asked = self.shared.publisher(topic)?.publish_asking(topic, content, payload.as_ref())?;
-        let seq = self.shared.verdict(topic, &asked)?;
+        let seq = self.shared.publishing(topic, |publisher| {
+            self.shared.verdict(topic, &publisher.publish_asking(topic, content, payload.as_ref())?)
+        })?;
         seq.ok_or_else(|| PublishError::new(topic, PublishReason::Unknown))
     }
 

@@ -7,6 +7,7 @@ use crate::sys::Parental;
 use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// Turns taken in a row for somebody who doesn't wait: he gets his time back however much comes in.
@@ -15,6 +16,9 @@ const ROUNDS: usize = 16;
 /// What each handle has of its connection. In a child it holds on to it: nothing of it may be dropped there.
 pub(crate) type Handle = Parental<Arc<Shared>>;
 
+/// How long a publish waits before it looks again for a broker that is gone.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
 /// What all handles of one connection share. The last one to go stops the driver, without waiting for it.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -22,13 +26,21 @@ pub(crate) struct Shared {
     pub(crate) remote: Remote,
     /// How long acks and answers may take.
     pub(crate) patience: Duration,
+    /// How long publishes wait for a broker that is gone.
+    outage: Duration,
     /// `None` where a thread drives.
     pub(crate) direct: Option<Direct>,
 }
 
 impl Shared {
-    pub(crate) fn new(publisher: Arc<Publisher>, remote: Remote, patience: Duration, direct: Option<Direct>) -> Shared {
-        Shared { publisher, remote, patience, direct }
+    pub(crate) fn new(
+        publisher: Arc<Publisher>,
+        remote: Remote,
+        patience: Duration,
+        outage: Duration,
+        direct: Option<Direct>,
+    ) -> Shared {
+        Shared { publisher, remote, patience, outage, direct }
     }
 
     /// The first handle.
@@ -54,6 +66,28 @@ impl Shared {
             direct.turn(1);
         }
         Ok(&self.publisher)
+    }
+
+    /// Publishes to `topic`; and once more, as long as there is no broker and publishes are to wait for one.
+    ///
+    /// # Errors
+    /// As `publish`, and in a child of the process that connected.
+    pub(crate) fn publishing<'a, T>(
+        &'a self,
+        topic: &str,
+        mut publish: impl FnMut(&'a Publisher) -> Result<T, PublishError>,
+    ) -> Result<T, PublishError> {
+        let start = Instant::now();
+        loop {
+            match publish(self.publisher(topic)?) {
+                Err(error) if error.may_pass() && start.elapsed() < self.outage => {}
+                done => return done,
+            }
+            match &self.direct {
+                Some(direct) => drop(direct.drive(Some(Instant::now() + LOOK_AGAIN), || None::<()>)),
+                None => thread::sleep(LOOK_AGAIN),
+            }
+        }
     }
 
     /// How many publishes were refused without anybody waiting for their verdict.

@@ -7,11 +7,11 @@ use crate::client::{Client, ClientCounters, Opening, Output, Reply, SubId};
 use crate::intake::Faults;
 use crate::intake::Intake;
 use crate::link::{self, Choice};
-use crate::publisher::{Publisher, Route};
+use crate::publisher::{Publisher, Route, Way};
 use crate::search::Search;
 use crate::sys::{ForkMark, NetlinkSocket, RecvBatch};
-use crate::wire::Info;
 use crate::wire::uapi::NLBUS_DATAGRAM_MAX;
+use crate::wire::{BrokerKind, Info};
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender};
 use nix::errno::Errno;
@@ -129,8 +129,8 @@ pub(crate) struct Driver {
     settings: Settings,
     info: Info,
     client: Client,
-    events: NetlinkSocket,
-    requests: Arc<NetlinkSocket>,
+    /// `None` while the module is gone: an open socket would keep it from being replaced.
+    sockets: Option<Sockets>,
     publisher: Arc<Publisher>,
     commands: Receiver<Command>,
     waker: Arc<EventFd>,
@@ -142,8 +142,29 @@ pub(crate) struct Driver {
     /// What happens to events and replies between socket and client.
     event_intake: Intake,
     reply_intake: Intake,
+    /// The module said that it is: once its last words are read, it is gone.
+    retired: bool,
     /// For the broker, while it is gone.
     search: Search,
+}
+
+/// The sockets to one broker.
+struct Sockets {
+    events: NetlinkSocket,
+    requests: Arc<NetlinkSocket>,
+}
+
+impl Sockets {
+    fn watch(&self, epoll: &Epoll) -> nix::Result<()> {
+        watch(epoll, &self.events, Ready::EVENTS)?;
+        watch(epoll, &*self.requests, Ready::REQUESTS)
+    }
+
+    /// A publisher that is just sending holds a socket open; epoll must not report it.
+    fn unwatch(&self, epoll: &Epoll) {
+        let _ = epoll.delete(&*self.requests);
+        let _ = epoll.delete(&self.events);
+    }
 }
 
 impl Driver {
@@ -159,20 +180,20 @@ impl Driver {
     ) -> io::Result<(Driver, Remote)> {
         let epoll = Arc::new(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?);
         let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK)?;
-        watch(&epoll, &events, Ready::EVENTS)?;
-        watch(&epoll, &*requests, Ready::REQUESTS)?;
+        let namespace = events.namespace();
+        let sockets = Sockets { events, requests };
+        sockets.watch(&epoll)?;
         watch(&epoll, &*waker, Ready::WAKER)?;
         watch(&epoll, &timer, Ready::TIMER)?;
         let (sender, commands) = crossbeam_channel::unbounded();
         let remote = Remote { commands: sender, waker: Arc::clone(&waker), mark: Arc::new(ForkMark::new()) };
         let [event_intake, reply_intake] = settings.intakes();
-        let search = Search::new(settings.choice, settings.port, events.namespace());
+        let search = Search::new(settings.choice, settings.port, namespace);
         let driver = Driver {
             client: Client::new(info.epoch),
             settings,
             info,
-            events,
-            requests,
+            sockets: Some(sockets),
             publisher,
             commands,
             waker,
@@ -182,6 +203,7 @@ impl Driver {
             batch: RecvBatch::new(TURN, NLBUS_DATAGRAM_MAX),
             event_intake,
             reply_intake,
+            retired: false,
             search,
         };
         Ok((driver, remote))
@@ -236,7 +258,7 @@ impl Driver {
         while let Ok(command) = self.commands.try_recv() {
             if !self.carry_out_command(command, now) {
                 // Before they are dropped, publishers in waiting are told.
-                self.publisher.reroute(None);
+                self.publisher.reroute(Way::Closed);
                 return Turn::Stopped;
             }
         }
@@ -274,8 +296,9 @@ impl Driver {
     }
 
     fn read_replies(&mut self, now: Instant) {
+        let Some(sockets) = &self.sockets else { return };
         // An error is an overrun, or passes: what is missing is asked for again.
-        let _ = self.batch.receive(&self.requests);
+        let _ = self.batch.receive(&sockets.requests);
         let client = &mut self.client;
         for datagram in self.batch.iter() {
             if datagram.port == self.info.request_port || datagram.port == self.info.publish_port {
@@ -290,16 +313,19 @@ impl Driver {
     }
 
     fn read_events(&mut self, now: Instant) {
-        let received = self.batch.receive(&self.events).unwrap_or_else(|error| {
-            match error.raw_os_error().map(Errno::from_raw) {
-                // The module retires.
-                Some(Errno::ESHUTDOWN) => self.client.disconnect(),
-                Some(Errno::EINTR) => {}
-                // The module had no memory for a broadcast (netlink_set_err): no datagram shows what is missing.
-                _ => self.client.missed(now),
-            }
-            0
-        });
+        let Some(sockets) = &self.sockets else { return };
+        let mut retired = false;
+        let mut received = self.batch.receive(&sockets.events);
+        if error_of(&received) == Some(Errno::ESHUTDOWN) {
+            // The module is retired. What it sent before, and that it closes, comes after the error.
+            retired = true;
+            received = self.batch.receive(&sockets.events);
+        }
+        if error_of(&received).is_some_and(|errno| errno != Errno::EINTR) {
+            // The module had no memory for a broadcast (netlink_set_err): no datagram shows what is missing.
+            self.client.missed(now);
+        }
+        let received = received.unwrap_or_default();
         let client = &mut self.client;
         for datagram in self.batch.iter() {
             if datagram.port != self.info.publish_port {
@@ -310,9 +336,13 @@ impl Driver {
             self.event_intake.take(bytes, datagram.truncated, now, |bytes, cut| client.events(&bytes, cut, now));
         }
         if received < self.batch.slots()
-            && let Ok(drops) = self.events.drops()
+            && let Ok(drops) = sockets.events.drops()
         {
             self.client.drained(drops.wrapping_add(self.event_intake.drops()), now);
+        }
+        self.retired |= retired;
+        if self.retired && received < self.batch.slots() {
+            self.client.disconnect();
         }
     }
 
@@ -326,28 +356,50 @@ impl Driver {
     fn carry_out(&mut self) {
         while let Some(output) = self.client.next_output() {
             match output {
-                Output::Send(datagram) => {
-                    let sent = self.requests.send_to(&datagram, self.info.request_port, 0, true);
-                    match sent.map_err(|error| error.raw_os_error().map(Errno::from_raw)) {
-                        Err(Some(Errno::ECONNREFUSED)) => self.client.disconnect(),
-                        // The broker's queue is full, or memory is short: both pass.
-                        Err(Some(Errno::EAGAIN | Errno::ENOBUFS | Errno::ENOMEM)) => {
-                            self.client.unsent(datagram, Instant::now());
-                        }
-                        Ok(()) | Err(_) => {}
-                    }
-                }
-                Output::Join(group) => {
-                    if let Err(error) = self.events.add_membership(group) {
-                        let errno = Errno::from_raw(error.raw_os_error().unwrap_or_default());
-                        self.client.join_failed(group, errno, Instant::now());
-                    }
-                }
+                Output::Send(datagram) => self.send(datagram),
+                Output::Join(group) => self.join(group),
                 // What still comes from a group that can't be left is nobody's.
-                Output::Leave(group) => drop(self.events.drop_membership(group)),
+                Output::Leave(group) => {
+                    self.sockets.as_ref().map(|sockets| sockets.events.drop_membership(group));
+                }
                 Output::Answer(seq, verdict) => self.publisher.answer(seq, verdict),
-                Output::Reconnect => self.search.begin(Instant::now()),
+                Output::Reconnect => {
+                    self.search.begin(Instant::now());
+                    if self.info.broker == BrokerKind::Module {
+                        self.let_go();
+                    }
+                }
             }
+        }
+    }
+
+    fn send(&mut self, datagram: Bytes) {
+        let Some(sockets) = &self.sockets else { return };
+        let sent = sockets.requests.send_to(&datagram, self.info.request_port, 0, true);
+        match error_of(&sent) {
+            Some(Errno::ECONNREFUSED) => self.client.disconnect(),
+            // The broker's queue is full, or memory is short: both pass.
+            Some(Errno::EAGAIN | Errno::ENOBUFS | Errno::ENOMEM) => self.client.unsent(datagram, Instant::now()),
+            _ => {}
+        }
+    }
+
+    fn join(&mut self, group: u32) {
+        let Some(sockets) = &self.sockets else { return };
+        match error_of(&sockets.events.add_membership(group)) {
+            None => {}
+            // Retired: whoever waits for this gets it of the next broker.
+            Some(Errno::ESHUTDOWN) => self.client.disconnect(),
+            Some(errno) => self.client.join_failed(group, errno, Instant::now()),
+        }
+    }
+
+    /// Closes the sockets, so that the module can be removed.
+    fn let_go(&mut self) {
+        if let Some(sockets) = self.sockets.take() {
+            sockets.unwatch(&self.epoll);
+            self.publisher.reroute(Way::Gone);
+            self.retired = false;
         }
     }
 
@@ -355,7 +407,7 @@ impl Driver {
     fn look_for_broker(&mut self) {
         let Some(info) = self.search.look(&self.epoll, Ready::BROKER) else { return };
         let same_place = (info.protocol, info.publish_port) == (self.info.protocol, self.info.publish_port);
-        if info.epoch == self.info.epoch && same_place {
+        if info.epoch == self.info.epoch && same_place && self.sockets.is_some() {
             self.search.end();
             self.client.resumed(Instant::now());
         } else if self.move_to(info).is_ok() {
@@ -374,18 +426,22 @@ impl Driver {
             return Err(failed(Errno::EXDEV));
         }
         let requests = Arc::new(link::open_requests(&info, self.settings.receive_buffer)?);
-        watch(&self.epoll, &events, Ready::EVENTS).map_err(failed)?;
-        watch(&self.epoll, &*requests, Ready::REQUESTS).map_err(failed)?;
-        // A publisher that is just sending holds the old socket open; epoll must not report it.
-        let _ = self.epoll.delete(&*self.requests);
-        let _ = self.epoll.delete(&self.events);
         let route = Route { socket: Arc::clone(&requests), port: info.publish_port, epoch: info.epoch };
-        self.publisher.reroute(Some(route));
-        (self.events, self.requests, self.info) = (events, requests, info);
+        let sockets = Sockets { events, requests };
+        sockets.watch(&self.epoll).map_err(failed)?;
+        if let Some(old) = &self.sockets {
+            old.unwatch(&self.epoll);
+        }
+        self.publisher.reroute(Way::Open(route));
+        (self.sockets, self.info) = (Some(sockets), info);
         self.event_intake.clear();
         self.reply_intake.clear();
         Ok(())
     }
+}
+
+fn error_of<T>(result: &io::Result<T>) -> Option<Errno> {
+    result.as_ref().err().map(|error| Errno::from_raw(error.raw_os_error().unwrap_or_default()))
 }
 
 fn watch(epoll: &Epoll, fd: impl AsFd, what: u64) -> nix::Result<()> {

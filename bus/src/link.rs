@@ -374,13 +374,21 @@ pub(crate) fn open_events(info: &Info, receive_buffer: usize) -> Result<NetlinkS
     // The module counts what some socket didn't take, of those that ask for it.
     socket.set_broadcast_error().map_err(io("set NETLINK_BROADCAST_ERROR"))?;
     socket.set_recv_buffer(receive_buffer).map_err(io("set the receive buffer"))?;
+    if info.broker == BrokerKind::Module {
+        // An open socket holds the module: a client that follows nothing has to be told when to let go, too.
+        socket.add_membership(NLBUS_GROUP_RETIRE).map_err(io("join the group that tells of the module's end"))?;
+    }
     Ok(socket)
 }
 
 /// The socket for publishes, requests and their answers.
 pub(crate) fn open_requests(info: &Info, receive_buffer: usize) -> Result<NetlinkSocket, ConnectError> {
-    // The same needs: a reply that is dropped is asked for again, and must not drag the next one with it.
-    open_events(info, receive_buffer)
+    let io = |what| move |error| ConnectError::Io { what, error };
+    let socket = open(info.protocol)?;
+    // A reply that is dropped is asked for again, and must not drag the next one with it.
+    socket.set_no_enobufs().map_err(io("set NETLINK_NO_ENOBUFS"))?;
+    socket.set_recv_buffer(receive_buffer).map_err(io("set the receive buffer"))?;
+    Ok(socket)
 }
 
 #[cfg(test)]

@@ -169,10 +169,13 @@ impl<'a> PublishBatch<'a> {
         if self.is_empty() {
             return Ok(());
         }
-        let publisher = self.shared.publisher(&self.last_topic)?;
-        publisher.tell_of_earlier(&self.last_topic)?;
-        self.address(publisher.number(), false);
-        publisher.send_unasked(&self.last_topic, &self.frame, self.no_wait)?;
+        let shared = self.shared;
+        shared.publisher(&self.last_topic)?.tell_of_earlier(&self.last_topic)?;
+        let topic = self.last_topic.clone();
+        shared.publishing(&topic, |publisher| {
+            self.address(publisher.number(), false);
+            publisher.send_unasked(&topic, &self.frame, self.no_wait)
+        })?;
         self.clear();
         Ok(())
     }
@@ -198,11 +201,12 @@ impl<'a> PublishBatch<'a> {
         if self.is_empty() {
             return Ok(None);
         }
-        let publisher = self.shared.publisher(&self.last_topic)?;
-        let number = publisher.number();
-        self.address(number, true);
-        let asked = publisher.send_asking(number, &self.last_topic, &self.frame, self.no_wait)?;
-        let seq = self.shared.verdict(&self.last_topic, &asked)?;
+        let (shared, topic) = (self.shared, self.last_topic.clone());
+        let seq = shared.publishing(&topic, |publisher| {
+            let number = publisher.number();
+            self.address(number, true);
+            shared.verdict(&topic, &publisher.send_asking(number, &topic, &self.frame, self.no_wait)?)
+        })?;
         self.clear();
         Ok(seq)
     }

@@ -43,11 +43,21 @@ pub(crate) struct Route {
     pub(crate) epoch: u64,
 }
 
+/// What publishes find.
+#[derive(Debug, Clone)]
+pub(crate) enum Way {
+    /// The broker, or where it was last.
+    Open(Route),
+    /// No broker, and no socket that would hold on to one.
+    Gone,
+    /// The bus was closed.
+    Closed,
+}
+
 /// The publishing half of a bus, shared by its handles and its driver.
 #[derive(Debug)]
 pub(crate) struct Publisher {
-    /// `None` once the bus is closed.
-    route: RwLock<Option<Route>>,
+    way: RwLock<Way>,
     next: AtomicU32,
     unflushed: Unflushed,
     waiting: Mutex<HashMap<u32, Sender<Verdict>>>,
@@ -62,7 +72,7 @@ pub(crate) struct Publisher {
 impl Publisher {
     pub(crate) fn new(route: Route, waker: Arc<EventFd>) -> Publisher {
         Publisher {
-            route: RwLock::new(Some(route)),
+            way: RwLock::new(Way::Open(route)),
             next: AtomicU32::new(1),
             unflushed: Unflushed::default(),
             waiting: Mutex::default(),
@@ -84,9 +94,9 @@ impl Publisher {
         self.gone.swap(false, Ordering::AcqRel)
     }
 
-    /// The broker moved.
-    pub(crate) fn reroute(&self, route: Option<Route>) {
-        *self.route.write().unwrap_or_else(PoisonError::into_inner) = route;
+    /// The broker moved, or went.
+    pub(crate) fn reroute(&self, way: Way) {
+        *self.way.write().unwrap_or_else(PoisonError::into_inner) = way;
         // Whoever waits for an ack of the broker before this one waits in vain.
         lock(&self.waiting).clear();
     }
@@ -134,8 +144,11 @@ impl Publisher {
     fn send(&self, topic: &str, datagram: &[u8], no_wait: bool) -> Result<u64, PublishError> {
         let fail = |reason| PublishError::new(topic, reason);
         // The clone lets a publisher sleep for room without holding the lock.
-        let route = self.route.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let route = route.ok_or_else(|| fail(PublishReason::Closed))?;
+        let route = match self.way.read().unwrap_or_else(PoisonError::into_inner).clone() {
+            Way::Open(route) => route,
+            Way::Gone => return Err(fail(PublishReason::NoBroker)),
+            Way::Closed => return Err(fail(PublishReason::Closed)),
+        };
         loop {
             match route.socket.send_to(datagram, route.port, 0, no_wait) {
                 Ok(()) => return Ok(route.epoch),

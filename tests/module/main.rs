@@ -5,12 +5,14 @@ mod burst;
 mod discovery;
 mod kernel;
 mod parameters;
+mod retire;
 mod unload;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let status = nlbus_tests::main(&[burst::CASES, discovery::CASES, unload::CASES, parameters::CASES], &[]);
+    let status =
+        nlbus_tests::main(&[burst::CASES, discovery::CASES, unload::CASES, parameters::CASES, retire::CASES], &[]);
     if nlbus_tests::broker_kind() == nlbus::BrokerKind::Module {
         kernel::reload("");
     }

@@ -67,7 +67,7 @@ fn topics_share_as_many_groups_as_there_are() {
     let topics = bus.topics().unwrap();
     let groups: BTreeSet<_> =
         topics.iter().filter(|topic| topic.name.starts_with("g/")).map(|topic| topic.group).collect();
-    assert!(groups.iter().all(|group| (3..=32).contains(group)) && groups.len() > 1, "{groups:?}");
+    assert!(groups.iter().all(|group| (4..=32).contains(group)) && groups.len() > 1, "{groups:?}");
 }
 
 fn the_protocol_may_be_another_number() {

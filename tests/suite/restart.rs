@@ -4,7 +4,8 @@
 
 use nix::sys::signal::Signal;
 use nlbus::{Bus, Delivery, PublishReason, Subscription};
-use nlbus_tests::{Fixture, RawClient, cases, collect, events, patience, quiet, wait_for};
+use nlbus_tests::{Fixture, RawClient, cases, collect, events, patience, quiet, restarts, wait_for};
+use std::thread;
 use std::time::{Duration, Instant};
 
 cases![
@@ -14,6 +15,8 @@ cases![
     while_the_broker_is_gone_publishing_says_so user_only,
     a_stopped_broker_is_no_restart user_only,
     an_ack_that_does_not_come_is_unknown user_only,
+    a_publish_waits_for_the_next_broker_if_it_is_to user_only,
+    a_broker_killed_twenty_times_under_traffic_confuses_nobody user_only,
     what_a_broker_took_with_it_is_not_flushed user_only,
     one_that_is_silent_in_its_place_holds_up_nobody user_only,
 ];
@@ -135,6 +138,38 @@ fn a_stopped_broker_is_no_restart() {
     let last = collect(&mut subscription, |seen| seen.last().and_then(Delivery::event).is_some_and(|e| e.seq() == 3));
     assert!(last.iter().all(|delivery| delivery.event().is_some()), "{last:?}");
     quiet(&mut subscription);
+}
+
+fn a_publish_waits_for_the_next_broker_if_it_is_to() {
+    let mut fixture = Fixture::new();
+    let bus = fixture.builder().outage(patience()).connect().unwrap();
+    let hasty = fixture.builder().outage(Duration::from_millis(100)).connect().unwrap();
+    bus.publish_acked("x", "old").unwrap();
+    fixture.broker().expect("a broker").kill();
+    let start = Instant::now();
+    let error = hasty.publish_acked("x", "too soon").unwrap_err();
+    assert!(matches!(error.reason(), PublishReason::NoBroker), "{error:?}");
+    assert!(start.elapsed() >= Duration::from_millis(100));
+    let mut batch = bus.batch();
+    batch.push("x", "1").unwrap();
+    batch.push("x", "2").unwrap();
+    let published = thread::scope(|scope| {
+        let waiting = scope.spawn(|| batch.send_acked().unwrap());
+        fixture.start_broker();
+        waiting.join().unwrap()
+    });
+    assert_eq!(published, Some(2));
+    assert_eq!(bus.publish_acked("x", "3").unwrap(), 3);
+}
+
+/// In each round everybody has to be told before the next one begins.
+fn a_broker_killed_twenty_times_under_traffic_confuses_nobody() {
+    let mut fixture = Fixture::new();
+    let place = *fixture;
+    restarts(&place, 20, || {
+        fixture.broker().expect("a broker").kill();
+        fixture.start_broker();
+    });
 }
 
 fn an_ack_that_does_not_come_is_unknown() {

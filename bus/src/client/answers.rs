@@ -109,8 +109,10 @@ impl Client {
                 None => Ok(Some(Info::read(last.body)?.epoch)),
             };
             let another = last.header.kind == NLBUS_MSG_INFO && result != Ok(Some(self.epoch));
+            // Without subscriptions nothing else tells.
+            let closing = result.as_ref().is_err_and(|refusal| refusal.errno == Errno::ESHUTDOWN);
             self.outputs.push_back(Output::Answer(seq, result));
-            if another {
+            if another || closing {
                 self.disconnect();
             }
             return Ok(());

@@ -52,6 +52,15 @@ impl PublishError {
         PublishError { topic: topic.into(), reason }
     }
 
+    /// Whether it may go well with the next broker: nothing was published.
+    pub(crate) fn may_pass(&self) -> bool {
+        match &self.reason {
+            PublishReason::NoBroker => true,
+            PublishReason::Refused(refusal) => refusal.errno == Errno::ESHUTDOWN,
+            _ => false,
+        }
+    }
+
     /// The topic that was published to.
     ///
     /// ```no_run

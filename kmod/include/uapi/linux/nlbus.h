@@ -26,8 +26,10 @@
  *
  * NLBUS_CMD_RETIRE takes CAP_SYS_MODULE and ends all buses of the module, in
  * each namespace: what was accepted is broadcast, then $SYS/closing, and all
- * that comes later is refused with ESHUTDOWN. Clients close their sockets, and
- * when all have, the module can be removed. There is no way back but that.
+ * that comes later is refused with ESHUTDOWN. Members of NLBUS_GROUP_SYS and
+ * of NLBUS_GROUP_RETIRE, which is for clients that follow nothing, get that as
+ * an error of their socket. Clients close their sockets, and when all have, the
+ * module can be removed. There is no way back but that.
  */
 #define NLBUS_GENL_NAME		"nlbus"
 #define NLBUS_GENL_VERSION	1
@@ -58,7 +60,8 @@ enum nlbus_genl_cmd {
  */
 #define NLBUS_GROUP_SYS		1	/* $SYS/heartbeat, topics, closing */
 #define NLBUS_GROUP_CLIENTS	2	/* $SYS/clients */
-#define NLBUS_GROUP_FIRST	3	/* the first one for topics */
+#define NLBUS_GROUP_RETIRE	3	/* no events: see NLBUS_CMD_RETIRE */
+#define NLBUS_GROUP_FIRST	4	/* the first one for topics */
 
 /* Sizes in bytes. The largest datagram with struct skb_shared_info behind it
  * still fits a 64 KiB allocation; the largest payload, with the longest topic

@@ -1,0 +1,104 @@
+//! A broker that ends and begins again, many times, under traffic.
+
+use crate::{Place, Tally, patience, payload, wait_for};
+use nlbus::{Bus, Delivery, Overflow, Subscription};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// One subscriber, in a thread of its own: what it was given, until it has the last event.
+fn follow(mut subscription: Subscription, epoch: &AtomicU64, done: &AtomicBool) -> Tally {
+    let mut tally = Tally::new();
+    let mut deadline = Instant::now() + patience();
+    loop {
+        match subscription.recv_timeout(Duration::from_millis(100)) {
+            Ok(delivery) => {
+                tally.add(&delivery);
+                match &delivery {
+                    Delivery::Restarted(restarted) => epoch.store(restarted.epoch, Ordering::Relaxed),
+                    Delivery::Event(event) if event.payload() == b"the last one" => return tally,
+                    _ => {}
+                }
+                deadline = Instant::now() + patience();
+            }
+            Err(error) => assert!(
+                Instant::now() < deadline && (!done.load(Ordering::Relaxed) || error.is_timeout()),
+                "{}: {error}: {tally:?}",
+                subscription.filter()
+            ),
+        }
+    }
+}
+
+/// Has `restart` end the broker and begin another one so many times, while events flow from two publishers to four
+/// subscriptions, and shows that none of them hangs, that none is given a wrong number, and that all end with the newest
+/// event. `restart` returns when the new broker answers.
+///
+/// # Panics
+/// When that isn't so.
+pub fn restarts(place: &Place, times: usize, mut restart: impl FnMut()) {
+    let stop = AtomicBool::new(false);
+    let options = [
+        ("traffic/1", Overflow::CatchUp),
+        ("traffic/+", Overflow::CatchUp),
+        ("#", Overflow::DropOldest),
+        ("traffic/2", Overflow::Latest),
+    ];
+    let subscriber = place.connect();
+    let subscriptions =
+        options.map(|(filter, overflow)| subscriber.subscriber(filter).overflow(overflow).open().unwrap());
+    let epochs = [(); 4].map(|()| AtomicU64::new(0));
+    let (published, accounts) = thread::scope(|scope| {
+        let publishers = ["traffic/1", "traffic/2"].map(|topic| {
+            let (bus, stop) = (place.builder().outage(patience()).connect().unwrap(), &stop);
+            scope.spawn(move || publish(&bus, topic, stop))
+        });
+        let followers: Vec<_> = subscriptions
+            .into_iter()
+            .zip(&epochs)
+            .map(|(subscription, epoch)| {
+                let stop = &stop;
+                scope.spawn(move || follow(subscription, epoch, stop))
+            })
+            .collect();
+        for _ in 0..times {
+            restart();
+            // Each has to notice each of them.
+            let epoch = place.connect().info().unwrap().epoch;
+            wait_for("all to be told of the restart", || {
+                epochs.iter().all(|seen| seen.load(Ordering::Relaxed) == epoch).then_some(())
+            });
+        }
+        stop.store(true, Ordering::Relaxed);
+        let published: u64 = publishers.into_iter().map(|publisher| publisher.join().unwrap()).sum();
+        // Not sooner: a connection that its caller doesn't drive would hold on to a module that is to go.
+        let finale = place.builder().outage(patience()).connect().unwrap();
+        for topic in ["traffic/1", "traffic/2"] {
+            finale.publish_acked(topic, "the last one").unwrap();
+        }
+        (published, followers.into_iter().map(|follower| follower.join().unwrap()).collect::<Vec<_>>())
+    });
+    println!("    {times} restarts, {published} events accepted");
+    for ((filter, overflow), tally) in options.iter().zip(&accounts) {
+        println!("    {filter} {overflow:?}: {} delivered, {} lost", tally.delivered, tally.lost);
+        assert_eq!(tally.restarts, times as u64, "{filter}");
+    }
+}
+
+/// Publishes without a pause but for the broker's absence, and returns how many events a broker took.
+fn publish(bus: &Bus, topic: &str, stop: &AtomicBool) -> u64 {
+    let mut accepted = 0;
+    while !stop.load(Ordering::Relaxed) {
+        // One in 50 with an ack: whether it came is unknown where the broker ended meanwhile.
+        let payload = payload(1, accepted + 1, 64);
+        let published = match accepted % 50 {
+            0 => bus.publish_acked(topic, &payload).map(drop),
+            _ => bus.publish(topic, &payload),
+        };
+        accepted += u64::from(published.is_ok());
+        if accepted.is_multiple_of(100) {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+    accepted
+}

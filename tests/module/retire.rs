@@ -1,0 +1,96 @@
+//! The module is replaced under its clients: retired, unloaded and loaded again.
+
+use crate::kernel::{KernelLog, MODULE, is_loaded, load, reload, unload, unload_at_last};
+use nix::errno::Errno;
+use nlbus::{Bus, Choice, ConnectError, Delivery, PublishReason, retire_module};
+use nlbus_tests::{Fixture, Place, Tally, cases, collect, events, in_new_namespace, payload, restarts, wait_for};
+
+cases![
+    what_was_accepted_comes_before_the_end module_only alone,
+    a_retired_module_serves_nobody module_only alone,
+    namespaces_are_told_too module_only alone,
+    a_module_replaced_twenty_times_under_traffic_confuses_nobody module_only alone,
+];
+
+/// Retires the module and replaces it as soon as everybody has let go.
+fn replace() {
+    retire_module().unwrap();
+    unload_at_last();
+    load(MODULE, "").unwrap();
+}
+
+fn what_was_accepted_comes_before_the_end() {
+    const COUNT: u64 = 2000;
+    reload("");
+    let mut log = KernelLog::from_now();
+    let (bus, watcher) = (Bus::connect().unwrap(), Bus::connect().unwrap());
+    bus.create_topic("last/words").unwrap();
+    let mut subscription = watcher.subscribe("last/words").unwrap();
+    let mut sys = watcher.subscribe("$SYS/closing").unwrap();
+    for number in 1..=COUNT {
+        bus.publish("last/words", &payload(1, number, 64)).unwrap();
+    }
+    replace();
+    let mut tally = Tally::from_one();
+    let seen = collect(&mut subscription, |seen| matches!(seen.last(), Some(Delivery::Restarted(_))));
+    seen.iter().filter(|delivery| delivery.event().is_some()).for_each(|delivery| tally.add(delivery));
+    assert_eq!((tally.delivered, tally.lost), (COUNT, 0), "{tally:?}");
+    assert_eq!(events(&mut sys, 1)[0].topic(), "$SYS/closing");
+    // And on it goes, with numbers of its own.
+    let next = wait_for("the publisher to find the new module", || bus.publish_acked("last/words", "x").ok());
+    assert_eq!(next, 1);
+    assert_eq!(events(&mut subscription, 1)[0].seq(), 1);
+    assert_eq!(log.loud(), Vec::<String>::new());
+}
+
+fn a_retired_module_serves_nobody() {
+    reload("");
+    let mut log = KernelLog::from_now();
+    let fixture = Fixture::new();
+    let raw = fixture.raw();
+    let idle = Bus::connect().unwrap();
+    assert!(matches!(unload().unwrap_err(), Errno::EWOULDBLOCK | Errno::EBUSY));
+    retire_module().unwrap();
+    retire_module().unwrap();
+    // This one follows nothing, and is told all the same; sooner or later than this.
+    let error = idle.publish_acked("x", "x").unwrap_err();
+    assert!(matches!(error.errno(), Some(Errno::ESHUTDOWN | Errno::ECONNREFUSED)), "{error}");
+    match Bus::builder().broker(Choice::Module).connect().unwrap_err() {
+        ConnectError::Refused(refusal) => assert_eq!(refusal.errno, Errno::ESHUTDOWN, "{refusal}"),
+        other => panic!("not refused: {other}"),
+    }
+    // A socket that stays holds the module, whatever was said to it.
+    assert!(matches!(unload().unwrap_err(), Errno::EWOULDBLOCK | Errno::EBUSY));
+    drop(raw);
+    unload_at_last();
+    assert!(!is_loaded());
+    let error = idle.publish_acked("x", "x").unwrap_err();
+    assert!(matches!(error.reason(), PublishReason::NoBroker), "{error}");
+    load(MODULE, "").unwrap();
+    wait_for("it to find the next module", || idle.publish_acked("x", "x").ok());
+    assert_eq!(log.loud(), Vec::<String>::new());
+}
+
+fn namespaces_are_told_too() {
+    reload("");
+    let mut log = KernelLog::from_now();
+    let mut subscription = in_new_namespace(|| {
+        let bus = Bus::connect().unwrap();
+        bus.publish_acked("here", "x").unwrap();
+        bus.subscribe("here").unwrap()
+    });
+    replace();
+    let seen = collect(&mut subscription, |seen| matches!(seen.last(), Some(Delivery::Restarted(_))));
+    assert_eq!(seen.len(), 1, "{seen:?}");
+    drop(subscription);
+    assert_eq!(log.loud(), Vec::<String>::new());
+}
+
+fn a_module_replaced_twenty_times_under_traffic_confuses_nobody() {
+    reload("");
+    let mut log = KernelLog::from_now();
+    let fixture = Fixture::new();
+    let place: Place = *fixture;
+    restarts(&place, 20, replace);
+    assert_eq!(log.loud(), Vec::<String>::new());
+}
