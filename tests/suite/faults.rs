@@ -51,10 +51,10 @@ fn every_event_is_accounted_for_whatever_happens_on_the_way() {
             let filter = subscription.filter().clone();
             while TOPICS.iter().any(|topic| filter.matches(topic) && tally.head(topic) < EACH) {
                 assert!(Instant::now() < deadline, "seed {seed}, {filter}: {tally:?}");
-                if let Ok(delivery) = subscription.recv_timeout(Duration::from_millis(100)) {
-                    if delivery.event().is_none_or(|event| !event.topic().starts_with('$')) {
-                        tally.add(&delivery);
-                    }
+                if let Ok(delivery) = subscription.recv_timeout(Duration::from_millis(100))
+                    && delivery.event().is_none_or(|event| !event.topic().starts_with('$'))
+                {
+                    tally.add(&delivery);
                 }
             }
             lost += tally.lost;

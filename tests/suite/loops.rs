@@ -28,11 +28,13 @@ fn drained(subscription: &mut Subscription) {
     }
 }
 
+type Call = fn(&Bus);
+
 fn what_other_calls_take_is_told_of() {
     let fixture = Fixture::with(&["heartbeat_ms=0"]);
     let (bus, publisher) = (fixture.connect(), fixture.connect());
     let mut subscription = bus.subscribe("loop/a").unwrap();
-    let calls: [(&str, fn(&Bus)); 6] = [
+    let calls: [(&str, Call); 6] = [
         ("publish", |bus| bus.publish("loop/b", "x").unwrap()),
         ("publish_acked", |bus| assert!(bus.publish_acked("loop/b", "x").is_ok())),
         ("flush", |bus| bus.flush().unwrap()),
