@@ -144,7 +144,8 @@ impl Bus {
     /// counted a drop. Returns its sequence number.
     ///
     /// # Errors
-    /// As [`publish`](Self::publish), and the broker's refusal of this event. After
+    /// When topic or payload can't be published, no broker is there, or the broker refuses this event. It doesn't fail for
+    /// one before it: that is left to the next [`publish`](Self::publish) or [`flush`](Self::flush). After
     /// [`PublishReason::Unknown`](crate::PublishReason::Unknown) it may have been published.
     ///
     /// # Example
