@@ -387,7 +387,7 @@ impl Bus {
         name: &str,
         request: impl for<'a> FnOnce(&'a str) -> TopicRequest<'a> + Send + 'static,
     ) -> Result<TopicRecord, RequestError> {
-        check_name(name.as_bytes()).map_err(RequestError::Topic)?;
+        check_name(name.as_bytes()).map_err(|error| RequestError::Topic { name: name.to_owned(), error })?;
         let name = name.to_owned();
         request::ask(
             &self.shared,
