@@ -167,7 +167,7 @@ mod tests {
         let datagram = Bytes::from(datagram);
         let event = |at| {
             let message = Messages::new(&datagram).nth(at).unwrap().unwrap();
-            Event::new(&datagram, &EventView::parse(message.body).unwrap())
+            Event::new(1, &datagram, &EventView::parse(message.body).unwrap())
         };
         let flow = Flow::new(10, datagram.len() + 1, Arc::new(|| ()));
         let mut batch = Batch::new(&flow);

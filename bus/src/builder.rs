@@ -83,7 +83,8 @@ impl Builder {
     }
 
     /// Receive buffer of each of the two sockets in bytes, 8 MiB unless set. Beyond `net.core.rmem_max` it takes
-    /// `CAP_NET_ADMIN` (`SO_RCVBUFFORCE`); without, it is as large as the kernel allows.
+    /// `CAP_NET_ADMIN` in the initial user namespace (`SO_RCVBUFFORCE`), which nobody has inside `unshare -Urn`: without,
+    /// it silently becomes rmem_max, 208 KiB unless the host raised it.
     ///
     /// ```no_run
     /// let bus = nlbus::Bus::builder().receive_buffer(64 << 20).connect()?; // for bursts of 64 MiB

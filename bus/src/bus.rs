@@ -144,7 +144,8 @@ impl Bus {
     /// counted a drop. Returns its sequence number.
     ///
     /// # Errors
-    /// As [`publish`](Self::publish), and the broker's refusal of this event. After
+    /// When topic or payload can't be published, no broker is there, or the broker refuses this event. It doesn't fail for
+    /// one before it: that is left to the next [`publish`](Self::publish) or [`flush`](Self::flush). After
     /// [`PublishReason::Unknown`](crate::PublishReason::Unknown) it may have been published.
     ///
     /// # Example
@@ -406,7 +407,7 @@ impl Bus {
         name: &str,
         request: impl for<'a> FnOnce(&'a str) -> TopicRequest<'a> + Send + 'static,
     ) -> Result<TopicRecord, RequestError> {
-        check_name(name.as_bytes()).map_err(RequestError::Topic)?;
+        check_name(name.as_bytes()).map_err(|error| RequestError::Topic { name: name.to_owned(), error })?;
         let name = name.to_owned();
         request::ask(
             &self.shared,

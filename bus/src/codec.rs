@@ -1,10 +1,14 @@
 //! Values to payloads and back. The one file that knows bincode: it is no longer maintained, and its
 //! types stay out of the public API so that another crate can take its place with the same bytes.
 
+mod bounded;
+
 use crate::wire::Content;
 use crate::wire::uapi::NLBUS_PAYLOAD_MAX;
+use bounded::AtMost;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::cell::Cell;
 use std::fmt;
 
 /// Fixed-width little-endian integers, so that a packed struct of `__le*` fields from kernel code is a
@@ -69,8 +73,10 @@ fn decode_json<T: DeserializeOwned>(_: &[u8]) -> Result<T, DecodeError> {
 }
 
 fn decode_bincode<T: DeserializeOwned>(payload: &[u8]) -> Result<T, DecodeError> {
-    let (value, used) =
-        bincode::serde::decode_from_slice(payload, CONFIG).map_err(|error| DecodeError(error.to_string()))?;
+    // A sequence of elements that have bytes has no more of them than the largest payload.
+    let left = Cell::new(NLBUS_PAYLOAD_MAX);
+    let (value, used) = bincode::serde::seed_decode_from_slice(AtMost::new(&left), payload, CONFIG)
+        .map_err(|error| DecodeError(error.to_string()))?;
     if used != payload.len() {
         return Err(DecodeError(format!("{} of its {} bytes are left over", payload.len() - used, payload.len())));
     }
@@ -128,6 +134,41 @@ mod tests {
     fn a_hostile_length_is_an_error() {
         assert!(decode::<Vec<u64>>(Content::Opaque, &[0xff; 16]).is_err());
         assert!(decode::<String>(Content::Opaque, &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f]).is_err());
+    }
+
+    /// Elements without bytes are bounded by nothing in the payload.
+    #[test]
+    fn a_hostile_length_of_nothing_is_an_error() {
+        let hostile = u64::MAX.to_le_bytes();
+        assert!(decode::<Vec<()>>(Content::Bincode, &hostile).is_err());
+        assert!(decode::<std::collections::HashMap<(), ()>>(Content::Bincode, &hostile).is_err());
+        let nested = [[1, 0, 0, 0, 0, 0, 0, 0], hostile].concat();
+        assert!(decode::<Vec<Vec<()>>>(Content::Bincode, &nested).is_err());
+        assert!(
+            decode::<(u64, Option<Vec<((), ())>>)>(Content::Bincode, &[&[0; 8], &[1][..], &hostile].concat()).is_err()
+        );
+        assert_eq!(decode::<Vec<()>>(Content::Bincode, &5u64.to_le_bytes()).unwrap(), [(); 5]);
+        let largest = vec![7u8; NLBUS_PAYLOAD_MAX - 8];
+        assert_eq!(decode::<Vec<u8>>(Content::Bincode, &encode(&largest).unwrap()).unwrap(), largest);
+    }
+
+    /// What a serde data model has, through the bound and back.
+    #[test]
+    fn every_shape_of_a_value_comes_back() {
+        #[derive(Debug, PartialEq, Serialize, Deserialize)]
+        enum Shape {
+            Unit,
+            Newtype(Vec<Shape>),
+            Tuple(u8, i128),
+            Struct { map: std::collections::BTreeMap<String, Option<char>> },
+        }
+        #[derive(Debug, PartialEq, Serialize, Deserialize)]
+        struct Wrapped(Shape);
+        let map = [("a".to_owned(), Some('ä')), (String::new(), None)].into();
+        let shapes = vec![Shape::Unit, Shape::Tuple(1, -2), Shape::Struct { map }, Shape::Newtype(vec![])];
+        let value = (Wrapped(Shape::Newtype(shapes)), (1.5f64, [true, false], "x".to_owned(), ()));
+        let bytes = encode(&value).unwrap();
+        assert_eq!(decode::<(Wrapped, (f64, [bool; 2], String, ()))>(Content::Bincode, &bytes).unwrap(), value);
     }
 
     proptest! {

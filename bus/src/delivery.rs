@@ -59,6 +59,7 @@ impl Delivery {
 /// [`Event::to_owned`] makes one that pins its own bytes only.
 #[derive(Clone)]
 pub struct Event {
+    epoch: u64,
     header: EventHeader,
     topic: Bytes,
     payload: Bytes,
@@ -66,9 +67,10 @@ pub struct Event {
 }
 
 impl Event {
-    /// The event that `view` sees in `datagram`, without copying its bytes.
-    pub(crate) fn new(datagram: &Bytes, view: &EventView<'_>) -> Event {
+    /// The event that `view` sees in `datagram` of the broker of this epoch, without copying its bytes.
+    pub(crate) fn new(epoch: u64, datagram: &Bytes, view: &EventView<'_>) -> Event {
         Event {
+            epoch,
             header: view.header,
             topic: datagram.slice_ref(view.topic.as_bytes()),
             payload: datagram.slice_ref(view.payload),
@@ -107,6 +109,19 @@ impl Event {
     /// ```
     pub fn seq(&self) -> u64 {
         self.header.seq
+    }
+
+    /// The epoch of the broker that numbered it: another broker's numbers begin anew.
+    ///
+    /// ```no_run
+    /// # let bus = nlbus::Bus::connect()?;
+    /// # let mut subscription = bus.subscribe("sensors/#")?;
+    /// # let Some(event) = subscription.recv()?.into_event() else { return Ok(()) };
+    /// let known_for_ever_by = (event.epoch(), event.topic_id(), event.seq());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn epoch(&self) -> u64 {
+        self.epoch
     }
 
     /// How many events of its topic it stands for, itself included: more than 1 only where the subscription keeps the
@@ -263,6 +278,7 @@ impl Event {
     #[must_use]
     pub fn to_owned(&self) -> Event {
         Event {
+            epoch: self.epoch,
             header: self.header,
             topic: Bytes::copy_from_slice(&self.topic),
             payload: Bytes::copy_from_slice(&self.payload),
@@ -303,6 +319,8 @@ pub struct Sender {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Lost {
+    /// The epoch of the broker that numbered them.
+    pub epoch: u64,
     /// The topic.
     pub topic: Arc<str>,
     /// The broker's id of the topic, unique within an epoch.

@@ -201,7 +201,7 @@ mod tests {
         }
         let datagram = Bytes::from(datagram);
         for message in Messages::new(&datagram) {
-            let event = Event::new(&datagram, &EventView::parse(message.unwrap().body).unwrap());
+            let event = Event::new(1, &datagram, &EventView::parse(message.unwrap().body).unwrap());
             inlet.push_event(event, &datagram);
         }
         assert!(inlet.flush());
@@ -268,7 +268,9 @@ mod tests {
     #[test]
     fn losses_merge_and_a_restart_keeps_its_place() {
         let restart = || Delivery::Restarted(Restarted::new(2));
-        let lost = |from, to| Delivery::Lost(Lost { topic: "t1".into(), topic_id: 1, from, to, cause: Cause::Overrun });
+        let lost = |from, to| {
+            Delivery::Lost(Lost { epoch: 1, topic: "t1".into(), topic_id: 1, from, to, cause: Cause::Overrun })
+        };
         let (mut inlet, outlet) = ends(Overflow::DropOldest, 2);
         one_by_one(1, 1..=2, &mut inlet);
         inlet.push(lost(3, 9));

@@ -95,7 +95,11 @@ impl fmt::Display for ConnectError {
                 "no broker: no user broker runs at port {port} in this network namespace; start one (nlbus broker)"
             ),
             ConnectError::Silent { broker } => {
-                write!(f, "{} is there and doesn't answer; is it stopped?", name(*broker))
+                write!(
+                    f,
+                    "{} is there and doesn't answer; is it stopped? continue it (kill -CONT), or end it and start another one",
+                    name(*broker)
+                )
             }
             ConnectError::Version { broker, found } => write!(
                 f,

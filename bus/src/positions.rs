@@ -53,7 +53,7 @@ impl Positions {
         }
     }
 
-    /// Moves on past an event.
+    /// Moves on past an event. One of another epoch is passed over: its numbers say nothing here.
     ///
     /// ```no_run
     /// # let bus = nlbus::Bus::connect()?;
@@ -68,10 +68,12 @@ impl Positions {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn event(&mut self, event: &Event) {
-        self.topics.insert(event.topic_id(), event.seq());
+        if event.epoch() == self.epoch {
+            self.topics.insert(event.topic_id(), event.seq());
+        }
     }
 
-    /// Moves on past events that were lost.
+    /// Moves on past events that were lost, as [`event`](Self::event) does.
     ///
     /// ```no_run
     /// # let bus = nlbus::Bus::connect()?;
@@ -86,7 +88,9 @@ impl Positions {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn lost(&mut self, lost: &Lost) {
-        self.topics.insert(lost.topic_id, lost.to);
+        if lost.epoch == self.epoch {
+            self.topics.insert(lost.topic_id, lost.to);
+        }
     }
 
     /// Begins with another broker's numbers.
@@ -154,5 +158,40 @@ impl Positions {
     /// After which number to read a topic: `None` for one that was there and not followed.
     pub(crate) fn after(&self, topic_id: u32) -> Option<u64> {
         self.seq(topic_id).or((topic_id > self.last_id).then_some(0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::delivery::Cause;
+    use crate::wire::{EventHeader, EventView, Header, Messages, push_event};
+    use bytes::Bytes;
+
+    fn event(epoch: u64, topic_id: u32, seq: u64) -> Delivery {
+        let mut datagram = Vec::new();
+        let header = EventHeader { seq, topic_id, ..EventHeader::default() };
+        push_event(&mut datagram, Header::default(), &header, "a", b"");
+        let datagram = Bytes::from(datagram);
+        let message = Messages::new(&datagram).next().unwrap().unwrap();
+        Delivery::Event(Event::new(epoch, &datagram, &EventView::parse(message.body).unwrap()))
+    }
+
+    fn lost(epoch: u64, topic_id: u32, to: u64) -> Delivery {
+        Delivery::Lost(Lost { epoch, topic: "a".into(), topic_id, from: 1, to, cause: Cause::Late })
+    }
+
+    #[test]
+    fn another_brokers_numbers_are_passed_over() {
+        let mut positions = Positions::new(1);
+        positions.advance(&event(1, 4, 7));
+        positions.advance(&Delivery::Restarted(Restarted::new(2)));
+        // Handled late, by another thread say.
+        positions.advance(&event(1, 4, 8));
+        positions.advance(&lost(1, 4, 9));
+        assert_eq!((positions.epoch(), positions.seq(4)), (2, None));
+        positions.advance(&event(2, 4, 1));
+        positions.advance(&lost(2, 5, 3));
+        assert_eq!((positions.seq(4), positions.seq(5)), (Some(1), Some(3)));
     }
 }

@@ -184,7 +184,7 @@ impl<'a> PublishBatch<'a> {
     /// for an empty batch. The batch is empty afterwards, and after an error as it was.
     ///
     /// # Errors
-    /// As [`crate::Bus::publish_acked`]; a refusal is of all of the batch.
+    /// As [`crate::Bus::publish_acked`]; a refusal is of all of the batch, and not of what was published before it.
     ///
     /// # Example
     /// ```no_run

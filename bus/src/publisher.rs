@@ -11,7 +11,7 @@ use crate::topic::check_name;
 use crate::wire::uapi::NLBUS_PAYLOAD_MAX;
 use crate::wire::{Content, Refusal, push_info_request, push_publish};
 use crossbeam_channel::{Receiver, Sender, bounded};
-pub(crate) use error::FORKED;
+pub(crate) use error::{CLOSED, FORKED};
 pub use error::{PublishError, PublishReason};
 use nix::errno::Errno;
 use nix::sys::eventfd::EventFd;

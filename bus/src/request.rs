@@ -3,13 +3,17 @@
 use crate::client::{Reply, Unanswered};
 use crate::connection::Shared;
 use crate::driver::Command;
-use crate::publisher::FORKED;
+use crate::publisher::{CLOSED, FORKED};
 use crate::topic::TopicError;
 use crate::wire::uapi::NLM_F_MULTI;
 use crate::wire::{Malformed, Message, Messages, Refusal};
 use crossbeam_channel::{RecvTimeoutError, bounded};
 use std::fmt;
 use std::time::Instant;
+
+/// What is said of a broker that is there and keeps silent.
+pub(crate) const TIMED_OUT: &str =
+    "the broker doesn't answer; is it stopped? continue it (kill -CONT), or end it and start another one";
 
 /// Makes a request and reads its reply, a page of messages.
 pub(crate) fn ask<T>(
@@ -54,8 +58,13 @@ pub(crate) fn only<'a>(page: &'a [Message<'a>]) -> Result<&'a Message<'a>, Malfo
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RequestError {
-    /// The topic isn't a topic name.
-    Topic(TopicError),
+    /// The name isn't a topic's.
+    Topic {
+        /// The name.
+        name: String,
+        /// What is wrong with it.
+        error: TopicError,
+    },
     /// The broker refused it.
     Refused(Refusal),
     /// No answer came in time; the broker may have carried it out.
@@ -73,12 +82,14 @@ pub enum RequestError {
 impl fmt::Display for RequestError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            RequestError::Topic(error) => write!(f, "bad topic name: {error}"),
+            RequestError::Topic { name, error } => {
+                write!(f, "'{}' can't be a topic: {error}", name.escape_debug())
+            }
             RequestError::Refused(refusal) => write!(f, "the broker refused: {refusal}"),
-            RequestError::TimedOut => f.write_str("the broker doesn't answer; is it stopped?"),
+            RequestError::TimedOut => f.write_str(TIMED_OUT),
             RequestError::NoBroker => f.write_str("the broker is gone; start it again (nlbus broker, modprobe nlbus)"),
             RequestError::Malformed(error) => write!(f, "the broker's answer can't be read: {error}"),
-            RequestError::Closed => f.write_str("the bus was closed"),
+            RequestError::Closed => f.write_str(CLOSED),
             RequestError::Forked => f.write_str(FORKED),
         }
     }

@@ -108,7 +108,8 @@ impl Line {
     fn push_dropped(&mut self, event: &Event) {
         let (topic_id, seq) = (event.topic_id(), event.seq());
         if !self.grow(topic_id, seq, seq) {
-            let lost = Lost { topic: event.topic().into(), topic_id, from: seq, to: seq, cause: Cause::Overflow };
+            let (epoch, topic) = (event.epoch(), event.topic().into());
+            let lost = Lost { epoch, topic, topic_id, from: seq, to: seq, cause: Cause::Overflow };
             self.push_noted(topic_id, Delivery::Lost(lost));
         }
     }

@@ -5,7 +5,8 @@ use crate::connection::Handle;
 use crate::driver::Command;
 use crate::inlet::{Overflow, inlet};
 use crate::positions::Positions;
-use crate::publisher::FORKED;
+use crate::publisher::{CLOSED, FORKED};
+use crate::request::TIMED_OUT;
 use crate::subscription::Subscription;
 use crate::topic::{Filter, TopicError};
 use crate::typed::TypedSubscription;
@@ -37,7 +38,9 @@ pub enum SubscribeReason {
     FromWildcard,
     /// [`Start::From`], or a position to resume from, lies beyond a topic's newest event + 1.
     Beyond {
-        /// The topic's newest sequence number, 0 for none yet.
+        /// The topic: of a wildcard, the first one where it is so.
+        topic: String,
+        /// Its newest sequence number, 0 for none yet.
         head: u64,
     },
     /// The broker refused to look the topics up.
@@ -92,10 +95,16 @@ impl fmt::Display for SubscribeError {
         write!(f, "can't subscribe to '{}': ", self.filter.escape_debug())?;
         match &self.reason {
             SubscribeReason::Filter(error) => error.fmt(f),
-            SubscribeReason::FromWildcard => f.write_str("a sequence number to start from needs one exact topic"),
-            SubscribeReason::Beyond { head } => {
-                write!(f, "the sequence number to start from is beyond the topic's newest, {head}, + 1")
-            }
+            SubscribeReason::FromWildcard => f.write_str(
+                "a sequence number to start from needs one exact topic; start with Last or All, or subscribe to each topic by \
+                 itself",
+            ),
+            SubscribeReason::Beyond { topic, head } => write!(
+                f,
+                "the number to start from is beyond the newest of topic '{}', {head}, + 1; start with Live or All, or with \
+                 positions of this bus",
+                topic.escape_debug()
+            ),
             SubscribeReason::Refused(refusal) => refusal.fmt(f),
             SubscribeReason::Join(errno @ (Errno::EPERM | Errno::EACCES)) => write!(
                 f,
@@ -103,9 +112,13 @@ impl fmt::Display for SubscribeError {
                  CAP_NET_ADMIN: run as root, or all of it inside 'unshare -Urn', or load the module",
                 errno.desc()
             ),
-            SubscribeReason::Join(errno) => write!(f, "joining a group failed: {}", errno.desc()),
-            SubscribeReason::TimedOut => f.write_str("the broker doesn't answer; is it stopped?"),
-            SubscribeReason::Closed => f.write_str("the bus was closed"),
+            SubscribeReason::Join(errno) => write!(
+                f,
+                "joining the topic's netlink group failed ({}); free memory if it is short, and subscribe again",
+                errno.desc()
+            ),
+            SubscribeReason::TimedOut => f.write_str(TIMED_OUT),
+            SubscribeReason::Closed => f.write_str(CLOSED),
             SubscribeReason::Forked => f.write_str(FORKED),
         }
     }
@@ -233,7 +246,7 @@ impl Subscriber {
             Ok(Ok(opened)) => Ok(Subscription::new(self.bus.clone(), opened, filter, outlet)),
             Ok(Err(Refused::Broker(refusal))) => Err(fail(SubscribeReason::Refused(refusal))),
             Ok(Err(Refused::Join(errno))) => Err(fail(SubscribeReason::Join(errno))),
-            Ok(Err(Refused::Beyond { head })) => Err(fail(SubscribeReason::Beyond { head })),
+            Ok(Err(Refused::Beyond { topic, head })) => Err(fail(SubscribeReason::Beyond { topic, head })),
             Ok(Err(Refused::TimedOut)) | Err(RecvTimeoutError::Timeout) => Err(fail(SubscribeReason::TimedOut)),
             Err(RecvTimeoutError::Disconnected) if self.bus.is_forked() => Err(fail(SubscribeReason::Forked)),
             Err(RecvTimeoutError::Disconnected) => Err(fail(SubscribeReason::Closed)),

@@ -109,6 +109,18 @@ impl Fixture {
         Fixture::with(&[])
     }
 
+    /// A bus where nothing comes by itself, as far as that can be had: of a user broker, no heartbeats. Each of those is an
+    /// arrival, and hides that something else wasn't told of.
+    ///
+    /// # Panics
+    /// When the broker doesn't start.
+    pub fn quiet() -> Fixture {
+        match broker_kind() {
+            BrokerKind::Module => Fixture::new(),
+            _ => Fixture::with(&["heartbeat_ms=0"]),
+        }
+    }
+
     /// A user broker with other settings, named as the role `broker` has them; the module's are fixed once it is loaded.
     ///
     /// # Panics

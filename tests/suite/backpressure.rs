@@ -70,7 +70,7 @@ fn a_publisher_waits_for_a_stopped_broker() {
 }
 
 fn a_question_that_finds_no_room_is_asked_again() {
-    let mut fixture = Fixture::with(&["heartbeat_ms=0"]);
+    let mut fixture = Fixture::quiet();
     let bus = fixture.connect();
     fixture.broker().expect("a broker").signal(Signal::SIGSTOP);
     let others = fixture.raw();

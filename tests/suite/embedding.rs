@@ -46,7 +46,7 @@ fn drain(subscription: &mut Subscription, tally: &mut Tally) -> Result<(), TryRe
 }
 
 fn an_event_loop_is_told_of_each_arrival() {
-    let fixture = Fixture::new();
+    let fixture = Fixture::quiet();
     let (bus, publisher) = (fixture.connect(), fixture.connect());
     let mut subscription = bus.subscribe("loop/#").unwrap();
     let mut tally = Tally::from_one();
@@ -78,7 +78,7 @@ fn an_event_loop_is_told_of_each_arrival() {
 fn an_edge_triggered_loop_is_told_of_all() {
     // No more than either broker keeps, since most of it comes out of history.
     const COUNT: u64 = 1000;
-    let fixture = Fixture::new();
+    let fixture = Fixture::quiet();
     let bus = fixture.connect();
     // A small channel, so that it has to be refilled from history as well.
     let mut subscription = bus.subscriber("loop/#").capacity(100).open().unwrap();
@@ -103,7 +103,7 @@ fn a_flood_for_others_hides_nothing_from_an_edge_triggered_loop() {
     // More datagrams than a look takes.
     const FLOOD: u64 = 3000;
     // Without heartbeats: each would be a change.
-    let fixture = Fixture::with(&["heartbeat_ms=0"]);
+    let fixture = Fixture::quiet();
     let (bus, publisher) = (fixture.connect(), fixture.connect());
     // So that their groups are joined from the beginning.
     for topic in ["flood/last", "flood/other"] {
@@ -127,7 +127,7 @@ fn a_flood_for_others_hides_nothing_from_an_edge_triggered_loop() {
 
 /// Nothing comes from a broker that is gone: what tells is the time that passes.
 fn a_loop_that_only_waits_notices_a_restart() {
-    let mut fixture = Fixture::with(&["heartbeat_ms=0"]);
+    let mut fixture = Fixture::quiet();
     let bus = fixture.connect();
     let mut subscription = bus.subscribe("restart/x").unwrap();
     fixture.broker().expect("a broker").kill();
@@ -145,7 +145,7 @@ fn a_loop_that_only_waits_notices_a_restart() {
 /// On a connection that the caller drives, what one subscription takes fills the others.
 fn one_loop_serves_many_subscriptions() {
     const COUNT: u64 = 300;
-    let fixture = Fixture::new();
+    let fixture = Fixture::quiet();
     let (bus, publisher) = (fixture.connect(), fixture.connect());
     let filters = ["many/a", "many/b", "many/+", "#"];
     let mut subscriptions = filters.map(|filter| (bus.subscribe(filter).unwrap(), Tally::from_one()));
@@ -231,7 +231,7 @@ fn driven(bus: &Bus) -> impl Drop + use<> {
 
 fn a_task_is_woken() {
     const COUNT: u64 = 1000;
-    let fixture = Fixture::new();
+    let fixture = Fixture::quiet();
     let (bus, publisher) = (fixture.connect(), fixture.connect());
     let mut subscription = bus.subscribe("task/#").unwrap();
     let mut typed = bus.subscribe_as::<u64>("task/value").unwrap();
@@ -256,7 +256,7 @@ fn a_task_is_woken() {
 }
 
 fn a_task_sees_the_end() {
-    let fixture = Fixture::new();
+    let fixture = Fixture::quiet();
     let bus = fixture.connect();
     let mut subscription = bus.subscribe("task/#").unwrap();
     bus.publish_acked("task/a", "x").unwrap();
@@ -271,7 +271,7 @@ fn a_task_sees_the_end() {
 /// Where the caller drives, one of those who wait does it for all, and another one when it has what it waited for.
 fn threads_share_a_connection() {
     const COUNT: u64 = 500;
-    let fixture = Fixture::new();
+    let fixture = Fixture::quiet();
     let bus = fixture.connect();
     let subscribers: Vec<_> = (1..=4)
         .map(|quarter| {
@@ -317,7 +317,7 @@ impl Drop for LastWords {
 
 fn a_thread_publishes_to_its_very_end() {
     thread_local!(static WORDS: RefCell<Option<LastWords>> = const { RefCell::new(None) });
-    let fixture = Fixture::new();
+    let fixture = Fixture::quiet();
     let bus = fixture.connect();
     let mut subscription = bus.subscribe("end/words").unwrap();
     let speaker = bus.clone();
@@ -337,7 +337,7 @@ fn nobody_sleeps_on_what_another_thread_took_for_him() {
     const THREADS: u32 = 6;
     const ROUNDS: u64 = 8000;
     const SOON: Duration = Duration::from_secs(1);
-    let fixture = Fixture::with(&["heartbeat_ms=0"]);
+    let fixture = Fixture::quiet();
     let (bus, publisher) = (fixture.connect(), fixture.connect());
     let (heard, hears) = mpsc::channel();
     for number in 0..THREADS {

@@ -93,9 +93,9 @@ fn from_is_a_number_of_one_topic() {
     assert_eq!(events(&mut next, 1)[0].seq(), 11);
     assert_eq!(events(&mut waiting, 1)[0].seq(), 1);
     let error = from("a", 13).unwrap_err();
-    assert!(matches!(error.reason(), SubscribeReason::Beyond { head: 11 }), "{error:?}");
+    assert!(matches!(error.reason(), SubscribeReason::Beyond { head: 11, .. }), "{error:?}");
     let error = from("nowhere", 2).unwrap_err();
-    assert!(matches!(error.reason(), SubscribeReason::Beyond { head: 0 }), "{error:?}");
+    assert!(matches!(error.reason(), SubscribeReason::Beyond { head: 0, .. }), "{error:?}");
     let error = from("+", 1).unwrap_err();
     assert!(matches!(error.reason(), SubscribeReason::FromWildcard), "{error:?}");
 }

@@ -28,12 +28,13 @@ fn drained(subscription: &mut Subscription) {
     }
 }
 
+type Call = fn(&Bus);
+
 fn what_other_calls_take_is_told_of() {
-    type Call = (&'static str, fn(&Bus));
-    let fixture = Fixture::with(&["heartbeat_ms=0"]);
+    let fixture = Fixture::quiet();
     let (bus, publisher) = (fixture.connect(), fixture.connect());
     let mut subscription = bus.subscribe("loop/a").unwrap();
-    let calls: [Call; 6] = [
+    let calls: [(&str, Call); 6] = [
         ("publish", |bus| bus.publish("loop/b", "x").unwrap()),
         ("publish_acked", |bus| assert!(bus.publish_acked("loop/b", "x").is_ok())),
         ("flush", |bus| bus.flush().unwrap()),
@@ -53,7 +54,7 @@ fn what_other_calls_take_is_told_of() {
 }
 
 fn what_another_thread_takes_is_told_of() {
-    let fixture = Fixture::with(&["heartbeat_ms=0"]);
+    let fixture = Fixture::quiet();
     let (bus, publisher) = (fixture.connect(), fixture.connect());
     let mut theirs = bus.subscribe("loop/other").unwrap();
     let mut subscription = bus.subscribe("loop/a").unwrap();
@@ -75,7 +76,7 @@ fn what_another_thread_takes_is_told_of() {
 }
 
 fn without_anything_it_is_quiet() {
-    let fixture = Fixture::with(&["heartbeat_ms=0"]);
+    let fixture = Fixture::quiet();
     let (bus, publisher) = (fixture.connect(), fixture.connect());
     let mut subscription = bus.subscribe("loop/a").unwrap();
     publisher.publish_acked("loop/a", "x").unwrap();

@@ -102,7 +102,8 @@ impl BrokerBuilder {
     }
 
     /// Room for publishes that the broker hasn't taken yet, 8 MiB unless set, and the same for requests: a publisher
-    /// waits while it is full. Above `net.core.rmem_max` takes `CAP_NET_ADMIN`; without, it is that much.
+    /// waits while it is full. Above `net.core.rmem_max` takes `CAP_NET_ADMIN` in the initial user namespace, so not that of
+    /// `unshare -U`; without, it is that much.
     ///
     /// ```no_run
     /// let broker = nlbus::Broker::builder().receive_buffer(64 << 20).spawn()?;

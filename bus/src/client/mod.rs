@@ -173,7 +173,7 @@ impl Client {
                 self.probe(now);
                 continue;
             }
-            self.registry.live_event(&view, datagram);
+            self.registry.live_event(self.epoch, &view, datagram);
             if view.topic.starts_with('$') {
                 self.sys_event(&view);
             }

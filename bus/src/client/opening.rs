@@ -28,7 +28,8 @@ impl Client {
         let Some(subscriber) = self.registry.subscribers.get_mut(&id) else { return };
         let Some(record) = record else {
             if subscriber.opener.is_some() && matches!(subscriber.start, Start::From(2..)) {
-                return self.refuse_opening(id, Refused::Beyond { head: 0 });
+                let topic = subscriber.filter.as_str().to_owned();
+                return self.refuse_opening(id, Refused::Beyond { topic, head: 0 });
             }
             // Whatever bears this name later is newer than the subscription.
             subscriber.watermark = Some(0);
@@ -166,7 +167,7 @@ impl Client {
             (Start::From(seq), None) => seq.saturating_sub(1),
         };
         if after > record.head {
-            return Err(Refused::Beyond { head: record.head });
+            return Err(Refused::Beyond { topic: record.name.clone(), head: record.head });
         }
         if subscriber.opener.is_some() {
             subscriber.positions.begin(record.id, after);

@@ -136,8 +136,8 @@ impl Registry {
         topic.follows.push(Follow { sub, cursor, behind });
     }
 
-    /// An event from its topic's group, in this datagram, goes to those who are live there.
-    pub(super) fn live_event(&mut self, view: &EventView<'_>, datagram: &Bytes) {
+    /// An event of this epoch from its topic's group, in this datagram, goes to those who are live there.
+    pub(super) fn live_event(&mut self, epoch: u64, view: &EventView<'_>, datagram: &Bytes) {
         let Some(topic) = self.topics.get_mut(&view.header.topic_id) else { return };
         let seq = view.header.seq;
         topic.head = topic.head.max(seq);
@@ -153,7 +153,8 @@ impl Registry {
                         self.touched.push(follow.sub);
                     }
                     let before = follow.cursor.move_to(seq);
-                    inlet.push_event(Event::new(datagram, view).standing_for_more(before), datagram);
+                    let event = Event::new(epoch, datagram, view);
+                    inlet.push_event(event.standing_for_more(before), datagram);
                     continue;
                 }
             };

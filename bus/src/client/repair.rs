@@ -51,7 +51,14 @@ impl Registry {
     }
 
     /// Gives a page of history to those who are behind, as far as they have room.
-    fn replayed(&mut self, page: ReplayPage, events: &[Message<'_>], end: ReplayEnd, datagram: &Bytes) -> Progress {
+    fn replayed(
+        &mut self,
+        epoch: u64,
+        page: ReplayPage,
+        events: &[Message<'_>],
+        end: ReplayEnd,
+        datagram: &Bytes,
+    ) -> Progress {
         let mut progress = Progress::default();
         let Some(topic) = self.topics.get_mut(&page.topic_id) else { return progress };
         topic.replaying = false;
@@ -75,7 +82,7 @@ impl Registry {
             let skipped = if conflates && !events.is_empty() { None } else { follow.cursor.skip_to(first) };
             if let Some((from, to)) = skipped {
                 let (topic, topic_id) = (topic.name.clone(), page.topic_id);
-                inlet.push(Delivery::Lost(Lost { topic, topic_id, from, to, cause }));
+                inlet.push(Delivery::Lost(Lost { epoch, topic, topic_id, from, to, cause }));
                 progress.lost = progress.lost.saturating_add(to - from + 1);
             }
             for message in events {
@@ -88,7 +95,8 @@ impl Registry {
                 };
                 if due {
                     let before = follow.cursor.move_to(seq);
-                    inlet.push_event(Event::new(datagram, &view).standing_for_more(before), datagram);
+                    let event = Event::new(epoch, datagram, &view);
+                    inlet.push_event(event.standing_for_more(before), datagram);
                     progress.repaired += 1;
                 }
             }
@@ -113,7 +121,7 @@ struct Progress {
 impl Client {
     /// The answer to a replay.
     pub(super) fn replayed(&mut self, page: ReplayPage, events: &[Message<'_>], end: ReplayEnd, datagram: &Bytes) {
-        let progress = self.registry.replayed(page, events, end, datagram);
+        let progress = self.registry.replayed(self.epoch, page, events, end, datagram);
         self.counters.repaired += progress.repaired;
         self.counters.lost = self.counters.lost.saturating_add(progress.lost);
     }

@@ -57,7 +57,7 @@ pub(crate) enum Refused {
     /// The kernel refused to let the event socket join a group.
     Join(Errno),
     /// `Start::From`, or a position to resume from, lies beyond the topic's newest event + 1.
-    Beyond { head: u64 },
+    Beyond { topic: String, head: u64 },
     /// The broker didn't answer.
     TimedOut,
 }

@@ -11,6 +11,9 @@ use std::io;
 /// What a child process is told that uses its parent's connection.
 pub(crate) const FORKED: &str = "the connection is the parent process's; connect anew after fork";
 
+/// What a handle is told whose connection another one has closed.
+pub(crate) const CLOSED: &str = "the bus was closed; connect anew";
+
 /// An event was not published, or it isn't known whether it was.
 #[derive(Debug)]
 pub struct PublishError {
@@ -122,7 +125,7 @@ impl fmt::Display for PublishError {
         match &self.reason {
             PublishReason::Topic(error) => error.fmt(f),
             PublishReason::TooLarge(len) => {
-                write!(f, "the payload has {len} bytes, at most {NLBUS_PAYLOAD_MAX} are allowed")
+                write!(f, "the payload has {len} bytes, at most {NLBUS_PAYLOAD_MAX} are allowed; split it, or publish where it lies")
             }
             PublishReason::BatchFull => f.write_str("the batch is full; send it and begin another"),
             PublishReason::Encode(error) => error.fmt(f),
@@ -132,10 +135,14 @@ impl fmt::Display for PublishError {
                 f.write_str("the broker's queue is full; try again, or let it wait")
             }
             PublishReason::Send(error) => error.fmt(f),
+            PublishReason::Unknown if self.topic.is_empty() => f.write_str(
+                "no answer came, or another broker's; what was published before may be lost, and publishing it again may \
+                 duplicate it",
+            ),
             PublishReason::Unknown => {
                 f.write_str("no ack came; the event may have been published, and publishing it again may duplicate it")
             }
-            PublishReason::Closed => f.write_str("the bus was closed"),
+            PublishReason::Closed => f.write_str(CLOSED),
             PublishReason::Forked => f.write_str(FORKED),
         }
     }

@@ -8,7 +8,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 /// Waits at the connection's descriptor and does its work.
-async fn drive(bus: Bus) -> std::io::Result<()> {
+async fn drive(bus: &Bus) -> anyhow::Result<()> {
     let Some(fd) = bus.fd() else { return Ok(()) };
     // SAFETY: the descriptor is a copy that `AsyncFd` owns: it is closed when that is dropped, and not before.
     let fd = unsafe { AsyncFd::register_with_interest(fd.try_clone_to_owned()?, Interest::READABLE)? };
@@ -22,7 +22,7 @@ async fn drive(bus: Bus) -> std::io::Result<()> {
     }
 }
 
-async fn handle(name: &str, mut events: Subscription, enough: usize) {
+async fn handle(name: &str, mut events: Subscription, enough: usize) -> anyhow::Result<()> {
     let mut seen = 0;
     while seen < enough
         && let Some(delivery) = events.next().await
@@ -32,23 +32,27 @@ async fn handle(name: &str, mut events: Subscription, enough: usize) {
             seen += 1;
         }
     }
+    Ok(())
+}
+
+async fn publish(bus: &Bus) -> anyhow::Result<()> {
+    for topic in ["tokio/a", "tokio/b", "tokio/a"] {
+        // It only queues: a publish blocks where the broker's queue is full, and there `spawn_blocking` is right.
+        bus.publish(topic, "hello")?;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    Ok(())
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     let bus = Bus::builder().direct().connect()?;
     let (all, one) = (bus.subscribe("tokio/#")?, bus.subscribe("tokio/b")?);
-    let driver = tokio::spawn(drive(bus.clone()));
-    let publisher = tokio::spawn(async move {
-        for topic in ["tokio/a", "tokio/b", "tokio/a"] {
-            // It only queues: a publish blocks where the broker's queue is full, and there `spawn_blocking` is right.
-            bus.publish(topic, "hello")?;
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-        anyhow::Ok(())
-    });
-    tokio::join!(handle("all", all, 3), handle("one", one, 1));
-    publisher.await??;
-    driver.abort();
+    // Ends with the first that fails: the others would wait for ever for what it didn't do.
+    let work = async { tokio::try_join!(publish(&bus), handle("all", all, 3), handle("one", one, 1)) };
+    tokio::select! {
+        done = work => drop(done?),
+        driven = drive(&bus) => driven?,
+    }
     Ok(())
 }
