@@ -9,17 +9,17 @@ use crate::intake::Intake;
 use crate::link::{self, Choice};
 use crate::publisher::{Publisher, Route, Way};
 use crate::search::Search;
+use crate::sockets::{Ready, Sockets, error_of, watch};
 use crate::sys::{ForkMark, NetlinkSocket, RecvBatch};
 use crate::wire::uapi::NLBUS_DATAGRAM_MAX;
 use crate::wire::{BrokerKind, Info};
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender};
 use nix::errno::Errno;
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollTimeout};
 use nix::sys::eventfd::EventFd;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use std::io;
-use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -108,23 +108,6 @@ pub(crate) enum Turn {
     Stopped,
 }
 
-/// What the epoll descriptor watches, and says what is ready of it.
-#[derive(Debug, Clone, Copy, Default)]
-struct Ready(u64);
-
-impl Ready {
-    const EVENTS: u64 = 1;
-    const REQUESTS: u64 = 2;
-    const WAKER: u64 = 4;
-    const TIMER: u64 = 8;
-    /// An answer to the search for a broker.
-    const BROKER: u64 = 16;
-
-    fn has(self, what: u64) -> bool {
-        self.0 & what != 0
-    }
-}
-
 pub(crate) struct Driver {
     settings: Settings,
     info: Info,
@@ -146,25 +129,6 @@ pub(crate) struct Driver {
     retired: bool,
     /// For the broker, while it is gone.
     search: Search,
-}
-
-/// The sockets to one broker.
-struct Sockets {
-    events: NetlinkSocket,
-    requests: Arc<NetlinkSocket>,
-}
-
-impl Sockets {
-    fn watch(&self, epoll: &Epoll) -> nix::Result<()> {
-        watch(epoll, &self.events, Ready::EVENTS)?;
-        watch(epoll, &*self.requests, Ready::REQUESTS)
-    }
-
-    /// A publisher that is just sending holds a socket open; epoll must not report it.
-    fn unwatch(&self, epoll: &Epoll) {
-        let _ = epoll.delete(&*self.requests);
-        let _ = epoll.delete(&self.events);
-    }
 }
 
 impl Driver {
@@ -438,14 +402,6 @@ impl Driver {
         self.reply_intake.clear();
         Ok(())
     }
-}
-
-fn error_of<T>(result: &io::Result<T>) -> Option<Errno> {
-    result.as_ref().err().map(|error| Errno::from_raw(error.raw_os_error().unwrap_or_default()))
-}
-
-fn watch(epoll: &Epoll, fd: impl AsFd, what: u64) -> nix::Result<()> {
-    epoll.add(fd, EpollEvent::new(EpollFlags::EPOLLIN, what))
 }
 
 /// The time after a wait; a wait beyond all bounds ends in a century.

@@ -84,6 +84,7 @@ mod request;
 mod ring;
 mod search;
 mod sequence;
+mod sockets;
 mod subscriber;
 mod subscription;
 mod sys;

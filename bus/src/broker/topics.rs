@@ -235,7 +235,7 @@ mod tests {
         let mut topics = Topics::new(0, 0, OWNER);
         let ids: Vec<_> = (0..62).map(|n| topics.create(&n.to_string(), OWNER)).collect();
         let groups: Vec<_> = ids.into_iter().map(|id| topics.get(id).group).collect();
-        let want: Vec<_> = (3..=32).cycle().take(62).collect();
+        let want: Vec<_> = (NLBUS_GROUP_FIRST..=32).cycle().take(62).collect();
         assert_eq!(groups, want);
     }
 

@@ -322,6 +322,47 @@ fn topics_and_info_describe_the_bus() {
 }
 
 #[test]
+fn info_lists_clients_with_what_waits_for_them() {
+    on_a_host(|host| {
+        let _broker = host.broker();
+        let sub = host.sub(&["x"]);
+        let info = json(&host.nlbus(&["info", "--clients", "--json"]).succeeds()[0]);
+        let clients = info["clients"].as_array().expect("a list");
+        let of = |pid: u32| clients.iter().filter(|client| client["pid"] == pid).count();
+        assert_eq!(of(sub.pid()), 2, "the two sockets of a connection: {clients:?}");
+        for key in ["portid", "queued", "drops", "pid", "command"] {
+            assert!(clients[0].get(key).is_some(), "{key}: {clients:?}");
+        }
+        let text = host.nlbus(&["info", "--clients"]).succeeds().join("\n");
+        assert!(text.contains("QUEUED") && text.contains(&format!("{} nlbus", sub.pid())), "{text}");
+    });
+}
+
+#[test]
+fn a_topics_history_can_be_set() {
+    on_a_host(|host| {
+        let _broker = host.broker();
+        let created = host.nlbus(&["topic", "create", "x", "--history", "64KiB"]).succeeds();
+        assert!(created[1].split_whitespace().any(|cell| cell == "65536"), "{created:?}");
+        host.nlbus(&["topic", "set", "x", "--history", "1MiB"]).succeeds();
+        let shown = json(&host.nlbus(&["topics", "x", "--json"]).succeeds()[0]);
+        assert_eq!((&shown["history"], &shown["broadcast"]), (&Value::from(1 << 20), &Value::from(0)), "{shown}");
+        let missing = host.nlbus(&["topic", "set", "y", "--history", "1"]).fails(1);
+        assert!(missing.contains("'y'"), "{missing}");
+    });
+}
+
+#[test]
+fn without_the_module_its_verbs_fail_and_say_how_to_get_it() {
+    on_a_host(|host| {
+        let retire = host.nlbus(&["module", "retire"]).fails(1);
+        assert!(retire.contains("modprobe nlbus"), "{retire}");
+        let unload = host.nlbus(&["module", "unload"]).fails(1);
+        assert!(unload.contains("can't unload the module"), "{unload}");
+    });
+}
+
+#[test]
 fn wrong_usage_is_2_and_needs_no_broker() {
     on_a_host(|host| {
         for args in [

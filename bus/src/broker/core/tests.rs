@@ -163,7 +163,7 @@ fn an_event_carries_number_time_topic_and_sender() {
         content: NLBUS_CONTENT_TEXT,
     };
     assert_eq!(events.len(), 2);
-    assert_eq!((events[0].group, &events[0].payload[..]), (3, &b"one"[..]));
+    assert_eq!((events[0].group, &events[0].payload[..]), (NLBUS_GROUP_FIRST, &b"one"[..]));
     assert_eq!(events[0].header, header(1, 1000, 50));
     assert_eq!(events[1].header, header(2, 1003, 60));
 }
@@ -185,7 +185,7 @@ fn events_of_one_group_share_a_datagram() {
         bus.accept(50, &publish("a", b"12345678"));
     }
     bus.flush();
-    assert_eq!(bus.broadcasts.iter().filter(|(group, _)| *group == 3).count(), 1);
+    assert_eq!(bus.broadcasts.iter().filter(|(group, _)| *group == NLBUS_GROUP_FIRST).count(), 1);
     assert_eq!(bus.core.info().counters.broadcasts, 2, "the events and the announcement of the topic");
 }
 

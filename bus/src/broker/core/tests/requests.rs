@@ -6,7 +6,7 @@ use super::*;
 fn topics_are_created_looked_up_and_refused() {
     let mut bus = Bus::quiet();
     let created = bus.topic(TopicRequest::Create { name: "a", exclusive: true });
-    assert_eq!((created.id, created.group, created.head, created.first), (4, 3, 0, 1));
+    assert_eq!((created.id, created.group, created.head, created.first), (4, NLBUS_GROUP_FIRST, 0, 1));
     assert_eq!((created.mode, created.uid, created.gid, created.history), (0o666, 52, 53, 4 << 20));
     assert_eq!(bus.topic(TopicRequest::Create { name: "a", exclusive: false }), created);
     assert_eq!(bus.topic(TopicRequest::Get(TopicKey::Id(4))), created);

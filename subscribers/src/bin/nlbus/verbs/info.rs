@@ -25,8 +25,6 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<(), End> {
     let bus = connect()?;
     let info = bus.info()?;
-    // This command's own sockets are of no interest.
-    drop(bus);
     let clients = if args.clients { Some(others(info.protocol)?) } else { None };
     let shown = if args.json {
         as_json(&info, clients.as_deref()).to_string() + "\n"
@@ -36,7 +34,7 @@ pub fn run(args: &Args) -> Result<(), End> {
     std::io::stdout().write_all(shown.as_bytes()).map_err(End::output)
 }
 
-/// The clients but this process.
+/// The clients but this process, while it has its sockets open and is known by them.
 fn others(protocol: u32) -> Result<Vec<Client>, End> {
     let listed = clients(protocol).map_err(|error| End::Failed(format!("can't read /proc/net/netlink: {error}")))?;
     let own = i32::try_from(std::process::id()).ok();
