@@ -24,6 +24,10 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// How long it may take to read the answer.
 const READING: Duration = Duration::from_secs(10);
 
+/// How often, and after how long, to look again for a place where all are being answered.
+const TRIES: u32 = 50;
+const TRY_AGAIN: Duration = Duration::from_millis(20);
+
 /// Most bytes of a request.
 const REQUEST: usize = 16 << 10;
 
@@ -69,10 +73,21 @@ where
     let guests = Arc::default();
     loop {
         match listener.accept().await {
-            Ok((stream, from)) => match Guests::enter(&guests, from.ip()) {
-                Some(place) => drop(tokio::spawn(converse(stream, Arc::new(place), Arc::clone(&press)))),
-                None => debug!("no room for {from}: all others are being answered"),
-            },
+            Ok((stream, from)) => {
+                // Those that are being answered are soon done.
+                let mut place = Guests::enter(&guests, from.ip());
+                for _ in 0..TRIES {
+                    if place.is_some() {
+                        break;
+                    }
+                    tokio::time::sleep(TRY_AGAIN).await;
+                    place = Guests::enter(&guests, from.ip());
+                }
+                match place {
+                    Some(place) => drop(tokio::spawn(converse(stream, Arc::new(place), Arc::clone(&press)))),
+                    None => debug!("no room for {from}: all others are being answered"),
+                }
+            }
             Err(error) => {
                 // No descriptors left, say: it passes.
                 warn!("can't accept a connection: {error}");
