@@ -2,6 +2,7 @@
 //! refused: in `tests/module`, where the queue can be made small.
 
 use nix::sys::signal::Signal;
+use nlbus::Bus;
 use nlbus::wire::push_info_request;
 use nlbus_tests::{Endpoint, Fixture, cases, payload, wait_for};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,6 +12,8 @@ use std::time::Duration;
 cases![
     a_flood_is_taken_as_fast_as_it_can_be,
     a_publisher_waits_for_a_stopped_broker user_only,
+    who_does_not_wait_is_told_and_loses_nothing user_only,
+    publishers_killed_while_they_wait_leave_nothing_behind,
     a_question_that_finds_no_room_is_asked_again user_only,
 ];
 
@@ -40,6 +43,59 @@ fn a_flood_is_taken_as_fast_as_it_can_be() {
     // The broker's own events count as well.
     let published = bus.info().unwrap().counters.published;
     assert!(published - before >= 4 * EACH, "{before} to {published}");
+}
+
+/// For the module in `tests/module`, where the queue can be made small.
+fn who_does_not_wait_is_told_and_loses_nothing() {
+    let mut fixture = Fixture::new();
+    let bus = fixture.connect();
+    fixture.broker().expect("a broker").signal(Signal::SIGSTOP);
+    let mut batch = bus.batch().no_wait();
+    let sent = loop_until_full(&bus);
+    for payload in [&[0u8; 30_000], &[1u8; 30_000]] {
+        batch.push("hasty", payload).unwrap();
+    }
+    let error = batch.send().unwrap_err();
+    assert!(error.would_block(), "{error:?}");
+    assert_eq!(batch.len(), 2, "as it was");
+    fixture.broker().expect("a broker").signal(Signal::SIGCONT);
+    wait_for("room", || batch.send().ok());
+    bus.flush().unwrap();
+    assert_eq!(bus.topic("hasty").unwrap().expect("a topic").head, sent + 2, "all or none of a datagram");
+}
+
+/// Publishes without waiting until the queue is full. How many events fit.
+fn loop_until_full(bus: &Bus) -> u64 {
+    (0..)
+        .find(|_| {
+            let mut one = bus.batch().no_wait();
+            one.push("hasty", &[0u8; 60_000]).unwrap();
+            one.send().map_err(|error| assert!(error.would_block(), "{error:?}")).is_err()
+        })
+        .expect("an end")
+}
+
+/// Kills them in the midst of it, again and again: whether they slept for room, had it, or gave it back.
+fn publishers_killed_while_they_wait_leave_nothing_behind() {
+    const ROUNDS: u32 = 10;
+    let fixture = Fixture::new();
+    let bus = fixture.connect();
+    for round in 1..=ROUNDS {
+        let args = ["topic=killed", "count=1000000000", "size=60000", "window=1000000000"].map(str::to_owned);
+        let mut publishers = [(); 4].map(|()| fixture.spawn("publisher", &args));
+        for publisher in &mut publishers {
+            publisher.expect("ready");
+            publisher.say("go");
+        }
+        let before = bus.info().unwrap().counters.published;
+        wait_for("a flood", || (bus.info().unwrap().counters.published > before + 20).then_some(()));
+        for publisher in &mut publishers {
+            publisher.kill();
+        }
+        wait_for("the queue to be empty", || (bus.info().unwrap().counters.queue == 0).then_some(()));
+        let head = bus.topic("killed").unwrap().expect("a topic").head;
+        assert_eq!(bus.publish_acked("killed", "alive").unwrap(), head + 1, "round {round}");
+    }
 }
 
 fn a_publisher_waits_for_a_stopped_broker() {

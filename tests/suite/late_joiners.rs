@@ -14,6 +14,7 @@ cases![
     what_is_asked_for_and_no_longer_kept_is_reported,
     the_newest_event_is_kept_without_history user_only,
     the_seam_neither_skips_nor_repeats,
+    all_of_a_topic_in_full_flow_a_hundred_times,
 ];
 
 fn publish(bus: &Bus, topic: &str, numbers: std::ops::RangeInclusive<u64>) {
@@ -133,6 +134,36 @@ fn the_newest_event_is_kept_without_history() {
 
 /// Subscriptions begin while three connections publish: each round lets them publish a few more, and meanwhile opens
 /// one. All together fits a topic's history.
+/// Each time the subscription opens while events are published, exact and wildcard in turn, and sees all from the first.
+fn all_of_a_topic_in_full_flow_a_hundred_times() {
+    const ROUNDS: u64 = 100;
+    const EACH_ROUND: u64 = 100;
+    let fixture = Fixture::new();
+    let (bus, subscribers) = (fixture.connect(), fixture.connect());
+    bus.create_topic("flow/x").unwrap();
+    bus.set_history("flow/x", 16 << 20).unwrap();
+    let (mut live, mut replayed) = (0, 0);
+    for round in 1..=ROUNDS {
+        let total = round * EACH_ROUND;
+        let mut subscription = thread::scope(|scope| {
+            scope.spawn(|| {
+                for number in total - EACH_ROUND + 1..=total {
+                    // One after the other, so that it takes longer than the subscription does.
+                    assert_eq!(bus.publish_acked("flow/x", &payload(1, number, 64)).unwrap(), number);
+                }
+            });
+            let filter = if round % 2 == 0 { "flow/x" } else { "flow/+" };
+            subscribers.subscriber(filter).start(Start::All).open().unwrap()
+        });
+        let mut tally = Tally::from_one();
+        tally.take(&mut subscription, total);
+        assert_eq!((tally.delivered, tally.lost), (total, 0), "round {round}: {tally:?}");
+        replayed += tally.replayed;
+        live += tally.delivered - tally.replayed;
+    }
+    println!("    {ROUNDS} times all of it, {replayed} events out of history and {live} live, none missing or twice");
+}
+
 fn the_seam_neither_skips_nor_repeats() {
     const ROUNDS: u64 = 36;
     const EACH_ROUND: u64 = 30;

@@ -93,6 +93,23 @@ impl PublishError {
         &self.reason
     }
 
+    /// Whether the broker's queue was full and the publish was not to wait
+    /// ([`PublishBatch::no_wait`](crate::PublishBatch::no_wait)): nothing was published, and it may be tried again later.
+    ///
+    /// ```no_run
+    /// # let bus = nlbus::Bus::connect()?;
+    /// let mut batch = bus.batch().no_wait();
+    /// batch.push("log", "cheap to lose")?;
+    /// match batch.send_acked() {
+    ///     Err(error) if error.would_block() => println!("the queue is full"),
+    ///     sent => drop(sent?),
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn would_block(&self) -> bool {
+        !matches!(self.reason, PublishReason::EarlierRefused(_)) && self.errno() == Some(Errno::EAGAIN)
+    }
+
     /// The errno of the kernel or the broker, if it is one of theirs.
     ///
     /// ```no_run
