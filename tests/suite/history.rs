@@ -128,7 +128,8 @@ fn what_became_of_events_is_counted_by_topic() {
     assert_eq!(value(&line, "delivered") + value(&line, "lost"), COUNT, "{line}");
     let seen = topic(&bus, "seen");
     assert_eq!(seen.broadcast, COUNT);
-    assert_eq!(seen.replayed, value(&line, "replayed"), "{line}");
+    // Some it may have asked for twice, where an answer was late.
+    assert!(seen.replayed >= value(&line, "replayed"), "{seen:?}: {line}");
     if broker_kind() == BrokerKind::Module {
         // The user broker isn't told.
         assert!(seen.dropped > 0 && seen.dropped <= COUNT, "{seen:?}");
