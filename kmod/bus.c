@@ -143,7 +143,7 @@ static int nlbus_bus_thread(void *data)
 		/* State first, then a last look: see nlbus_queue_add(). */
 		set_current_state(TASK_IDLE);
 		if (nlbus_queue_empty(&bus->queue) && !nlbus_sys_news(bus) &&
-		    !READ_ONCE(bus->lowered) && !kthread_should_stop())
+		    !nlbus_history_news(bus) && !kthread_should_stop())
 			schedule_timeout(timeout);
 		__set_current_state(TASK_RUNNING);
 	}
@@ -243,6 +243,7 @@ static int __net_init nlbus_net_init(struct net *net)
 	nlbus_queue_init(&bus->queue, nlbus_params.queue);
 	nlbus_topics_init(&bus->topics);
 	INIT_LIST_HEAD(&bus->trim);
+	nlbus_lowered_init(&bus->lowered);
 
 	bus->sk = netlink_kernel_create(net, nlbus_params.protocol, &cfg);
 	if (bus->sk)

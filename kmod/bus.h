@@ -9,6 +9,7 @@
  *	nlbus_history.lock	spinlock, a topic's; process context only
  *
  *	nlbus_queue.lock	spinlock, irqs off; alone
+ *	nlbus_lowered.lock	spinlock; alone
  *
  * The bus thread is the only one that numbers events, appends to histories
  * and broadcasts. What is marked as its own is guarded by that.
@@ -61,7 +62,7 @@ struct nlbus_counters {
  * @packs: sequenced, not yet broadcast; the bus thread's own
  * @sys: the broker's own topics; the bus thread's own
  * @trim: histories that keep more than one event; the bus thread's own
- * @lowered: a history's limit was set: it may keep too much
+ * @lowered: histories whose limit was set: they may keep too much
  * @history_bytes: memory of all histories; written by the bus thread
  * @change: rises with every event and every topic
  * @counters: what INFO tells
@@ -81,7 +82,7 @@ struct nlbus_bus {
 	struct nlbus_sys sys;
 
 	struct list_head trim;
-	bool lowered;
+	struct nlbus_lowered lowered;
 	size_t history_bytes;
 
 	atomic64_t change;

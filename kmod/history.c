@@ -25,6 +25,16 @@
 #define NLBUS_HISTORY_SLOTS	8
 
 /**
+ * nlbus_lowered_init() - make an empty list of changed limits
+ * @lowered: the list
+ */
+void nlbus_lowered_init(struct nlbus_lowered *lowered)
+{
+	spin_lock_init(&lowered->lock);
+	INIT_LIST_HEAD(&lowered->histories);
+}
+
+/**
  * nlbus_history_init() - make an empty history
  * @history: the history
  * @limit: bytes that it may keep
@@ -39,6 +49,7 @@ void nlbus_history_init(struct nlbus_history *history, size_t limit)
 	history->bytes = 0;
 	history->limit = limit;
 	INIT_LIST_HEAD(&history->trim);
+	INIT_LIST_HEAD(&history->lowered);
 }
 
 static u64 nlbus_history_count(const struct nlbus_history *history)
@@ -172,8 +183,10 @@ static void nlbus_history_cut(struct nlbus_bus *bus,
 			      struct nlbus_history *history)
 {
 	while (nlbus_history_count(history) > 1 &&
-	       history->bytes > READ_ONCE(history->limit))
+	       history->bytes > READ_ONCE(history->limit)) {
 		nlbus_history_evict(bus, history);
+		cond_resched();
+	}
 }
 
 /**
@@ -232,8 +245,10 @@ void nlbus_history_set_limit(struct nlbus_bus *bus,
 	history->change = atomic64_inc_return(&bus->change);
 	spin_unlock(&history->lock);
 
-	/* Set first, woken then: see nlbus_bus_thread(). */
-	smp_store_release(&bus->lowered, true);
+	spin_lock(&bus->lowered.lock);
+	if (list_empty(&history->lowered))
+		list_add_tail(&history->lowered, &bus->lowered.histories);
+	spin_unlock(&bus->lowered.lock);
 	wake_up_process(bus->queue.reader);
 }
 
@@ -243,14 +258,28 @@ void nlbus_history_set_limit(struct nlbus_bus *bus,
  */
 void nlbus_history_lower(struct nlbus_bus *bus)
 {
-	struct nlbus_history *history, *next;
+	struct nlbus_history *history;
 
-	if (!READ_ONCE(bus->lowered) || !xchg(&bus->lowered, false))
-		return;
-	list_for_each_entry_safe(history, next, &bus->trim, trim) {
+	while (nlbus_history_news(bus)) {
+		spin_lock(&bus->lowered.lock);
+		history = list_first_entry(&bus->lowered.histories,
+					   struct nlbus_history, lowered);
+		list_del_init(&history->lowered);
+		spin_unlock(&bus->lowered.lock);
 		nlbus_history_cut(bus, history);
-		cond_resched();
 	}
+}
+
+/**
+ * nlbus_history_news() - whether limits were set that nlbus_history_lower()
+ *                        hasn't seen
+ * @bus: the bus, whose thread is the caller and alone takes from the list
+ *
+ * Return: true if so.
+ */
+bool nlbus_history_news(const struct nlbus_bus *bus)
+{
+	return !list_empty_careful(&bus->lowered.histories);
 }
 
 /* Takes some references under the lock: more are worth a new turn, because who

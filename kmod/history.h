@@ -14,7 +14,7 @@ struct nlbus_record;
 
 /**
  * struct nlbus_history - the newest events of one topic
- * @lock: guards all but @trim; taken by the bus thread, the one writer of all
+ * @lock: guards all but @trim and @lowered; taken by the bus thread, the one writer of all
  *        but @limit, and by those who look a topic up, replay it or set @limit
  * @ring: records by sequence number modulo @slots
  * @slots: a power of two
@@ -27,9 +27,10 @@ struct nlbus_record;
  * @change: the bus's change count when this last changed
  * @trim: in &nlbus_bus.trim while more than one record is here; the bus
  *        thread's alone
+ * @lowered: in &nlbus_lowered.histories while @limit is news to the bus thread
  */
 struct nlbus_history {
-	spinlock_t lock; /* all but trim */
+	spinlock_t lock; /* all but trim and lowered */
 	struct nlbus_record **ring;
 	u32 slots;
 	struct nlbus_record *one;
@@ -39,6 +40,17 @@ struct nlbus_history {
 	size_t limit;
 	u64 change;
 	struct list_head trim;
+	struct list_head lowered;
+};
+
+/**
+ * struct nlbus_lowered - histories that may keep more than their limits
+ * @lock: guards the rest
+ * @histories: those whose limit was set since the bus thread last looked
+ */
+struct nlbus_lowered {
+	spinlock_t lock; /* histories */
+	struct list_head histories;
 };
 
 /**
@@ -64,6 +76,7 @@ struct nlbus_page {
 	u64 head;
 };
 
+void nlbus_lowered_init(struct nlbus_lowered *lowered);
 void nlbus_history_init(struct nlbus_history *history, size_t limit);
 void nlbus_history_free(struct nlbus_history *history);
 void nlbus_history_append(struct nlbus_bus *bus, struct nlbus_history *history,
@@ -71,6 +84,7 @@ void nlbus_history_append(struct nlbus_bus *bus, struct nlbus_history *history,
 void nlbus_history_set_limit(struct nlbus_bus *bus,
 			     struct nlbus_history *history, size_t limit);
 void nlbus_history_lower(struct nlbus_bus *bus);
+bool nlbus_history_news(const struct nlbus_bus *bus);
 int nlbus_history_page(struct nlbus_history *history, u64 from,
 		       struct nlbus_page *page);
 void nlbus_page_cut(struct nlbus_page *page, u32 count);

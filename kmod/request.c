@@ -121,7 +121,7 @@ static int nlbus_get_check(struct nlattr **tb, struct nlbus_request *request,
 		return 0;
 	}
 
-	if (request->create || request->replace)
+	if (request->create)
 		err = nlbus_name_check_open(nla_data(name), nla_len(name),
 					    refusal);
 	else

@@ -196,7 +196,7 @@ impl Driver {
             return Turn::Stopped;
         }
         if self.publisher.take_gone() {
-            self.client.disconnect();
+            self.disconnect(now);
         }
         self.client.room(now);
         if ready.has(Ready::REQUESTS) {
@@ -306,8 +306,14 @@ impl Driver {
         }
         self.retired |= retired;
         if self.retired && received < self.batch.slots() {
-            self.client.disconnect();
+            self.disconnect(now);
         }
+    }
+
+    /// The broker is gone. What it answered before may still be unread: an ack, for one.
+    fn disconnect(&mut self, now: Instant) {
+        self.read_replies(now);
+        self.client.disconnect();
     }
 
     /// What was held up on its way arrives in its time.

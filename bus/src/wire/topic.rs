@@ -32,7 +32,7 @@ pub enum TopicRequest<'a> {
     },
     /// One topic, whose bounds are set: its owner may, and `CAP_NET_ADMIN`.
     Change {
-        /// Which one, not a reserved one.
+        /// Which one.
         key: TopicKey<'a>,
         /// Bytes that its history may keep; its newest event is kept in any case.
         history: u64,
@@ -132,7 +132,7 @@ impl<'a> TopicRequest<'a> {
             (NLBUS_TOPIC_OP_GET, true, ..) => Err(bad("CREATE takes NAME alone")),
             (NLBUS_TOPIC_OP_GET, false, Some(id), None) => Ok(TopicRequest::about(TopicKey::Id(id), history)),
             (NLBUS_TOPIC_OP_GET, false, None, Some(name)) => {
-                let name = if replace { check_publishable(name)? } else { check_name(name).map_err(refuse_name)? };
+                let name = check_name(name).map_err(refuse_name)?;
                 Ok(TopicRequest::about(TopicKey::Name(name), history))
             }
             (NLBUS_TOPIC_OP_GET, false, ..) => Err(bad("a look-up takes either NAME or ID")),
