@@ -123,9 +123,9 @@ static int nlbus_answer_put_topic(struct sk_buff *skb, struct nlbus_bus *bus,
 	    nla_put_u64_64bit(skb, NLBUS_TOPIC_A_HISTORY, limit,
 			      NLBUS_TOPIC_A_PAD) ||
 	    nla_put_u64_64bit(skb, NLBUS_TOPIC_A_BROADCAST,
-			      READ_ONCE(topic->broadcast), NLBUS_TOPIC_A_PAD) ||
+			      atomic64_read(&topic->broadcast), NLBUS_TOPIC_A_PAD) ||
 	    nla_put_u64_64bit(skb, NLBUS_TOPIC_A_DROPPED,
-			      READ_ONCE(topic->dropped), NLBUS_TOPIC_A_PAD) ||
+			      atomic64_read(&topic->dropped), NLBUS_TOPIC_A_PAD) ||
 	    nla_put_u64_64bit(skb, NLBUS_TOPIC_A_REPLAYED,
 			      atomic64_read(&topic->replayed),
 			      NLBUS_TOPIC_A_PAD))
@@ -144,7 +144,9 @@ static int nlbus_create(struct nlbus_bus *bus,
 	bool exists;
 	int err = 0;
 
-	mutex_lock(&topics->lock);
+	if (mutex_lock_killable(&topics->lock))
+		return nlbus_refusal_set(refusal, -EINTR,
+					 "the sender was killed");
 	topic = nlbus_topic_prepare(topics, request->name, request->name_len);
 	exists = !topics->n_prepared;
 	if (IS_ERR(topic)) {
@@ -173,30 +175,36 @@ static int nlbus_create(struct nlbus_bus *bus,
 }
 
 /* The owner may, and who administers the namespace's network. The socket's
- * opener has to be one of them as well as the sender: a privileged program that
- * was made to write to a descriptor it inherited gains its parent nothing.
+ * opener has to be one of them, too, though not the same one: a privileged
+ * program that was made to write to a descriptor it inherited gains its parent
+ * nothing. That holds for datagrams with an address as well, which
+ * netlink_ns_capable() lets the sender alone answer for.
  */
-static bool nlbus_may_change(struct nlbus_bus *bus, struct sk_buff *request,
+static bool nlbus_may_change(struct nlbus_bus *bus,
+			     const struct sk_buff *request,
 			     const struct nlbus_topic *topic)
 {
 	const struct file *opened = NETLINK_CB(request).sk->sk_socket->file;
+	struct user_namespace *user_ns = bus->net->user_ns;
 
 	/* A socket of the kernel's own has no file. */
-	if (!opened)
-		return false;
-	return (uid_eq(current_uid(), topic->uid) &&
-		uid_eq(opened->f_cred->uid, topic->uid)) ||
-	       netlink_ns_capable(request, bus->net->user_ns, CAP_NET_ADMIN);
+	return opened &&
+	       (uid_eq(opened->f_cred->fsuid, topic->uid) ||
+		file_ns_capable(opened, user_ns, CAP_NET_ADMIN)) &&
+	       (uid_eq(current_fsuid(), topic->uid) ||
+		ns_capable(user_ns, CAP_NET_ADMIN));
 }
 
-static int nlbus_change(struct nlbus_bus *bus, struct sk_buff *skb,
+static int nlbus_change(struct nlbus_bus *bus, const struct sk_buff *skb,
 			const struct nlbus_request *request,
 			struct nlbus_topic *topic,
 			struct nlbus_refusal *refusal)
 {
-	/* The broker's own topics have ids, too. */
-	if (topic->group == NLBUS_GROUP_SYS ||
-	    !nlbus_may_change(bus, skb, topic))
+	if (topic->group == NLBUS_GROUP_SYS)
+		return nlbus_refusal_set(refusal, -EACCES,
+					 "topic '%.*s': it is the broker's own",
+					 topic->name_len, topic->name);
+	if (!nlbus_may_change(bus, skb, topic))
 		return nlbus_refusal_set(refusal, -EACCES,
 					 "topic '%.*s': changing it takes its owner or CAP_NET_ADMIN",
 					 topic->name_len, topic->name);
@@ -380,9 +388,10 @@ static int nlbus_answer_page(struct nlbus_bus *bus, u32 portid,
 	if (!skb)
 		return nlbus_no_memory(refusal);
 
-	atomic64_add(count, &bus->counters.replayed);
-	atomic64_add(count, &topic->replayed);
-	nlbus_reply_send(bus->sk, skb, portid);
+	if (nlbus_reply_send(bus->sk, skb, portid)) {
+		atomic64_add(count, &bus->counters.replayed);
+		atomic64_add(count, &topic->replayed);
+	}
 	return 0;
 }
 

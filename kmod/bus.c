@@ -84,6 +84,7 @@ void nlbus_bus_retire(void)
 		bus = nlbus_bus_get(net);
 		if (bus)
 			nlbus_queue_close(&bus->queue);
+		cond_resched();
 	}
 	up_read(&net_rwsem);
 }
@@ -117,7 +118,7 @@ static void nlbus_bus_turn(struct nlbus_bus *bus, struct list_head *records)
 	       (record = list_first_entry_or_null(records, struct nlbus_record,
 						  link))) {
 		list_del(&record->link);
-		done += nlbus_record_size(record);
+		done += record->size;
 		nlbus_bus_sequence(bus, record);
 	}
 	nlbus_packs_flush(bus);
@@ -172,7 +173,10 @@ static int nlbus_bus_start_locked(struct nlbus_bus *bus)
 		err = PTR_ERR(thread);
 		goto free_packs;
 	}
-	bus->queue.reader = thread;
+	/* nlbus_queue_close() may look at it meanwhile. If it sees none, the
+	 * thread sees the queue closed: it takes the queue's lock first.
+	 */
+	WRITE_ONCE(bus->queue.reader, thread);
 	wake_up_process(thread);
 	smp_store_release(&bus->thread, thread); /* see nlbus_bus_start() */
 	return 0;
@@ -242,7 +246,8 @@ static int __net_init nlbus_net_init(struct net *net)
 	mutex_init(&bus->start);
 	nlbus_queue_init(&bus->queue, nlbus_params.queue);
 	nlbus_topics_init(&bus->topics);
-	INIT_LIST_HEAD(&bus->trim);
+	nlbus_clients_init(&bus->clients);
+	nlbus_trim_init(&bus->trim);
 	nlbus_lowered_init(&bus->lowered);
 
 	bus->sk = netlink_kernel_create(net, nlbus_params.protocol, &cfg);
@@ -256,7 +261,7 @@ static int __net_init nlbus_net_init(struct net *net)
 	 */
 	if (!net_eq(net, &init_net))
 		return 0;
-	pr_err("netlink protocol %u is in use; choose another one with protocol=\n",
+	pr_err("netlink protocol %u can't be had: it is in use (choose another one with protocol=), or there is no memory\n",
 	       nlbus_params.protocol);
 	return -EADDRINUSE;
 }

@@ -10,6 +10,7 @@
  *
  *	nlbus_queue.lock	spinlock, irqs off; alone
  *	nlbus_lowered.lock	spinlock; alone
+ *	nlbus_clients.by_port	spinlock of its own; alone
  *
  * The bus thread is the only one that numbers events, appends to histories
  * and broadcasts. What is marked as its own is guarded by that.
@@ -21,6 +22,7 @@
 #include <linux/mutex.h>
 #include <linux/types.h>
 
+#include "client.h"
 #include "pack.h"
 #include "queue.h"
 #include "sys.h"
@@ -61,7 +63,8 @@ struct nlbus_counters {
  * @topics: all topics
  * @packs: sequenced, not yet broadcast; the bus thread's own
  * @sys: the broker's own topics; the bus thread's own
- * @trim: histories that keep more than one event; the bus thread's own
+ * @clients: who ever sent a datagram
+ * @trim: histories that have something to give, by size; the bus thread's own
  * @lowered: histories whose limit was set: they may keep too much
  * @history_bytes: memory of all histories; written by the bus thread
  * @change: rises with every event and every topic
@@ -80,8 +83,9 @@ struct nlbus_bus {
 	struct nlbus_topics topics;
 	struct nlbus_packs packs;
 	struct nlbus_sys sys;
+	struct nlbus_clients clients;
 
-	struct list_head trim;
+	struct nlbus_trim trim;
 	struct nlbus_lowered lowered;
 	size_t history_bytes;
 

@@ -3,8 +3,12 @@
  * The generic netlink family by which clients find the bus: protocol numbers
  * can collide and are never guessed, names can't.
  */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
 #include <linux/capability.h>
 #include <linux/errno.h>
+#include <linux/netlink.h>
+#include <linux/sched.h>
 #include <net/genetlink.h>
 #include <uapi/linux/nlbus.h>
 
@@ -61,13 +65,21 @@ static int nlbus_genl_info(struct sk_buff *request, struct genl_info *info)
 	return genlmsg_reply(skb, info);
 }
 
-/* For all namespaces, so it takes what removing the module takes. */
+/* For all namespaces, so it takes what removing the module takes; and of the
+ * socket's opener as well, because a privileged program can be made to write to
+ * a descriptor that it inherited.
+ */
 static int nlbus_genl_retire(struct sk_buff *request, struct genl_info *info)
 {
-	if (!capable(CAP_SYS_MODULE)) {
-		GENL_SET_ERR_MSG(info, "retiring the module takes CAP_SYS_MODULE");
+	if (!netlink_capable(request, CAP_SYS_MODULE)) {
+		GENL_SET_ERR_MSG(info, "retiring takes CAP_SYS_MODULE, of the socket's opener too");
 		return -EPERM;
 	}
+	if (!nlbus_bus_get(genl_info_net(info)))
+		return -ENODEV;
+	if (!nlbus_bus_retired())
+		pr_info("retired by process %d (%s)\n", task_tgid_nr(current),
+			current->comm);
 	nlbus_bus_retire();
 	return 0;
 }

@@ -8,7 +8,10 @@
  * another one. A topic's newest event is always kept, so the most that a bus
  * holds is that common limit, and one event for each topic.
  */
+#include <linux/bitops.h>
 #include <linux/errno.h>
+#include <linux/kernel.h>
+#include <linux/log2.h>
 #include <linux/mm.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
@@ -21,8 +24,26 @@
 /* References that a replay takes before it lets the bus thread have its turn. */
 #define NLBUS_HISTORY_TURN	64
 
+/* Events that one turn of the bus thread lets go for lowered limits: more than
+ * the largest event can take the place of.
+ */
+#define NLBUS_HISTORY_CUT	1024
+
 /* The least that a ring of more than one slot has. */
 #define NLBUS_HISTORY_SLOTS	8
+
+/**
+ * nlbus_trim_init() - make a set of empty lists
+ * @trim: the set
+ */
+void nlbus_trim_init(struct nlbus_trim *trim)
+{
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(trim->size); i++)
+		INIT_LIST_HEAD(&trim->size[i]);
+	trim->used = 0;
+}
 
 /**
  * nlbus_lowered_init() - make an empty list of changed limits
@@ -85,7 +106,8 @@ static void nlbus_history_resize(struct nlbus_history *history, u32 slots)
 	struct nlbus_record **ring, **old = history->ring;
 	u64 seq;
 
-	ring = kvmalloc_array(slots, sizeof(*ring), GFP_KERNEL | __GFP_NOWARN);
+	ring = kvmalloc_array(slots, sizeof(*ring),
+			      GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN);
 	if (!ring)
 		return;
 	for (seq = history->first; seq <= history->head; seq++)
@@ -125,7 +147,7 @@ static struct nlbus_record *nlbus_history_pop(struct nlbus_history *history)
 
 	record = *nlbus_history_slot(history, history->first);
 	history->first++;
-	history->bytes -= nlbus_record_size(record);
+	history->bytes -= record->size;
 	return record;
 }
 
@@ -134,9 +156,27 @@ static void nlbus_history_drop(struct nlbus_bus *bus,
 			       struct nlbus_record *record)
 {
 	WRITE_ONCE(bus->history_bytes,
-		   bus->history_bytes - nlbus_record_size(record));
+		   bus->history_bytes - record->size);
 	atomic64_inc(&bus->counters.evicted);
 	nlbus_record_put(record);
+}
+
+/* Puts a history into the list that it now belongs to. */
+static void nlbus_history_place(struct nlbus_trim *trim,
+				struct nlbus_history *history)
+{
+	unsigned int size;
+
+	if (nlbus_history_count(history) <= 1) {
+		list_del_init(&history->trim);
+		return;
+	}
+	size = ilog2(history->bytes);
+	if (!list_empty(&history->trim) && history->trim_size == size)
+		return;
+	history->trim_size = size;
+	list_move_tail(&history->trim, &trim->size[size]);
+	__set_bit(size, &trim->used);
 }
 
 static void nlbus_history_evict(struct nlbus_bus *bus,
@@ -150,43 +190,44 @@ static void nlbus_history_evict(struct nlbus_bus *bus,
 	nlbus_history_drop(bus, record);
 
 	nlbus_history_shrink(history);
-	if (nlbus_history_count(history) <= 1)
-		list_del_init(&history->trim);
+	nlbus_history_place(&bus->trim, history);
 }
 
-/* Brings all histories of the bus below their common limit. The topic at the
- * front gives events until the one behind it keeps more, and then goes to the
- * back. So topics that keep much stay at the front and give most, for one step
- * an event.
+/* Brings all histories of the bus below their common limit. Those that keep the
+ * most, to within a factor of two, give in turn: a flood evicts itself, and what
+ * is small stays.
  */
 static void nlbus_history_trim(struct nlbus_bus *bus)
 {
-	struct nlbus_history *front, *next;
+	struct nlbus_trim *trim = &bus->trim;
+	struct nlbus_history *history;
+	struct list_head *largest;
 
-	while (bus->history_bytes > nlbus_params.history &&
-	       !list_empty(&bus->trim)) {
-		front = list_first_entry(&bus->trim, struct nlbus_history,
-					 trim);
-		if (!list_is_last(&front->trim, &bus->trim)) {
-			next = list_next_entry(front, trim);
-			if (next->bytes > front->bytes) {
-				list_move_tail(&front->trim, &bus->trim);
-				front = next;
-			}
+	while (bus->history_bytes > nlbus_params.history && trim->used) {
+		largest = &trim->size[__fls(trim->used)];
+		if (list_empty(largest)) {
+			__clear_bit(__fls(trim->used), &trim->used);
+			continue;
 		}
-		nlbus_history_evict(bus, front);
+		history = list_first_entry(largest, struct nlbus_history, trim);
+		list_move_tail(&history->trim, largest);
+		nlbus_history_evict(bus, history);
 	}
 }
 
-/* Brings a history below its own limit. */
-static void nlbus_history_cut(struct nlbus_bus *bus,
-			      struct nlbus_history *history)
+/* Brings a history below its own limit, by at most so many events. Return:
+ * whether it is.
+ */
+static bool nlbus_history_cut(struct nlbus_bus *bus,
+			      struct nlbus_history *history, u32 most)
 {
 	while (nlbus_history_count(history) > 1 &&
 	       history->bytes > READ_ONCE(history->limit)) {
+		if (!most--)
+			return false;
 		nlbus_history_evict(bus, history);
-		cond_resched();
 	}
+	return true;
 }
 
 /**
@@ -201,7 +242,7 @@ void nlbus_history_append(struct nlbus_bus *bus, struct nlbus_history *history,
 			  struct nlbus_record *record)
 {
 	struct nlbus_record *oldest = NULL;
-	size_t size = nlbus_record_size(record);
+	size_t size = record->size;
 
 	if (nlbus_history_count(history) == history->slots &&
 	    history->bytes + size <= READ_ONCE(history->limit))
@@ -225,10 +266,20 @@ void nlbus_history_append(struct nlbus_bus *bus, struct nlbus_history *history,
 	WRITE_ONCE(bus->history_bytes, bus->history_bytes + size);
 	if (oldest)
 		nlbus_history_drop(bus, oldest);
-	if (nlbus_history_count(history) > 1 && list_empty(&history->trim))
-		list_add_tail(&history->trim, &bus->trim);
-	nlbus_history_cut(bus, history);
+	nlbus_history_place(&bus->trim, history);
+	/* More than this event takes the place of is a limit that was lowered. */
+	nlbus_history_cut(bus, history, NLBUS_HISTORY_CUT);
 	nlbus_history_trim(bus);
+}
+
+/* Has the bus thread look whether a history keeps too much. */
+static void nlbus_history_mark(struct nlbus_bus *bus,
+			       struct nlbus_history *history)
+{
+	spin_lock(&bus->lowered.lock);
+	if (list_empty(&history->lowered))
+		list_add_tail(&history->lowered, &bus->lowered.histories);
+	spin_unlock(&bus->lowered.lock);
 }
 
 /**
@@ -245,29 +296,28 @@ void nlbus_history_set_limit(struct nlbus_bus *bus,
 	history->change = atomic64_inc_return(&bus->change);
 	spin_unlock(&history->lock);
 
-	spin_lock(&bus->lowered.lock);
-	if (list_empty(&history->lowered))
-		list_add_tail(&history->lowered, &bus->lowered.histories);
-	spin_unlock(&bus->lowered.lock);
+	nlbus_history_mark(bus, history);
 	wake_up_process(bus->queue.reader);
 }
 
 /**
- * nlbus_history_lower() - bring histories below limits that were lowered
- * @bus: the bus, whose thread is the caller
+ * nlbus_history_lower() - bring a history nearer to a limit that was lowered
+ * @bus: the bus, whose thread is the caller, once a turn, so that events don't
+ *       wait until all is done
  */
 void nlbus_history_lower(struct nlbus_bus *bus)
 {
 	struct nlbus_history *history;
 
-	while (nlbus_history_news(bus)) {
-		spin_lock(&bus->lowered.lock);
-		history = list_first_entry(&bus->lowered.histories,
-					   struct nlbus_history, lowered);
-		list_del_init(&history->lowered);
-		spin_unlock(&bus->lowered.lock);
-		nlbus_history_cut(bus, history);
-	}
+	if (!nlbus_history_news(bus))
+		return;
+	spin_lock(&bus->lowered.lock);
+	history = list_first_entry(&bus->lowered.histories,
+				   struct nlbus_history, lowered);
+	list_del_init(&history->lowered);
+	spin_unlock(&bus->lowered.lock);
+	if (!nlbus_history_cut(bus, history, NLBUS_HISTORY_CUT))
+		nlbus_history_mark(bus, history);
 }
 
 /**

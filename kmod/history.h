@@ -5,6 +5,7 @@
 #ifndef _NLBUS_HISTORY_H
 #define _NLBUS_HISTORY_H
 
+#include <linux/bits.h>
 #include <linux/list.h>
 #include <linux/spinlock.h>
 #include <linux/types.h>
@@ -13,8 +14,19 @@ struct nlbus_bus;
 struct nlbus_record;
 
 /**
+ * struct nlbus_trim - histories that have more than their newest event, by size
+ * @size: lists of histories, one for each power of two of their bytes, in the
+ *        order in which they are to give
+ * @used: bit by bit which lists may not be empty; no other one isn't
+ */
+struct nlbus_trim {
+	struct list_head size[BITS_PER_LONG];
+	unsigned long used;
+};
+
+/**
  * struct nlbus_history - the newest events of one topic
- * @lock: guards all but @trim and @lowered; taken by the bus thread, the one writer of all
+ * @lock: guards all but the last three; taken by the bus thread, the one writer of all
  *        but @limit, and by those who look a topic up, replay it or set @limit
  * @ring: records by sequence number modulo @slots
  * @slots: a power of two
@@ -25,12 +37,13 @@ struct nlbus_record;
  * @bytes: memory of the records
  * @limit: bytes to keep; the newest record is kept whatever it has
  * @change: the bus's change count when this last changed
- * @trim: in &nlbus_bus.trim while more than one record is here; the bus
- *        thread's alone
+ * @trim: in a list of &nlbus_bus.trim while more than one record is here; the
+ *        bus thread's alone, as are
+ * @trim_size: which of the lists
  * @lowered: in &nlbus_lowered.histories while @limit is news to the bus thread
  */
 struct nlbus_history {
-	spinlock_t lock; /* all but trim and lowered */
+	spinlock_t lock; /* all but the last three */
 	struct nlbus_record **ring;
 	u32 slots;
 	struct nlbus_record *one;
@@ -40,6 +53,7 @@ struct nlbus_history {
 	size_t limit;
 	u64 change;
 	struct list_head trim;
+	unsigned int trim_size;
 	struct list_head lowered;
 };
 
@@ -76,6 +90,7 @@ struct nlbus_page {
 	u64 head;
 };
 
+void nlbus_trim_init(struct nlbus_trim *trim);
 void nlbus_lowered_init(struct nlbus_lowered *lowered);
 void nlbus_history_init(struct nlbus_history *history, size_t limit);
 void nlbus_history_free(struct nlbus_history *history);

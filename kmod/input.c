@@ -21,6 +21,7 @@
 #include "answer.h"
 #include "bus.h"
 #include "check.h"
+#include "client.h"
 #include "input.h"
 #include "params.h"
 #include "record.h"
@@ -28,9 +29,12 @@
 #include "reply.h"
 #include "request.h"
 
-/* The smallest publishes fill a queue the most: headers of records count. */
+/* The smallest publishes fill a queue the most: headers of records count, and up
+ * to half of an allocation may be nobody's.
+ */
 static_assert(NLBUS_QUEUE_MIN - NLBUS_QUEUE_RESERVE(NLBUS_QUEUE_MIN) >=
-	      NLBUS_DATAGRAM_MAX / 64 * (offsetof(struct nlbus_record, msg) + 64));
+	      NLBUS_DATAGRAM_MAX / 64 * 2 *
+	      (offsetof(struct nlbus_record, msg) + 64));
 
 static struct nlbus_record *nlbus_accept_one(struct nlbus_bus *bus,
 					     const struct sk_buff *skb,
@@ -89,7 +93,11 @@ static int nlbus_accept_topics(struct nlbus_bus *bus, struct list_head *records,
 	struct nlbus_topic *topic;
 	int err = 0;
 
-	mutex_lock(&topics->lock);
+	if (mutex_lock_killable(&topics->lock)) {
+		*bad = nlbus_message_at(skb, 0);
+		return nlbus_refusal_set(refusal, -EINTR,
+					 "the sender was killed");
+	}
 	while ((nlh = nlbus_message_next(skb, nlh))) {
 		if (nlh->nlmsg_type != NLBUS_MSG_PUBLISH)
 			continue;
@@ -158,7 +166,7 @@ static int nlbus_accept(struct nlbus_bus *bus, const struct sk_buff *skb,
 			goto put_records;
 		}
 		list_add_tail(&record->link, &records);
-		bytes += nlbus_record_size(record);
+		bytes += record->size;
 
 		/* Whose header a refusal echoes that is the whole datagram's. */
 		if (list_is_singular(&records))
@@ -233,6 +241,30 @@ static void nlbus_answer_all(struct nlbus_bus *bus, struct sk_buff *skb,
 	}
 }
 
+/* Makes sure that there is a bus for the sender, and that it knows him. */
+static int nlbus_admit(struct nlbus_bus *bus, const struct sk_buff *skb,
+		       struct nlbus_refusal *refusal)
+{
+	int err;
+
+	/* Known first: whoever isn't by the time the bus closes finds it retired. */
+	err = nlbus_client_note(&bus->clients, skb);
+	if (err)
+		return nlbus_refusal_set(refusal, err,
+					 "no memory for another client");
+	smp_mb(); /* pairs with the lock in nlbus_clients_shut() */
+	if (nlbus_bus_retired()) {
+		nlbus_client_shut(skb);
+		return nlbus_refusal_set(refusal, -ESHUTDOWN,
+					 "the module is retired");
+	}
+	err = nlbus_bus_start(bus);
+	if (err)
+		return nlbus_refusal_set(refusal, err,
+					 "the bus can't be started");
+	return 0;
+}
+
 /**
  * nlbus_input() - take a datagram from a client
  * @skb: the datagram, linear; netlink's again afterwards
@@ -254,17 +286,9 @@ void nlbus_input(struct sk_buff *skb)
 	}
 
 	err = nlbus_datagram_check(skb, &bad, &refusal);
-	if (!err && nlbus_bus_retired()) {
-		bad = nlbus_message_at(skb, 0);
-		err = nlbus_refusal_set(&refusal, -ESHUTDOWN,
-					"the module is retired");
-	}
 	if (!err) {
 		bad = nlbus_message_at(skb, 0);
-		err = nlbus_bus_start(bus);
-		if (err)
-			nlbus_refusal_set(&refusal, err,
-					  "the bus can't be started");
+		err = nlbus_admit(bus, skb, &refusal);
 	}
 	if (!err)
 		err = nlbus_accept(bus, skb, &bad, &refusal);

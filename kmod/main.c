@@ -22,8 +22,12 @@
 #include <uapi/linux/nlbus.h>
 
 #include "bus.h"
+#include "client.h"
 #include "genl.h"
 #include "params.h"
+
+/* A quarter of the memory that the smallest address space has for the kernel. */
+#define NLBUS_HISTORY_MAX	(BITS_PER_LONG == 64 ? 1UL << 40 : 1UL << 28)
 
 /* Protocol numbers below are, or were, those of Linux itself. */
 #define NLBUS_PROTOCOL_MIN	(NETLINK_SMC + 1)
@@ -76,6 +80,7 @@ static int __init nlbus_check_params(void)
 	    nlbus_check("pack", params->pack, 1024, SKB_WITH_OVERHEAD(32768)) ||
 	    nlbus_check("heartbeat_ms", params->heartbeat_ms, 0, 3600000) ||
 	    nlbus_check("queue", params->queue, NLBUS_QUEUE_MIN, SZ_1G) ||
+	    nlbus_check("history", params->history, 0, NLBUS_HISTORY_MAX) ||
 	    nlbus_check("topic_history", params->topic_history, 0, SZ_1G))
 		return -EINVAL;
 	return 0;
@@ -91,14 +96,19 @@ static int __init nlbus_init(void)
 	err = nlbus_genl_register();
 	if (err)
 		return err;
+	err = nlbus_clients_register();
+	if (err)
+		goto unregister_genl;
 	/* Last: from here on sockets can be opened, and each caches the address
 	 * of the bind callback.
 	 */
 	err = nlbus_bus_register();
 	if (err)
-		goto unregister_genl;
+		goto unregister_clients;
 	return 0;
 
+unregister_clients:
+	nlbus_clients_unregister();
 unregister_genl:
 	nlbus_genl_unregister();
 	return err;
@@ -109,6 +119,7 @@ static void __exit nlbus_exit(void)
 {
 	nlbus_genl_unregister();
 	nlbus_bus_unregister();
+	nlbus_clients_unregister();
 }
 
 module_init(nlbus_init);

@@ -100,7 +100,7 @@ static bool nlbus_pack_broadcast(struct nlbus_bus *bus, u32 group,
 	return taken;
 }
 
-/* Counts the @count records behind @first for their topics. */
+/* Counts the @count records behind @first, which were sent, for their topics. */
 static void nlbus_pack_count(struct list_head *first, struct list_head *records,
 			     unsigned int count, bool taken)
 {
@@ -112,9 +112,11 @@ static void nlbus_pack_count(struct list_head *first, struct list_head *records,
 
 		if (!count--)
 			break;
-		WRITE_ONCE(topic->broadcast, topic->broadcast + 1);
+		atomic64_set(&topic->broadcast,
+			     atomic64_read(&topic->broadcast) + 1);
 		if (!taken)
-			WRITE_ONCE(topic->dropped, topic->dropped + 1);
+			atomic64_set(&topic->dropped,
+				     atomic64_read(&topic->dropped) + 1);
 	}
 }
 
@@ -136,7 +138,6 @@ static void nlbus_pack_send(struct nlbus_bus *bus, u32 group,
 		struct list_head *last = first;
 		struct sk_buff *skb;
 		unsigned int count = 0;
-		bool taken = false;
 		u32 len = 0;
 
 		list_for_each_entry_continue(record, records, link) {
@@ -157,10 +158,10 @@ static void nlbus_pack_send(struct nlbus_bus *bus, u32 group,
 			continue;
 		}
 		if (skb)
-			taken = nlbus_pack_broadcast(bus, group, skb);
+			nlbus_pack_count(first, records, count,
+					 nlbus_pack_broadcast(bus, group, skb));
 		else
 			netlink_set_err(bus->sk, 0, group, -ENOMEM);
-		nlbus_pack_count(first, records, count, taken);
 		first = last;
 	}
 }

@@ -10,16 +10,21 @@
 
 #include "queue.h"
 
+/* Publishers that are taken out at once, with interrupts off. */
+#define NLBUS_QUEUE_TURN	32
+
 /**
  * struct nlbus_waiter - a publisher that sleeps until there is room
- * @link: in &nlbus_queue.waiters; empty once it was served
+ * @link: in &nlbus_queue.waiters
  * @bytes: how much it needs
+ * @waits: it is there; else it was taken out, and @served is being completed
  * @served: completed when it has its room, or the queue was closed
  * @err: what to return then
  */
 struct nlbus_waiter {
 	struct list_head link;
 	size_t bytes;
+	bool waits;
 	struct completion served;
 	int err;
 };
@@ -45,17 +50,54 @@ static bool nlbus_queue_fits(const struct nlbus_queue *queue, size_t bytes)
 	return queue->used + bytes <= queue->limit;
 }
 
-static void nlbus_queue_serve(struct nlbus_queue *queue)
+/* Takes out a few of those who wait and are to go on: waking them takes long, and
+ * is left to nlbus_queue_wake(), without the lock. Return: whether there may be
+ * more.
+ */
+static bool nlbus_queue_serve(struct nlbus_queue *queue,
+			      struct list_head *served)
 {
+	unsigned int turn = NLBUS_QUEUE_TURN;
 	struct nlbus_waiter *waiter;
 
 	while ((waiter = list_first_entry_or_null(&queue->waiters,
-						  struct nlbus_waiter, link)) &&
-	       nlbus_queue_fits(queue, waiter->bytes)) {
-		queue->used += waiter->bytes;
-		list_del_init(&waiter->link);
-		complete(&waiter->served);
+						  struct nlbus_waiter, link))) {
+		if (!queue->closed && !nlbus_queue_fits(queue, waiter->bytes))
+			return false;
+		if (!turn--)
+			return true;
+		if (queue->closed)
+			waiter->err = -ESHUTDOWN;
+		else
+			queue->used += waiter->bytes;
+		waiter->waits = false;
+		list_move_tail(&waiter->link, served);
 	}
+	return false;
+}
+
+static void nlbus_queue_wake(struct list_head *served)
+{
+	struct nlbus_waiter *waiter, *next;
+
+	/* A waiter is gone as soon as it is told. */
+	list_for_each_entry_safe(waiter, next, served, link)
+		complete(&waiter->served);
+}
+
+/* Lets all go on who may. */
+static void nlbus_queue_serve_all(struct nlbus_queue *queue)
+{
+	bool more;
+
+	do {
+		LIST_HEAD(served);
+
+		spin_lock_irq(&queue->lock);
+		more = nlbus_queue_serve(queue, &served);
+		spin_unlock_irq(&queue->lock);
+		nlbus_queue_wake(&served);
+	} while (more);
 }
 
 /**
@@ -72,7 +114,8 @@ static void nlbus_queue_serve(struct nlbus_queue *queue)
  */
 int nlbus_queue_reserve(struct nlbus_queue *queue, size_t bytes, bool wait)
 {
-	struct nlbus_waiter waiter = { .bytes = bytes };
+	struct nlbus_waiter waiter = { .bytes = bytes, .waits = true };
+	bool waits;
 
 	spin_lock_irq(&queue->lock);
 	if (queue->closed) {
@@ -95,16 +138,21 @@ int nlbus_queue_reserve(struct nlbus_queue *queue, size_t bytes, bool wait)
 	if (!wait_for_completion_killable(&waiter.served))
 		return waiter.err;
 
-	/* Killed. Room that was given in the meantime goes back. */
+	/* Killed. Room that was given in the meantime goes back, and those behind
+	 * may have been kept out by this one alone.
+	 */
 	spin_lock_irq(&queue->lock);
-	if (!list_empty(&waiter.link))
+	waits = waiter.waits;
+	if (waits)
 		list_del(&waiter.link);
-	else if (!waiter.err)
-		queue->used -= bytes;
-	nlbus_queue_serve(queue);
-	if (queue->closed)
-		wake_up_process(queue->reader);
 	spin_unlock_irq(&queue->lock);
+	if (waits) {
+		nlbus_queue_serve_all(queue);
+		return -EINTR;
+	}
+	wait_for_completion(&waiter.served);
+	if (!waiter.err)
+		nlbus_queue_release(queue, bytes);
 	return -EINTR;
 }
 
@@ -118,14 +166,18 @@ int nlbus_queue_reserve(struct nlbus_queue *queue, size_t bytes, bool wait)
  */
 void nlbus_queue_release(struct nlbus_queue *queue, size_t bytes)
 {
+	bool serve;
+
 	spin_lock_irq(&queue->lock);
 	queue->used -= bytes;
-	if (queue->used <= queue->limit / 4 * 3)
-		nlbus_queue_serve(queue);
+	serve = queue->used <= queue->limit / 4 * 3 &&
+		!list_empty(&queue->waiters);
 	/* Who gives up what it had room for may be the last to be waited for. */
 	if (queue->closed)
 		wake_up_process(queue->reader);
 	spin_unlock_irq(&queue->lock);
+	if (serve)
+		nlbus_queue_serve_all(queue);
 }
 
 /**
@@ -175,16 +227,13 @@ bool nlbus_queue_take(struct nlbus_queue *queue, struct list_head *records)
  */
 void nlbus_queue_close(struct nlbus_queue *queue)
 {
-	struct nlbus_waiter *waiter, *next;
+	struct task_struct *reader;
 
 	spin_lock_irq(&queue->lock);
 	queue->closed = true;
-	list_for_each_entry_safe(waiter, next, &queue->waiters, link) {
-		waiter->err = -ESHUTDOWN;
-		list_del_init(&waiter->link);
-		complete(&waiter->served);
-	}
-	if (queue->reader)
-		wake_up_process(queue->reader);
+	reader = READ_ONCE(queue->reader);
+	if (reader)
+		wake_up_process(reader);
 	spin_unlock_irq(&queue->lock);
+	nlbus_queue_serve_all(queue);
 }

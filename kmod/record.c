@@ -29,6 +29,7 @@ struct nlbus_record *nlbus_record_alloc(const void *name, u16 name_len,
 	u32 len = nlbus_event_len(name_len, payload_len);
 	u32 padded = ALIGN(name_len, NLBUS_TOPIC_ALIGNTO);
 	struct nlbus_record *record;
+	size_t size;
 
 	BUILD_BUG_ON(offsetof(struct nlbus_record, hdr) !=
 		     offsetof(struct nlbus_record, msg) + NLMSG_HDRLEN);
@@ -36,10 +37,12 @@ struct nlbus_record *nlbus_record_alloc(const void *name, u16 name_len,
 		     offsetof(struct nlbus_record, hdr) +
 		     sizeof(struct nlbus_event_hdr));
 
-	record = kvmalloc(offsetof(struct nlbus_record, msg) + NLMSG_ALIGN(len),
-			  gfp);
+	size = kmalloc_size_roundup(offsetof(struct nlbus_record, msg) +
+				    NLMSG_ALIGN(len));
+	record = kvmalloc(size, gfp);
 	if (!record)
 		return NULL;
+	record->size = size;
 
 	INIT_LIST_HEAD(&record->link);
 	record->topic = NULL;

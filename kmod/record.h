@@ -21,6 +21,7 @@ struct sk_buff;
  * @link: in a datagram's list, the queue, then its group's pack
  * @topic: where it goes; NULL until the topic is created
  * @ack: the answer that the publisher asked for, without the number; or NULL
+ * @size: bytes of memory, which count for queue and history
  * @refs: one for queue and pack, one for history, one for each replay
  * @msg: from here on as it goes out
  * @hdr: event header, of which the bus thread fills the rest
@@ -30,6 +31,7 @@ struct nlbus_record {
 	struct list_head link;
 	struct nlbus_topic *topic;
 	struct sk_buff *ack;
+	u32 size;
 	refcount_t refs;
 	struct nlmsghdr msg;
 	struct nlbus_event_hdr hdr;
@@ -47,12 +49,6 @@ static inline u32 nlbus_event_len(u32 topic_len, u32 payload_len)
 static inline u32 nlbus_record_len(const struct nlbus_record *record)
 {
 	return NLMSG_ALIGN(record->msg.nlmsg_len);
-}
-
-/* Bytes of memory, which count for queue and history. */
-static inline size_t nlbus_record_size(const struct nlbus_record *record)
-{
-	return offsetof(struct nlbus_record, msg) + nlbus_record_len(record);
 }
 
 static inline struct nlbus_record *

@@ -105,10 +105,12 @@ void nlbus_ack_send(struct sock *sk, struct sk_buff *ack, u32 portid, u64 seq)
  *
  * Never waits: a client that doesn't read loses its answers, and its socket
  * says so (ENOBUFS).
+ *
+ * Return: whether its socket took it.
  */
-void nlbus_reply_send(struct sock *sk, struct sk_buff *skb, u32 portid)
+bool nlbus_reply_send(struct sock *sk, struct sk_buff *skb, u32 portid)
 {
-	netlink_unicast(sk, skb, portid, MSG_DONTWAIT);
+	return netlink_unicast(sk, skb, portid, MSG_DONTWAIT) >= 0;
 }
 
 /**

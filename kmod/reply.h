@@ -14,7 +14,7 @@ struct sock;
 
 struct sk_buff *nlbus_ack_new(const struct nlmsghdr *to, bool event, gfp_t gfp);
 void nlbus_ack_send(struct sock *sk, struct sk_buff *ack, u32 portid, u64 seq);
-void nlbus_reply_send(struct sock *sk, struct sk_buff *skb, u32 portid);
+bool nlbus_reply_send(struct sock *sk, struct sk_buff *skb, u32 portid);
 void nlbus_refuse(struct sock *sk, u32 portid, const struct nlmsghdr *to,
 		  const struct nlbus_refusal *refusal);
 

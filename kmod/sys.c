@@ -114,17 +114,19 @@ static bool nlbus_sys_publish_topics(struct nlbus_bus *bus)
 	return nlbus_sys_publish(bus, bus->sys.topics, &topics, sizeof(topics));
 }
 
-/* The last event of the bus, behind all that was accepted. Members that don't
- * take it, for want of room, are woken all the same, and so are clients that
- * follow nothing.
- */
+/* The last event of the bus, behind all that was accepted. */
 static void nlbus_sys_close(struct nlbus_bus *bus)
 {
 	bus->sys.closed = true;
 	nlbus_sys_publish(bus, bus->sys.closing, NULL, 0);
 	nlbus_packs_flush(bus);
+}
+
+/* Tells everybody that it is over. */
+static void nlbus_sys_shut(struct nlbus_bus *bus)
+{
 	netlink_set_err(bus->sk, 0, NLBUS_GROUP_SYS, -ESHUTDOWN);
-	netlink_set_err(bus->sk, 0, NLBUS_GROUP_RETIRE, -ESHUTDOWN);
+	nlbus_clients_shut(&bus->clients);
 }
 
 /* A retired module's bus ends once all that was accepted is broadcast. */
@@ -149,8 +151,13 @@ long nlbus_sys_run(struct nlbus_bus *bus)
 
 	if (nlbus_sys_close_due(bus))
 		nlbus_sys_close(bus);
-	if (sys->closed)
-		return MAX_SCHEDULE_TIMEOUT;
+	if (sys->closed) {
+		/* Over and over: who joined meanwhile, or had no room for the
+		 * last event, must learn it, too, or he holds the module.
+		 */
+		nlbus_sys_shut(bus);
+		return HZ;
+	}
 
 	sys->seen = nlbus_topics_last_id(&bus->topics);
 	if (sys->seen != sys->announced) {

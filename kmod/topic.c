@@ -156,7 +156,7 @@ struct nlbus_topic *nlbus_topic_prepare(struct nlbus_topics *topics,
 	}
 	topic->hash = hash;
 	topic->mode = NLBUS_TOPIC_MODE;
-	current_uid_gid(&topic->uid, &topic->gid);
+	current_fsuid_fsgid(&topic->uid, &topic->gid); /* as of a file */
 	nlbus_history_init(&topic->history, nlbus_params.topic_history);
 	topic->name_len = len;
 	memcpy(topic->name, name, len);

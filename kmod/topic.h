@@ -44,8 +44,8 @@ struct nlbus_topic {
 	kuid_t uid;
 	kgid_t gid;
 	struct nlbus_history history;
-	u64 broadcast;
-	u64 dropped;
+	atomic64_t broadcast;
+	atomic64_t dropped;
 	atomic64_t replayed;
 	u8 name_len;
 	u8 name[];

@@ -202,7 +202,7 @@ impl Driver {
         if ready.has(Ready::REQUESTS) {
             self.read_replies(now);
         }
-        if ready.has(Ready::EVENTS) {
+        if ready.has(Ready::EVENTS) || self.retired {
             self.read_events(now);
         }
         if ready.has(Ready::TIMER) {
@@ -261,8 +261,14 @@ impl Driver {
 
     fn read_replies(&mut self, now: Instant) {
         let Some(sockets) = &self.sockets else { return };
-        // An error is an overrun, or passes: what is missing is asked for again.
-        let _ = self.batch.receive(&sockets.requests);
+        let mut received = self.batch.receive(&sockets.requests);
+        if error_of(&received) == Some(Errno::ESHUTDOWN) {
+            // The module is retired. What it answered before comes after the error.
+            self.retired = true;
+            received = self.batch.receive(&sockets.requests);
+        }
+        // Any other error is an overrun, or passes: what is missing is asked for again.
+        drop(received);
         let client = &mut self.client;
         for datagram in self.batch.iter() {
             if datagram.port == self.info.request_port || datagram.port == self.info.publish_port {

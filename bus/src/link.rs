@@ -378,10 +378,6 @@ pub(crate) fn open_events(info: &Info, receive_buffer: usize) -> Result<NetlinkS
     // The module counts what some socket didn't take, of those that ask for it.
     socket.set_broadcast_error().map_err(io("set NETLINK_BROADCAST_ERROR"))?;
     socket.set_recv_buffer(receive_buffer).map_err(io("set the receive buffer"))?;
-    if info.broker == BrokerKind::Module {
-        // An open socket holds the module: a client that follows nothing has to be told when to let go, too.
-        socket.add_membership(NLBUS_GROUP_RETIRE).map_err(io("join the group that tells of the module's end"))?;
-    }
     Ok(socket)
 }
 
@@ -392,6 +388,13 @@ pub(crate) fn open_requests(info: &Info, receive_buffer: usize) -> Result<Netlin
     // A reply that is dropped is asked for again, and must not drag the next one with it.
     socket.set_no_enobufs().map_err(io("set NETLINK_NO_ENOBUFS"))?;
     socket.set_recv_buffer(receive_buffer).map_err(io("set the receive buffer"))?;
+    if info.broker == BrokerKind::Module {
+        // An open socket holds the module, which tells those who ever sent something when to let go. Nobody waits for the
+        // answer.
+        let mut hello = Vec::new();
+        push_info_request(&mut hello, u32::MAX);
+        socket.send_to(&hello, info.request_port, 0, true).map_err(io("send to the module"))?;
+    }
     Ok(socket)
 }
 

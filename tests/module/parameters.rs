@@ -2,7 +2,7 @@
 
 use crate::kernel::{MODULE, absent, is_loaded, load, reload, unload_at_last};
 use nix::errno::Errno;
-use nlbus::wire::uapi::{NLBUS_EVENT_F_NO_WAIT, NLMSG_ERROR};
+use nlbus::wire::uapi::{NLBUS_EVENT_F_NO_WAIT, NLBUS_GROUP_FIRST, NLMSG_ERROR};
 use nlbus::wire::{Heartbeat, push_info_request, push_publish};
 use nlbus::{Bus, Content, RecvTimeoutError};
 use nlbus_tests::{Datagram, Endpoint, Fixture, Tally, cases, events, limits, patience, payload, quiet};
@@ -19,6 +19,7 @@ cases![
     too_many_topics_are_refused module_only alone,
     the_newest_event_is_kept_without_history module_only alone,
     all_histories_share_a_limit module_only alone,
+    a_flood_evicts_itself module_only alone,
     who_does_not_wait_for_the_queue_is_refused module_only alone,
     values_that_make_no_sense_are_refused module_only alone,
 ];
@@ -67,7 +68,7 @@ fn topics_share_as_many_groups_as_there_are() {
     let topics = bus.topics().unwrap();
     let groups: BTreeSet<_> =
         topics.iter().filter(|topic| topic.name.starts_with("g/")).map(|topic| topic.group).collect();
-    assert!(groups.iter().all(|group| (4..=32).contains(group)) && groups.len() > 1, "{groups:?}");
+    assert!(groups.iter().all(|group| (NLBUS_GROUP_FIRST..=32).contains(group)) && groups.len() > 1, "{groups:?}");
 }
 
 fn the_protocol_may_be_another_number() {
@@ -102,6 +103,30 @@ fn all_histories_share_a_limit() {
     let kept: u64 =
         topics.iter().filter(|topic| topic.name.starts_with("h/")).map(|topic| topic.head + 1 - topic.first).sum();
     assert_eq!(counters.evicted, 100 - kept, "{counters:?}");
+}
+
+/// Small neighbours on either side don't make the one that keeps the most spare itself at others' cost.
+fn a_flood_evicts_itself() {
+    const LIMIT: u64 = 1 << 20;
+    reload(&format!("history={LIMIT} topic_history={}", LIMIT / 8));
+    let bus = Bus::connect().unwrap();
+    let kept = |name: &str| bus.topic(name).unwrap().unwrap().bytes;
+    for quiet in ["a", "b", "c"] {
+        for number in 1..=1000 {
+            bus.publish(quiet, &payload(1, number, 200)).unwrap();
+        }
+        bus.publish_acked(&format!("{quiet}/small"), &payload(1, 1, 64)).unwrap();
+        bus.publish_acked(&format!("{quiet}/small"), &payload(1, 2, 64)).unwrap();
+    }
+    let before = ["a", "b", "c"].map(kept);
+    bus.set_history("flood", LIMIT).unwrap_err();
+    bus.create_topic("flood").unwrap();
+    bus.set_history("flood", LIMIT).unwrap();
+    for number in 1..=100 {
+        bus.publish_acked("flood", &payload(1, number, 60_000)).unwrap();
+    }
+    assert_eq!(["a", "b", "c"].map(kept), before);
+    assert!(kept("flood") > LIMIT / 3, "{}", kept("flood"));
 }
 
 /// Publishers flood a queue that holds three of their events, until one was refused; and none of those that weren't is

@@ -1,7 +1,11 @@
 //! The module is replaced under its clients: retired, unloaded and loaded again.
 
 use crate::kernel::{KernelLog, MODULE, is_loaded, load, reload, unload, unload_at_last};
+use netlink_sys::{Socket, SocketAddr};
 use nix::errno::Errno;
+use nix::unistd::{Uid, seteuid, write};
+use nlbus::wire::uapi::{NETLINK_GENERIC, NLBUS_GENL_NAME, NLMSG_DONE};
+use nlbus::wire::{Answer, Messages, families_request, family_id, genl_retire_request};
 use nlbus::{Bus, Choice, ConnectError, Delivery, PublishReason, retire_module};
 use nlbus_tests::{Fixture, Place, Tally, cases, collect, events, in_new_namespace, payload, restarts, wait_for};
 
@@ -9,6 +13,7 @@ cases![
     what_was_accepted_comes_before_the_end module_only alone,
     a_retired_module_serves_nobody module_only alone,
     namespaces_are_told_too module_only alone,
+    a_privileged_program_is_not_made_to_retire_it module_only alone,
     a_module_replaced_twenty_times_under_traffic_confuses_nobody module_only alone,
 ];
 
@@ -84,6 +89,36 @@ fn namespaces_are_told_too() {
     assert_eq!(seen.len(), 1, "{seen:?}");
     drop(subscription);
     assert_eq!(log.loud(), Vec::<String>::new());
+}
+
+/// The id that the kernel gave the module's family.
+fn family(socket: &Socket) -> u16 {
+    socket.send_to(&families_request(1), &SocketAddr::new(0, 0), 0).unwrap();
+    loop {
+        let (datagram, _) = socket.recv_from_full().unwrap();
+        for message in Messages::new(&datagram).map(Result::unwrap) {
+            assert_ne!(message.header.kind, NLMSG_DONE, "the module's family isn't there");
+            if let Some(id) = family_id(&message, NLBUS_GENL_NAME) {
+                return id;
+            }
+        }
+    }
+}
+
+/// Somebody without privileges opens a socket, and has root write to it, as a setuid program writes to its output.
+fn a_privileged_program_is_not_made_to_retire_it() {
+    reload("");
+    seteuid(Uid::from_raw(65534)).unwrap();
+    let socket = Socket::new(NETLINK_GENERIC as isize);
+    seteuid(Uid::from_raw(0)).unwrap();
+    let socket = socket.unwrap();
+    let id = family(&Socket::new(NETLINK_GENERIC as isize).unwrap());
+    socket.connect(&SocketAddr::new(0, 0)).unwrap();
+    write(&socket, &genl_retire_request(id, 2)).unwrap();
+    let (answer, _) = socket.recv_from_full().unwrap();
+    let answer = Messages::new(&answer).next().unwrap().unwrap();
+    assert_eq!(Answer::parse(&answer).unwrap().result.unwrap_err().errno, Errno::EPERM);
+    Bus::connect().unwrap().publish_acked("still", "there").unwrap();
 }
 
 fn a_module_replaced_twenty_times_under_traffic_confuses_nobody() {

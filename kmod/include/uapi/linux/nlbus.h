@@ -26,10 +26,10 @@
  *
  * NLBUS_CMD_RETIRE takes CAP_SYS_MODULE and ends all buses of the module, in
  * each namespace: what was accepted is broadcast, then $SYS/closing, and all
- * that comes later is refused with ESHUTDOWN. Members of NLBUS_GROUP_SYS and
- * of NLBUS_GROUP_RETIRE, which is for clients that follow nothing, get that as
- * an error of their socket. Clients close their sockets, and when all have, the
- * module can be removed. There is no way back but that.
+ * that comes later is refused with ESHUTDOWN. Each socket that is a member of
+ * NLBUS_GROUP_SYS or ever sent to the bus gets that as its error, once a second.
+ * Clients close their sockets, and when all have, the module can be removed.
+ * There is no way back but that.
  */
 #define NLBUS_GENL_NAME		"nlbus"
 #define NLBUS_GENL_VERSION	1
@@ -60,8 +60,7 @@ enum nlbus_genl_cmd {
  */
 #define NLBUS_GROUP_SYS		1	/* $SYS/heartbeat, topics, closing */
 #define NLBUS_GROUP_CLIENTS	2	/* $SYS/clients */
-#define NLBUS_GROUP_RETIRE	3	/* no events: see NLBUS_CMD_RETIRE */
-#define NLBUS_GROUP_FIRST	4	/* the first one for topics */
+#define NLBUS_GROUP_FIRST	3	/* the first one for topics */
 
 /* Sizes in bytes. The largest datagram with struct skb_shared_info behind it
  * still fits a 64 KiB allocation; the largest payload, with the longest topic
@@ -195,7 +194,9 @@ enum nlbus_counter_attr {
 	NLBUS_COUNTER_A_PUBLISHED,	/* events sequenced */
 	NLBUS_COUNTER_A_REFUSED,	/* datagrams and requests refused */
 	NLBUS_COUNTER_A_BROADCASTS,	/* datagrams sent to groups */
-	NLBUS_COUNTER_A_OVERRUNS,	/* of these, not taken by some socket */
+	NLBUS_COUNTER_A_OVERRUNS,	/* of these, not taken by some socket that
+					 * asks for it (NETLINK_BROADCAST_ERROR)
+					 */
 	NLBUS_COUNTER_A_REPLAYED,	/* events sent out of history */
 	NLBUS_COUNTER_A_EVICTED,	/* events that history let go */
 	NLBUS_COUNTER_A_TOPICS,		/* topics on the bus */
@@ -245,7 +246,9 @@ enum nlbus_topic_attr {
 	NLBUS_TOPIC_A_GID,		/* u32: owning group */
 	NLBUS_TOPIC_A_HISTORY,		/* u64: bytes it may keep */
 	NLBUS_TOPIC_A_BROADCAST,	/* u64: events sent to the group */
-	NLBUS_TOPIC_A_DROPPED,		/* u64: of these, not taken by some socket */
+	NLBUS_TOPIC_A_DROPPED,		/* u64: of these, not taken by some socket
+					 * that asks for it, see OVERRUNS
+					 */
 	NLBUS_TOPIC_A_REPLAYED,		/* u64: events sent out of history */
 	__NLBUS_TOPIC_A_MAX,
 };
