@@ -253,11 +253,9 @@ static int nlbus_admit(struct nlbus_bus *bus, const struct sk_buff *skb,
 		return nlbus_refusal_set(refusal, err,
 					 "no memory for another client");
 	smp_mb(); /* pairs with the lock in nlbus_clients_shut() */
-	if (nlbus_bus_retired()) {
-		nlbus_client_shut(skb);
+	if (nlbus_bus_retired())
 		return nlbus_refusal_set(refusal, -ESHUTDOWN,
 					 "the module is retired");
-	}
 	err = nlbus_bus_start(bus);
 	if (err)
 		return nlbus_refusal_set(refusal, err,
@@ -295,6 +293,9 @@ void nlbus_input(struct sk_buff *skb)
 	if (err) {
 		atomic64_inc(&bus->counters.refused);
 		nlbus_refuse(bus->sk, NETLINK_CB(skb).portid, bad, &refusal);
+		/* Last: the error is read before the answer. */
+		if (err == -ESHUTDOWN)
+			nlbus_client_shut(skb);
 		return;
 	}
 	nlbus_answer_all(bus, skb, &refusal);
