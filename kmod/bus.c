@@ -11,6 +11,7 @@
 #include <linux/err.h>
 #include <linux/kthread.h>
 #include <linux/netlink.h>
+#include <linux/processor.h>
 #include <linux/random.h>
 #include <linux/rtnetlink.h>
 #include <linux/sched.h>
@@ -90,21 +91,31 @@ void nlbus_bus_retire(void)
 }
 
 /**
- * nlbus_bus_sequence() - give an event its place
- * @bus: the bus
- * @record: the event, whose reference is taken over. Broadcast follows with
- *          nlbus_packs_flush() at the latest.
- *
- * Called by the bus thread alone: number, time, history and the order of
- * broadcast are one thing because nobody else does any of them.
+ * nlbus_bus_number() - give an event its place
+ * @bus: the bus, whose owner is the caller: number, time, history and the order
+ *       of broadcast are one thing because nobody else does any of them
+ * @record: the event; the caller's reference stays the caller's
+ * @may_sleep: whether this may sleep; if not, nlbus_history_has_slot()
  */
-void nlbus_bus_sequence(struct nlbus_bus *bus, struct nlbus_record *record)
+void nlbus_bus_number(struct nlbus_bus *bus, struct nlbus_record *record,
+		      bool may_sleep)
 {
 	record->msg.nlmsg_seq = lower_32_bits(bus->epoch);
 	record->hdr.time_ns = ktime_get_boottime_ns();
 	record->hdr.topic_id = record->topic->id;
-	nlbus_history_append(bus, &record->topic->history, record);
+	nlbus_history_append(bus, &record->topic->history, record, may_sleep);
 	atomic64_inc(&bus->counters.published);
+}
+
+/**
+ * nlbus_bus_sequence() - give an event its place, and have it broadcast
+ * @bus: the bus, whose thread is the caller and owns it
+ * @record: the event, whose reference is taken over. Broadcast follows with
+ *          nlbus_packs_flush() at the latest.
+ */
+void nlbus_bus_sequence(struct nlbus_bus *bus, struct nlbus_record *record)
+{
+	nlbus_bus_number(bus, record, true);
 	nlbus_pack_add(bus, record);
 }
 
@@ -122,34 +133,47 @@ static void nlbus_bus_turn(struct nlbus_bus *bus, struct list_head *records)
 		nlbus_bus_sequence(bus, record);
 	}
 	nlbus_packs_flush(bus);
+	nlbus_record_free_list(&bus->dead);
 	if (done)
 		nlbus_queue_release(&bus->queue, done);
 }
 
-static int nlbus_bus_thread(void *data)
+/* Does what there is to do. Return: jiffies until there is more by itself. */
+static long nlbus_bus_work(struct nlbus_bus *bus)
 {
-	struct nlbus_bus *bus = data;
 	LIST_HEAD(records);
 	long timeout;
 
-	while (!kthread_should_stop()) {
+	/* A publisher has it for microseconds, and isn't preempted: direct.c. */
+	while (!nlbus_bus_try_own(bus))
+		cpu_relax();
+	do {
 		nlbus_history_lower(bus);
 		timeout = nlbus_sys_run(bus);
 		nlbus_queue_take(&bus->queue, &records);
 		nlbus_bus_turn(bus, &records);
 		cond_resched();
-		if (!list_empty(&records))
-			continue;
+	} while (!list_empty(&records));
+	nlbus_bus_disown(bus);
+	return timeout;
+}
+
+static int nlbus_bus_thread(void *data)
+{
+	struct nlbus_bus *bus = data;
+	long timeout;
+
+	while (!kthread_should_stop()) {
+		timeout = nlbus_bus_work(bus);
 
 		/* State first, then a last look: see nlbus_queue_add(). */
 		set_current_state(TASK_IDLE);
-		if (nlbus_queue_empty(&bus->queue) && !nlbus_sys_news(bus) &&
+		if (nlbus_queue_empty(&bus->queue) &&
+		    nlbus_packs_empty(&bus->packs) && !nlbus_sys_news(bus) &&
 		    !nlbus_history_news(bus) && !kthread_should_stop())
 			schedule_timeout(timeout);
 		__set_current_state(TASK_RUNNING);
 	}
-
-	nlbus_record_put_list(&records);
 	return 0;
 }
 
@@ -247,6 +271,7 @@ static int __net_init nlbus_net_init(struct net *net)
 	nlbus_queue_init(&bus->queue, nlbus_params.queue);
 	nlbus_topics_init(&bus->topics);
 	nlbus_clients_init(&bus->clients);
+	INIT_LIST_HEAD(&bus->dead);
 	nlbus_trim_init(&bus->trim);
 	nlbus_lowered_init(&bus->lowered);
 
@@ -277,6 +302,7 @@ static void __net_exit nlbus_net_exit(struct net *net)
 		kthread_stop(bus->thread);
 		nlbus_queue_take(&bus->queue, &records);
 		nlbus_record_put_list(&records);
+		nlbus_packs_flush(bus);
 		nlbus_packs_free(&bus->packs);
 		nlbus_topics_free(&bus->topics);
 	}

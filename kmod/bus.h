@@ -12,13 +12,17 @@
  *	nlbus_lowered.lock	spinlock; alone
  *	nlbus_clients.by_port	spinlock of its own; alone
  *
- * The bus thread is the only one that numbers events, appends to histories
- * and broadcasts. What is marked as its own is guarded by that.
+ * Who owns the bus (nlbus_bus_try_own()) numbers events, appends to histories
+ * and broadcasts, and nobody else does. What is marked as the owner's is guarded
+ * by that. It is the bus thread, for as long as it has something to do, or a
+ * publisher, for one event: see direct.c. The owner takes the other locks.
  */
 #ifndef _NLBUS_BUS_H
 #define _NLBUS_BUS_H
 
 #include <linux/atomic.h>
+#include <linux/bitops.h>
+#include <linux/list.h>
 #include <linux/mutex.h>
 #include <linux/types.h>
 
@@ -61,12 +65,15 @@ struct nlbus_counters {
  * @thread: the bus thread; NULL until the bus is started
  * @queue: published, not yet sequenced
  * @topics: all topics
- * @packs: sequenced, not yet broadcast; the bus thread's own
+ * @owned: bit 0 while somebody owns the bus
+ * @packs: sequenced, not yet broadcast; the owner's
+ * @dead: records that nobody needs any more, to be freed when there is time; the
+ *        owner's
  * @sys: the broker's own topics; the bus thread's own
  * @clients: who ever sent a datagram
- * @trim: histories that have something to give, by size; the bus thread's own
+ * @trim: histories that have something to give, by size; the owner's
  * @lowered: histories whose limit was set: they may keep too much
- * @history_bytes: memory of all histories; written by the bus thread
+ * @history_bytes: memory of all histories; written by the owner
  * @change: rises with every event and every topic
  * @counters: what INFO tells
  */
@@ -81,7 +88,9 @@ struct nlbus_bus {
 
 	struct nlbus_queue queue;
 	struct nlbus_topics topics;
+	unsigned long owned;
 	struct nlbus_packs packs;
+	struct list_head dead;
 	struct nlbus_sys sys;
 	struct nlbus_clients clients;
 
@@ -99,6 +108,19 @@ struct nlbus_bus *nlbus_bus_get(struct net *net);
 int nlbus_bus_start(struct nlbus_bus *bus);
 void nlbus_bus_retire(void);
 bool nlbus_bus_retired(void);
+void nlbus_bus_number(struct nlbus_bus *bus, struct nlbus_record *record,
+		      bool may_sleep);
 void nlbus_bus_sequence(struct nlbus_bus *bus, struct nlbus_record *record);
+
+/* A publisher that owns the bus must not be preempted until it has disowned it. */
+static inline bool nlbus_bus_try_own(struct nlbus_bus *bus)
+{
+	return !test_and_set_bit_lock(0, &bus->owned);
+}
+
+static inline void nlbus_bus_disown(struct nlbus_bus *bus)
+{
+	clear_bit_unlock(0, &bus->owned);
+}
 
 #endif /* _NLBUS_BUS_H */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Histories. The bus thread appends; replays take references under the lock
+ * Histories. The bus's owner appends; replays take references under the lock
  * and copy outside of it, so that they hold the bus thread up for microseconds
  * only.
  *
@@ -101,7 +101,7 @@ void nlbus_history_free(struct nlbus_history *history)
 /* Gives the ring another number of slots, if there is memory. The caller is the
  * one writer, so nothing changes while the records are copied without the lock.
  */
-static void nlbus_history_resize(struct nlbus_history *history, u32 slots)
+static bool nlbus_history_resize(struct nlbus_history *history, u32 slots)
 {
 	struct nlbus_record **ring, **old = history->ring;
 	u64 seq;
@@ -109,7 +109,7 @@ static void nlbus_history_resize(struct nlbus_history *history, u32 slots)
 	ring = kvmalloc_array(slots, sizeof(*ring),
 			      GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN);
 	if (!ring)
-		return;
+		return false;
 	for (seq = history->first; seq <= history->head; seq++)
 		ring[seq & (slots - 1)] = *nlbus_history_slot(history, seq);
 
@@ -120,6 +120,7 @@ static void nlbus_history_resize(struct nlbus_history *history, u32 slots)
 
 	if (old != &history->one)
 		kvfree(old);
+	return true;
 }
 
 /* Makes room for one more in a full ring; if it can't, the oldest gives way. */
@@ -129,15 +130,24 @@ static void nlbus_history_grow(struct nlbus_history *history)
 			     max_t(u32, history->slots * 2, NLBUS_HISTORY_SLOTS));
 }
 
-/* Halves a ring that is mostly empty. Rings don't count for any limit and are
+/* Whether a ring is to be halved, being mostly empty. Rings don't count for any limit and are
  * charged to nobody, so they must not stay as large as they once were: else
  * topics that are filled one after the other each leave one behind.
  */
-static void nlbus_history_shrink(struct nlbus_history *history)
+static bool nlbus_history_is_loose(const struct nlbus_history *history)
 {
-	if (history->slots > NLBUS_HISTORY_SLOTS &&
-	    nlbus_history_count(history) <= history->slots / 4)
-		nlbus_history_resize(history, history->slots / 2);
+	return history->slots > NLBUS_HISTORY_SLOTS &&
+	       nlbus_history_count(history) <= history->slots / 4;
+}
+
+/* Has the bus thread look whether a history keeps too much, or its ring. */
+static void nlbus_history_mark(struct nlbus_bus *bus,
+			       struct nlbus_history *history)
+{
+	spin_lock(&bus->lowered.lock);
+	if (list_empty(&history->lowered))
+		list_add_tail(&history->lowered, &bus->lowered.histories);
+	spin_unlock(&bus->lowered.lock);
 }
 
 /* Takes the oldest event out; under the lock. */
@@ -158,7 +168,7 @@ static void nlbus_history_drop(struct nlbus_bus *bus,
 	WRITE_ONCE(bus->history_bytes,
 		   bus->history_bytes - record->size);
 	atomic64_inc(&bus->counters.evicted);
-	nlbus_record_put(record);
+	nlbus_record_drop(record, &bus->dead);
 }
 
 /* Puts a history into the list that it now belongs to. */
@@ -188,8 +198,8 @@ static void nlbus_history_evict(struct nlbus_bus *bus,
 	record = nlbus_history_pop(history);
 	spin_unlock(&history->lock);
 	nlbus_history_drop(bus, record);
-
-	nlbus_history_shrink(history);
+	if (nlbus_history_is_loose(history))
+		nlbus_history_mark(bus, history);
 	nlbus_history_place(&bus->trim, history);
 }
 
@@ -231,21 +241,35 @@ static bool nlbus_history_cut(struct nlbus_bus *bus,
 }
 
 /**
+ * nlbus_history_has_slot() - whether a history needs no larger ring for an event
+ * @history: the history
+ * @record: the event
+ *
+ * Return: true if there is a slot, or the oldest event gives way in any case.
+ */
+bool nlbus_history_has_slot(const struct nlbus_history *history,
+			    const struct nlbus_record *record)
+{
+	return nlbus_history_count(history) < history->slots ||
+	       history->bytes + record->size > READ_ONCE(history->limit);
+}
+
+/**
  * nlbus_history_append() - give an event its number and keep it
  * @bus: the bus
  * @history: the history of the event's topic
  * @record: the event; history takes a reference of its own
+ * @may_sleep: whether this may sleep; if not, nlbus_history_has_slot()
  *
- * Called by the bus thread alone. Nothing in here can fail.
+ * Called by the bus's owner alone. Nothing in here can fail.
  */
 void nlbus_history_append(struct nlbus_bus *bus, struct nlbus_history *history,
-			  struct nlbus_record *record)
+			  struct nlbus_record *record, bool may_sleep)
 {
 	struct nlbus_record *oldest = NULL;
 	size_t size = record->size;
 
-	if (nlbus_history_count(history) == history->slots &&
-	    history->bytes + size <= READ_ONCE(history->limit))
+	if (may_sleep && !nlbus_history_has_slot(history, record))
 		nlbus_history_grow(history);
 
 	nlbus_record_get(record);
@@ -270,16 +294,6 @@ void nlbus_history_append(struct nlbus_bus *bus, struct nlbus_history *history,
 	/* More than this event takes the place of is a limit that was lowered. */
 	nlbus_history_cut(bus, history, NLBUS_HISTORY_CUT);
 	nlbus_history_trim(bus);
-}
-
-/* Has the bus thread look whether a history keeps too much. */
-static void nlbus_history_mark(struct nlbus_bus *bus,
-			       struct nlbus_history *history)
-{
-	spin_lock(&bus->lowered.lock);
-	if (list_empty(&history->lowered))
-		list_add_tail(&history->lowered, &bus->lowered.histories);
-	spin_unlock(&bus->lowered.lock);
 }
 
 /**
@@ -318,6 +332,10 @@ void nlbus_history_lower(struct nlbus_bus *bus)
 	spin_unlock(&bus->lowered.lock);
 	if (!nlbus_history_cut(bus, history, NLBUS_HISTORY_CUT))
 		nlbus_history_mark(bus, history);
+	while (nlbus_history_is_loose(history) &&
+	       nlbus_history_resize(history, history->slots / 2))
+		;
+	nlbus_record_free_list(&bus->dead);
 }
 
 /**

@@ -26,8 +26,8 @@ struct nlbus_trim {
 
 /**
  * struct nlbus_history - the newest events of one topic
- * @lock: guards all but the last three; taken by the bus thread, the one writer of all
- *        but @limit, and by those who look a topic up, replay it or set @limit
+ * @lock: guards all but the last three; taken by the bus's owner, the one writer
+ *        of all but @limit, and by those who look a topic up, replay it or set @limit
  * @ring: records by sequence number modulo @slots
  * @slots: a power of two
  * @one: the ring as long as it has one slot, so that keeping the newest event
@@ -38,7 +38,7 @@ struct nlbus_trim {
  * @limit: bytes to keep; the newest record is kept whatever it has
  * @change: the bus's change count when this last changed
  * @trim: in a list of &nlbus_bus.trim while more than one record is here; the
- *        bus thread's alone, as are
+ *        owner's, as is
  * @trim_size: which of the lists
  * @lowered: in &nlbus_lowered.histories while @limit is news to the bus thread
  */
@@ -94,8 +94,10 @@ void nlbus_trim_init(struct nlbus_trim *trim);
 void nlbus_lowered_init(struct nlbus_lowered *lowered);
 void nlbus_history_init(struct nlbus_history *history, size_t limit);
 void nlbus_history_free(struct nlbus_history *history);
+bool nlbus_history_has_slot(const struct nlbus_history *history,
+			    const struct nlbus_record *record);
 void nlbus_history_append(struct nlbus_bus *bus, struct nlbus_history *history,
-			  struct nlbus_record *record);
+			  struct nlbus_record *record, bool may_sleep);
 void nlbus_history_set_limit(struct nlbus_bus *bus,
 			     struct nlbus_history *history, size_t limit);
 void nlbus_history_lower(struct nlbus_bus *bus);

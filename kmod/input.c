@@ -22,6 +22,7 @@
 #include "bus.h"
 #include "check.h"
 #include "client.h"
+#include "direct.h"
 #include "input.h"
 #include "params.h"
 #include "record.h"
@@ -187,6 +188,14 @@ static int nlbus_accept(struct nlbus_bus *bus, const struct sk_buff *skb,
 	}
 	if (list_empty(&records))
 		return 0;
+
+	if (!missing && list_is_singular(&records)) {
+		record = list_first_entry(&records, struct nlbus_record, link);
+		list_del_init(&record->link);
+		if (nlbus_direct(bus, record))
+			return 0;
+		list_add(&record->link, &records);
+	}
 
 	err = nlbus_queue_reserve(&bus->queue, bytes, wait);
 	if (err) {

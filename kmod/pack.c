@@ -3,11 +3,12 @@
  * Packed broadcast. Each receiver is charged a datagram's whole allocation, and
  * takes or drops it whole: so events share one, but one of bounded size.
  *
- * Only the bus thread is here.
+ * Only the bus's owner is here.
  */
 #include <linux/mm.h>
 #include <linux/netlink.h>
 #include <linux/sched.h>
+#include <linux/sched/clock.h>
 #include <linux/skbuff.h>
 #include <linux/slab.h>
 #include <net/netlink.h>
@@ -80,6 +81,7 @@ static struct sk_buff *nlbus_pack_build(struct list_head *records,
 static bool nlbus_pack_broadcast(struct nlbus_bus *bus, u32 group,
 				 struct sk_buff *skb)
 {
+	u64 began = local_clock();
 	bool taken = true;
 
 	NETLINK_CB(skb).dst_group = group;
@@ -97,6 +99,7 @@ static bool nlbus_pack_broadcast(struct nlbus_bus *bus, u32 group,
 		taken = false;
 	}
 	consume_skb(skb);
+	bus->packs.broadcast_ns = local_clock() - began;
 	return taken;
 }
 
@@ -178,14 +181,8 @@ static void nlbus_pack_flush(struct nlbus_bus *bus, u32 group)
 	if (netlink_has_listeners(bus->sk, group))
 		nlbus_pack_send(bus, group, &pack->records);
 
-	list_for_each_entry_safe(record, next, &pack->records, link) {
-		if (record->ack) {
-			nlbus_ack_send(bus->sk, record->ack,
-				       record->hdr.portid, record->hdr.seq);
-			record->ack = NULL;
-		}
-		nlbus_record_put(record);
-	}
+	list_for_each_entry_safe(record, next, &pack->records, link)
+		nlbus_record_sent(bus->sk, record);
 	INIT_LIST_HEAD(&pack->records);
 	pack->len = 0;
 	list_del_init(&pack->waiting);
@@ -225,4 +222,32 @@ void nlbus_packs_flush(struct nlbus_bus *bus)
 	while ((pack = list_first_entry_or_null(&bus->packs.waiting,
 						struct nlbus_pack, waiting)))
 		nlbus_pack_flush(bus, pack - bus->packs.of);
+}
+
+/**
+ * nlbus_pack_now() - broadcast one event alone
+ * @bus: the bus, none of whose packs waits
+ * @record: the event, sequenced; its reference stays the caller's
+ *
+ * Doesn't sleep.
+ *
+ * Return: false if there was no memory for it; then nothing was done.
+ */
+bool nlbus_pack_now(struct nlbus_bus *bus, struct nlbus_record *record)
+{
+	u32 group = record->topic->group;
+	struct sk_buff *skb;
+	LIST_HEAD(records);
+
+	smp_mb(); /* as in nlbus_pack_flush() */
+	if (!netlink_has_listeners(bus->sk, group))
+		return true;
+	list_add(&record->link, &records);
+	skb = nlbus_pack_build(&records, 1, nlbus_record_len(record),
+			       GFP_ATOMIC | __GFP_NOWARN);
+	if (skb)
+		nlbus_pack_count(&records, &records, 1,
+				 nlbus_pack_broadcast(bus, group, skb));
+	list_del_init(&record->link);
+	return skb;
 }

@@ -24,18 +24,26 @@ struct nlbus_pack {
 };
 
 /**
- * struct nlbus_packs - the packs of a bus; the bus thread's alone
+ * struct nlbus_packs - the packs of a bus; its owner's
  * @of: by group, from 1
  * @waiting: those that aren't empty, in the order in which they began
+ * @broadcast_ns: what the last broadcast took
  */
 struct nlbus_packs {
 	struct nlbus_pack *of;
 	struct list_head waiting;
+	u64 broadcast_ns;
 };
 
 int nlbus_packs_start(struct nlbus_packs *packs);
 void nlbus_packs_free(struct nlbus_packs *packs);
 void nlbus_pack_add(struct nlbus_bus *bus, struct nlbus_record *record);
 void nlbus_packs_flush(struct nlbus_bus *bus);
+bool nlbus_pack_now(struct nlbus_bus *bus, struct nlbus_record *record);
+
+static inline bool nlbus_packs_empty(const struct nlbus_packs *packs)
+{
+	return list_empty_careful(&packs->waiting);
+}
 
 #endif /* _NLBUS_PACK_H */

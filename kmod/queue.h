@@ -55,6 +55,14 @@ static inline bool nlbus_queue_done(const struct nlbus_queue *queue)
 	return READ_ONCE(queue->closed) && !READ_ONCE(queue->used);
 }
 
+/* Whether nothing waits in it or for it, and it is open. */
+static inline bool nlbus_queue_idle(const struct nlbus_queue *queue)
+{
+	return list_empty_careful(&queue->records) &&
+	       list_empty_careful(&queue->waiters) &&
+	       !READ_ONCE(queue->closed);
+}
+
 static inline bool nlbus_queue_empty(const struct nlbus_queue *queue)
 {
 	return list_empty_careful(&queue->records);

@@ -65,16 +65,44 @@ struct nlbus_record *nlbus_record_alloc(const void *name, u16 name_len,
 	return record;
 }
 
+static void nlbus_record_free(struct nlbus_record *record)
+{
+	kfree_skb(record->ack);
+	kvfree(record);
+}
+
 /**
  * nlbus_record_put() - let go of a record
  * @record: the record; may sleep, as large ones are vmalloc'ed
  */
 void nlbus_record_put(struct nlbus_record *record)
 {
-	if (!refcount_dec_and_test(&record->refs))
-		return;
-	kfree_skb(record->ack);
-	kvfree(record);
+	if (refcount_dec_and_test(&record->refs))
+		nlbus_record_free(record);
+}
+
+/**
+ * nlbus_record_drop() - let go of a record, without sleeping
+ * @record: the record
+ * @dead: where to put it if nobody else has it, for nlbus_record_free_list()
+ */
+void nlbus_record_drop(struct nlbus_record *record, struct list_head *dead)
+{
+	if (refcount_dec_and_test(&record->refs))
+		list_add_tail(&record->link, dead);
+}
+
+/**
+ * nlbus_record_free_list() - free what nlbus_record_drop() put aside
+ * @dead: the list; empty afterwards. May sleep.
+ */
+void nlbus_record_free_list(struct list_head *dead)
+{
+	struct nlbus_record *record, *next;
+
+	list_for_each_entry_safe(record, next, dead, link)
+		nlbus_record_free(record);
+	INIT_LIST_HEAD(dead);
 }
 
 /**

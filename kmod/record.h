@@ -63,5 +63,7 @@ struct nlbus_record *nlbus_record_alloc(const void *name, u16 name_len,
 					gfp_t gfp);
 void nlbus_record_put(struct nlbus_record *record);
 void nlbus_record_put_list(struct list_head *records);
+void nlbus_record_drop(struct nlbus_record *record, struct list_head *dead);
+void nlbus_record_free_list(struct list_head *dead);
 
 #endif /* _NLBUS_RECORD_H */

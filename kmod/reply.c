@@ -9,6 +9,7 @@
 #include <linux/socket.h>
 #include <net/netlink.h>
 
+#include "record.h"
 #include "refusal.h"
 #include "reply.h"
 
@@ -95,6 +96,24 @@ void nlbus_ack_send(struct sock *sk, struct sk_buff *ack, u32 portid, u64 seq)
 {
 	memcpy(skb_tail_pointer(ack) - sizeof(seq), &seq, sizeof(seq));
 	nlbus_reply_send(sk, ack, portid);
+}
+
+/**
+ * nlbus_record_sent() - finish with an event that was broadcast
+ * @sk: the bus's socket
+ * @record: the event; its reference is taken over. May sleep.
+ *
+ * Its ack, if one was asked for, comes after every subscriber's socket took the
+ * event or counted a drop.
+ */
+void nlbus_record_sent(struct sock *sk, struct nlbus_record *record)
+{
+	if (record->ack) {
+		nlbus_ack_send(sk, record->ack, record->hdr.portid,
+			       record->hdr.seq);
+		record->ack = NULL;
+	}
+	nlbus_record_put(record);
 }
 
 /**

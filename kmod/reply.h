@@ -8,12 +8,14 @@
 #include <linux/types.h>
 
 struct nlmsghdr;
+struct nlbus_record;
 struct nlbus_refusal;
 struct sk_buff;
 struct sock;
 
 struct sk_buff *nlbus_ack_new(const struct nlmsghdr *to, bool event, gfp_t gfp);
 void nlbus_ack_send(struct sock *sk, struct sk_buff *ack, u32 portid, u64 seq);
+void nlbus_record_sent(struct sock *sk, struct nlbus_record *record);
 bool nlbus_reply_send(struct sock *sk, struct sk_buff *skb, u32 portid);
 void nlbus_refuse(struct sock *sk, u32 portid, const struct nlmsghdr *to,
 		  const struct nlbus_refusal *refusal);

@@ -2,6 +2,7 @@
 //! (`NLBUS_SUITE_BROKER=module`). The modules lie in `/lib/nlbus` (`NLBUS_MODULES`). The module is loaded when this ends.
 
 mod burst;
+mod direct;
 mod discovery;
 mod kernel;
 mod parameters;
@@ -11,8 +12,10 @@ mod unload;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let status =
-        nlbus_tests::main(&[burst::CASES, discovery::CASES, unload::CASES, parameters::CASES, retire::CASES], &[]);
+    let status = nlbus_tests::main(
+        &[burst::CASES, direct::CASES, discovery::CASES, unload::CASES, parameters::CASES, retire::CASES],
+        &[],
+    );
     if nlbus_tests::broker_kind() == nlbus::BrokerKind::Module {
         kernel::reload("");
     }
