@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use unflushed::{Asking, Unflushed};
 
-/// Refusals kept for the next publish or flush; older ones are only counted.
+/// Refusals kept for the next publish or flush, the oldest ones; those beyond are only counted.
 const REFUSALS_KEPT: usize = 64;
 
 thread_local! {
