@@ -106,7 +106,9 @@ impl Builder {
         self
     }
 
-    /// How long acks and answers may take, 10 s unless set.
+    /// How long acks and answers may take, 10 s unless set: with an ack, a flush or a request, all of the call, also where
+    /// the broker is stopped and its queue full. (The module can't be stopped, and makes whoever publishes wait for room as
+    /// long as it takes to do what came before.)
     ///
     /// ```no_run
     /// let bus = nlbus::Bus::builder().patience(std::time::Duration::from_millis(500)).connect()?;

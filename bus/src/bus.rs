@@ -8,7 +8,7 @@ use crate::connection::Handle;
 use crate::driver::Command;
 use crate::link::ConnectError;
 use crate::publish_batch::PublishBatch;
-use crate::publisher::{self, PublishError, PublishReason};
+use crate::publisher::{self, PublishError, PublishReason, Wait};
 use crate::subscriber::{SubscribeError, Subscriber};
 use crate::subscription::Subscription;
 use crate::typed::TypedSubscription;
@@ -144,7 +144,9 @@ impl Bus {
     /// # Errors
     /// When topic or payload can't be published, no broker is there, or the broker refuses this event. It doesn't fail for
     /// one before it: that is left to the next [`publish`](Self::publish) or [`flush`](Self::flush). After
-    /// [`PublishReason::Unknown`](crate::PublishReason::Unknown) it may have been published.
+    /// [`PublishReason::Unknown`](crate::PublishReason::Unknown) it may have been published. After `EAGAIN`
+    /// ([`PublishError::would_block`](crate::PublishError::would_block)) it was not: the broker's queue had no room for it in
+    /// the time that [`patience`](Builder::patience) gives.
     ///
     /// # Example
     /// ```no_run
@@ -177,7 +179,9 @@ impl Bus {
         payload: &(impl AsRef<[u8]> + ?Sized),
     ) -> Result<u64, PublishError> {
         let seq = self.shared.publishing(topic, |publisher| {
-            self.shared.verdict(topic, &publisher.publish_asking(topic, content, payload.as_ref())?)
+            let deadline = self.shared.deadline();
+            let asked = publisher.publish_asking(topic, content, payload.as_ref(), Wait::Until(deadline))?;
+            self.shared.verdict(topic, &asked, deadline)
         })?;
         seq.ok_or_else(|| PublishError::new(topic, PublishReason::Unknown))
     }
@@ -219,7 +223,9 @@ impl Bus {
     ///
     /// # Errors
     /// The oldest refusal that nobody was told of; [`PublishReason::Unknown`](crate::PublishReason::Unknown) when no answer
-    /// came, or it came from another broker than the events before went to: what waited there went with it.
+    /// came, or it came from another broker than the events before went to: what waited there went with it. `EAGAIN`
+    /// ([`PublishError::would_block`](crate::PublishError::would_block)) when the broker's queue had no room for the
+    /// question in the time that [`patience`](Builder::patience) gives it.
     ///
     /// # Example
     /// ```no_run
@@ -231,9 +237,10 @@ impl Bus {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn flush(&self) -> Result<(), PublishError> {
+        let deadline = self.shared.deadline();
         let publisher = self.shared.publisher("")?;
-        let barrier = publisher.barrier()?;
-        barrier.answered(self.shared.verdict("", &barrier.asked)?)?;
+        let barrier = publisher.barrier(Wait::Until(deadline))?;
+        barrier.answered(self.shared.verdict("", &barrier.asked, deadline)?)?;
         publisher.tell_of_earlier("")
     }
 

@@ -159,9 +159,18 @@ impl Shared {
         }
     }
 
+    /// Until when something that begins now may wait for its ack; `None` is for ever.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        Instant::now().checked_add(self.patience)
+    }
+
     /// Waits for the broker's verdict on what was sent to `topic`.
-    pub(crate) fn verdict(&self, topic: &str, asked: &Asked<'_>) -> Result<Option<u64>, PublishError> {
-        let deadline = Instant::now().checked_add(self.patience);
+    pub(crate) fn verdict(
+        &self,
+        topic: &str,
+        asked: &Asked<'_>,
+        deadline: Option<Instant>,
+    ) -> Result<Option<u64>, PublishError> {
         match self.receive(asked.verdict(), deadline) {
             Ok(verdict) => verdict.map_err(|refusal| PublishError::new(topic, PublishReason::Refused(refusal))),
             Err(_) => Err(PublishError::new(topic, PublishReason::Unknown)),

@@ -17,6 +17,9 @@ use std::time::{Duration, Instant};
 /// How long a broker may take to say that it is there.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 
+/// How long a send sleeps for room in the broker's queue before it fails with `EAGAIN`, and may look at the time.
+const ROOM: Duration = Duration::from_millis(50);
+
 /// Which broker to look for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
@@ -289,6 +292,7 @@ pub(crate) fn open_requests(info: &Info, receive_buffer: usize) -> Result<Netlin
     // A reply that is dropped is asked for again, and must not drag the next one with it.
     socket.set_no_enobufs().map_err(io("set NETLINK_NO_ENOBUFS"))?;
     socket.set_recv_buffer(receive_buffer).map_err(io("set the receive buffer"))?;
+    socket.set_send_timeout(ROOM).map_err(io("set SO_SNDTIMEO"))?;
     Ok(socket)
 }
 

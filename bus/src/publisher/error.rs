@@ -94,7 +94,8 @@ impl PublishError {
     }
 
     /// Whether the broker's queue was full and the publish was not to wait
-    /// ([`PublishBatch::no_wait`](crate::PublishBatch::no_wait)): nothing was published, and it may be tried again later.
+    /// ([`PublishBatch::no_wait`](crate::PublishBatch::no_wait)), or, where it waits for an ack or is a flush, not so long
+    /// ([`Builder::patience`](crate::Builder::patience)): nothing was published, and it may be tried again later.
     ///
     /// ```no_run
     /// # let bus = nlbus::Bus::connect()?;
@@ -149,7 +150,7 @@ impl fmt::Display for PublishError {
             PublishReason::Refused(refusal) | PublishReason::EarlierRefused(refusal) => refusal.fmt(f),
             PublishReason::NoBroker => f.write_str("the broker is gone; start it again (nlbus broker, modprobe nlbus)"),
             PublishReason::Send(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                f.write_str("the broker's queue is full; try again, or let it wait")
+                f.write_str("the broker's queue is full; try again later, or, if it is stopped, continue it (kill -CONT)")
             }
             PublishReason::Send(error) => error.fmt(f),
             PublishReason::Unknown if self.topic.is_empty() => f.write_str(
