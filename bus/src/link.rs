@@ -15,7 +15,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 /// How long a broker may take to say that it is there.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How long a send sleeps for room in the broker's queue before it fails with `EAGAIN`, and may look at the time.
 const ROOM: Duration = Duration::from_millis(50);

@@ -28,7 +28,8 @@ enum State {
     Off,
     /// The next look is due then.
     Due(Instant),
-    /// Somebody is there and hasn't said which broker he is. If he doesn't until then, he is asked again later.
+    /// Somebody is there and hasn't said which broker he is. If he hasn't until then, the next look is due: he may be a broker
+    /// that was just about to close and took the question with it, and another one have his place.
     Asked(Inquiry, Instant),
 }
 
@@ -70,19 +71,7 @@ impl Search {
                 self.state = State::Due(at);
                 None
             }
-            State::Due(_) => {
-                let look = if self.is_home(link::namespace()) { link::look(self.choice, self.port).ok() } else { None };
-                match look {
-                    Some(Look::Asked(inquiry))
-                        if epoll.add(&inquiry, EpollEvent::new(EpollFlags::EPOLLIN, key)).is_ok() =>
-                    {
-                        self.state = State::Asked(inquiry, Instant::now() + link::PATIENCE);
-                        None
-                    }
-                    Some(Look::Found(info)) => self.later(Some(info)),
-                    Some(Look::Asked(_)) | None => self.later(None),
-                }
-            }
+            State::Due(_) => self.look_now(epoll, key),
             State::Asked(inquiry, until) => match inquiry.answer() {
                 Ok(None) if until > Instant::now() => {
                     self.state = State::Asked(inquiry, until);
@@ -91,16 +80,69 @@ impl Search {
                 answer => {
                     // Closed it would stay in there for as long as a child of fork has it open, too.
                     let _ = epoll.delete(&inquiry);
-                    self.later(answer.ok().flatten())
+                    match answer {
+                        Ok(None) => self.look_now(epoll, key),
+                        answer => self.later(answer.ok().flatten()),
+                    }
                 }
             },
         }
     }
 
-    /// The next look, unless what was found will do. The time that this one took doesn't count.
+    fn look_now(&mut self, epoll: &Epoll, key: u64) -> Option<Info> {
+        let look = if self.is_home(link::namespace()) { link::look(self.choice, self.port).ok() } else { None };
+        match look {
+            Some(Look::Found(info)) => self.later(Some(info)),
+            Some(Look::Asked(inquiry)) if epoll.add(&inquiry, EpollEvent::new(EpollFlags::EPOLLIN, key)).is_ok() => {
+                self.state = State::Asked(inquiry, self.next());
+                None
+            }
+            Some(Look::Asked(_)) | None => self.later(None),
+        }
+    }
+
+    /// The next look, unless what was found will do.
     fn later(&mut self, found: Option<Info>) -> Option<Info> {
-        self.state = State::Due(Instant::now() + self.wait);
-        self.wait = (self.wait * 2).min(BACKOFF.1);
+        self.state = State::Due(self.next());
         found
+    }
+
+    /// When to look again. The time that a look took doesn't count.
+    fn next(&mut self) -> Instant {
+        let next = Instant::now() + self.wait;
+        self.wait = (self.wait * 2).min(BACKOFF.1);
+        next
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::Broker;
+    use crate::sys::NetlinkSocket;
+    use crate::wire::uapi::NETLINK_USERSOCK;
+    use nix::sys::epoll::{EpollCreateFlags, EpollTimeout};
+
+    #[test]
+    fn a_question_that_a_broker_took_with_it_is_soon_asked_again() {
+        // Below 2^31 and above the process ids: the kernel gives it to nobody unasked.
+        let port = 0x6100_0000 + std::process::id() % (1 << 22) * 2;
+        let mut closing = NetlinkSocket::open(NETLINK_USERSOCK).unwrap();
+        closing.bind(port + 1).unwrap();
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).unwrap();
+        let mut search = Search::new(Choice::User, port, None);
+        search.begin(Instant::now());
+        assert!(search.look(&epoll, 7).is_none());
+        assert!(closing.queued().unwrap() > 0, "not asked");
+        assert!(search.deadline().unwrap() <= Instant::now() + BACKOFF.0);
+        drop(closing);
+        let next = Broker::builder().port(port).spawn().unwrap();
+        let found = (0..100).find_map(|_| {
+            let wait = search.deadline().unwrap().saturating_duration_since(Instant::now());
+            let wait = EpollTimeout::try_from(wait + Duration::from_millis(1)).unwrap();
+            epoll.wait(&mut [EpollEvent::empty()], wait).unwrap();
+            search.look(&epoll, 7)
+        });
+        assert_eq!(found.map(|info| info.epoch), Some(next.epoch()));
     }
 }
