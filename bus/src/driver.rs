@@ -152,6 +152,9 @@ impl Driver {
         if self.publisher.take_gone() {
             self.disconnect(now);
         }
+        if self.publisher.take_wanted() {
+            self.search.hasten();
+        }
         self.client.room(now);
         if ready.has(Ready::REQUESTS) {
             self.read_replies(now);
@@ -295,7 +298,10 @@ impl Driver {
         let Some(sockets) = &self.sockets else { return };
         let sent = sockets.requests.send_to(&datagram, self.info.request_port, 0, true);
         match error_of(&sent) {
-            Some(Errno::ECONNREFUSED) => self.client.disconnect(),
+            Some(Errno::ECONNREFUSED) => {
+                self.publisher.nobody_at(&sockets.requests);
+                self.client.disconnect();
+            }
             // The broker's queue is full, or memory is short: both pass.
             Some(Errno::EAGAIN | Errno::ENOBUFS | Errno::ENOMEM) => self.client.unsent(datagram, Instant::now()),
             _ => {}

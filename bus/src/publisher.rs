@@ -88,6 +88,8 @@ pub(crate) struct Publisher {
     refused: AtomicU64,
     /// Nobody has the broker's port. The driver is told by its waker: without subscriptions nothing else makes it look.
     gone: AtomicBool,
+    /// Somebody would publish if there were a broker.
+    wanted: AtomicBool,
     waker: Arc<EventFd>,
 }
 
@@ -102,6 +104,7 @@ impl Publisher {
             any_refusal: AtomicBool::new(false),
             refused: AtomicU64::new(0),
             gone: AtomicBool::new(false),
+            wanted: AtomicBool::new(false),
             waker,
         }
     }
@@ -111,16 +114,46 @@ impl Publisher {
         self.refused.load(Ordering::Acquire)
     }
 
-    /// Whether a publish found nobody at the broker's port since this was last asked.
+    /// Whether somebody found nobody at the broker's port since this was last asked.
     pub(crate) fn take_gone(&self) -> bool {
         self.gone.swap(false, Ordering::AcqRel)
     }
 
+    /// Whether somebody would have published since this was last asked, had there been a broker.
+    pub(crate) fn take_wanted(&self) -> bool {
+        self.wanted.swap(false, Ordering::AcqRel)
+    }
+
     /// The broker moved, or went.
     pub(crate) fn reroute(&self, way: Way) {
-        *self.way.write().unwrap_or_else(PoisonError::into_inner) = way;
+        self.find(way);
         // Whoever waits for an ack of the broker before this one waits in vain.
         lock(&self.waiting).clear();
+    }
+
+    /// The broker is where it was, and the same one.
+    pub(crate) fn find(&self, way: Way) {
+        let mut present = self.way.write().unwrap_or_else(PoisonError::into_inner);
+        *present = way;
+        self.gone.store(false, Ordering::Release);
+    }
+
+    /// Nobody has the port that this socket sends to. Until the driver has found a broker nothing is sent: the next one at
+    /// this port would take what counts as sent to the one before it.
+    pub(crate) fn nobody_at(&self, socket: &Arc<NetlinkSocket>) {
+        let mut way = self.way.write().unwrap_or_else(PoisonError::into_inner);
+        // Otherwise the driver has found one meanwhile.
+        if matches!(&*way, Way::Open(route) if Arc::ptr_eq(&route.socket, socket)) {
+            *way = Way::Gone;
+            self.gone.store(true, Ordering::Release);
+        }
+    }
+
+    /// Has the driver look for a broker soon.
+    fn want_broker(&self) {
+        self.wanted.store(true, Ordering::Release);
+        // It can fail only when the counter is full, and then the driver is awake.
+        let _ = self.waker.write(1);
     }
 
     /// The broker's verdict on what was sent with this number.
@@ -168,7 +201,10 @@ impl Publisher {
         // The clone lets a publisher sleep for room without holding the lock.
         let route = match self.way.read().unwrap_or_else(PoisonError::into_inner).clone() {
             Way::Open(route) => route,
-            Way::Gone => return Err(fail(PublishReason::NoBroker)),
+            Way::Gone => {
+                self.want_broker();
+                return Err(fail(PublishReason::NoBroker));
+            }
             Way::Closed => return Err(fail(PublishReason::Closed)),
         };
         loop {
@@ -181,9 +217,8 @@ impl Publisher {
                     }
                 }
                 Err(error) if error.raw_os_error() == Some(Errno::ECONNREFUSED as i32) => {
-                    self.gone.store(true, Ordering::Release);
-                    // It can fail only when the counter is full, and then the driver is awake.
-                    let _ = self.waker.write(1);
+                    self.nobody_at(&route.socket);
+                    self.want_broker();
                     return Err(fail(PublishReason::NoBroker));
                 }
                 Err(error) => return Err(fail(PublishReason::Send(error))),

@@ -18,6 +18,7 @@ cases![
     a_publish_waits_for_the_next_broker_if_it_is_to user_only,
     a_broker_killed_twenty_times_under_traffic_confuses_nobody user_only,
     what_a_broker_took_with_it_is_not_flushed user_only,
+    what_waited_for_the_next_broker_is_flushed_by_it user_only,
     one_that_is_silent_in_its_place_holds_up_nobody user_only,
 ];
 
@@ -210,6 +211,23 @@ fn what_a_broker_took_with_it_is_not_flushed() {
         });
         bus.publish("restart/x", "the last one").unwrap();
         bus.close().unwrap();
+    }
+}
+
+/// Such an event counts as sent to who took it, also where the next broker is at the port before the connection knows.
+fn what_waited_for_the_next_broker_is_flushed_by_it() {
+    for subscribed in [false, true] {
+        let mut fixture = Fixture::new();
+        let bus = fixture.builder().outage(patience()).connect().unwrap();
+        let _subscription = subscribed.then(|| bus.subscribe("restart/x").unwrap());
+        bus.publish_acked("restart/x", "old").unwrap();
+        fixture.broker().expect("a broker").kill();
+        let error = bus.flush().unwrap_err();
+        assert!(matches!(error.reason(), PublishReason::NoBroker), "{error:?}");
+        fixture.start_broker();
+        bus.publish("restart/x", "new").unwrap();
+        bus.flush().unwrap();
+        assert_eq!(fixture.connect().topic("restart/x").unwrap().expect("a topic").head, 1);
     }
 }
 

@@ -3,7 +3,9 @@
 use super::Driver;
 use crate::link;
 use crate::publisher::{Route, Way};
+use crate::search::Seen;
 use crate::sockets::{Ready, Sockets};
+use crate::sys::NetlinkSocket;
 use crate::wire::Info;
 use nix::errno::Errno;
 use std::sync::Arc;
@@ -27,16 +29,36 @@ impl Driver {
 
     /// While the broker is gone, looks for it now and then.
     pub(super) fn look_for_broker(&mut self) {
-        let Some(info) = self.search.look(&self.epoll, Ready::BROKER) else { return };
-        let same_place = (info.protocol, info.publish_port) == (self.info.protocol, self.info.publish_port);
-        if info.epoch == self.info.epoch && same_place && self.sockets.is_some() {
-            self.search.end();
-            self.client.resumed(Instant::now());
-        } else if self.move_to(info).is_ok() {
-            self.search.end();
-            self.client.restarted(info.epoch, Instant::now());
+        match self.search.look(&self.epoll, Ready::BROKER) {
+            Seen::Nothing => {}
+            Seen::Nobody => {
+                if let Some(sockets) = &self.sockets {
+                    self.publisher.nobody_at(&sockets.requests);
+                }
+            }
+            Seen::Broker(info) => {
+                self.follow(info);
+                self.carry_out();
+            }
         }
-        self.carry_out();
+    }
+
+    /// A broker was found: the one that was there before, or another one.
+    fn follow(&mut self, info: Info) {
+        let same_place = (info.protocol, info.publish_port) == (self.info.protocol, self.info.publish_port);
+        match &self.sockets {
+            Some(sockets) if info.epoch == self.info.epoch && same_place => {
+                self.search.end();
+                self.publisher.find(Way::Open(route(&info, &sockets.requests)));
+                self.client.resumed(Instant::now());
+            }
+            _ => {
+                if self.move_to(info).is_ok() {
+                    self.search.end();
+                    self.client.restarted(info.epoch, Instant::now());
+                }
+            }
+        }
     }
 
     /// Fresh sockets for another broker: what the old ones still hold is the old broker's.
@@ -48,7 +70,7 @@ impl Driver {
             return Err(failed(Errno::EXDEV));
         }
         let requests = Arc::new(link::open_requests(&info, self.settings.receive_buffer)?);
-        let route = Route { socket: Arc::clone(&requests), port: info.publish_port, epoch: info.epoch };
+        let route = route(&info, &requests);
         let sockets = Sockets { events, requests };
         sockets.watch(&self.epoll).map_err(failed)?;
         if let Some(old) = &self.sockets {
@@ -60,4 +82,8 @@ impl Driver {
         self.reply_intake.clear();
         Ok(())
     }
+}
+
+fn route(info: &Info, requests: &Arc<NetlinkSocket>) -> Route {
+    Route { socket: Arc::clone(requests), port: info.publish_port, epoch: info.epoch }
 }
