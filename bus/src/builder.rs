@@ -119,7 +119,9 @@ impl Builder {
         self
     }
 
-    /// How long publishes wait for a broker that is gone to come back, not at all unless set. What is known not to have
+    /// How long publishes and requests wait for a broker that is gone to come back, not at all unless set: then they fail
+    /// when there is none at the moment. A new subscription waits as long as [`patience`](Self::patience) says in any case, and a
+    /// flush never: what it asks about went with the broker. What is known not to have
     /// been published is then published to the next broker; where that isn't known, the error is
     /// [`PublishReason::Unknown`](crate::PublishReason::Unknown) as ever.
     ///

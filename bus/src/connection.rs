@@ -26,8 +26,8 @@ pub(crate) struct Shared {
     pub(crate) remote: Remote,
     /// How long acks and answers may take.
     pub(crate) patience: Duration,
-    /// How long publishes wait for a broker that is gone.
-    outage: Duration,
+    /// How long publishes and requests wait for a broker that is gone.
+    pub(crate) outage: Duration,
     /// `None` where a thread drives.
     pub(crate) direct: Option<Direct>,
 }
@@ -93,6 +93,11 @@ impl Shared {
     /// How many publishes were refused without anybody waiting for their verdict.
     pub(crate) fn refused(&self) -> u64 {
         self.publisher.refused()
+    }
+
+    /// Whether it is known that there is no broker.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.publisher.is_gone()
     }
 
     /// Whether the caller is a child of the process that connected.

@@ -22,7 +22,7 @@ use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollTimeout};
 use nix::sys::eventfd::EventFd;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
-pub(crate) use remote::{Command, Remote};
+pub(crate) use remote::{Ask, Command, Remote};
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -83,6 +83,8 @@ pub(crate) struct Driver {
     retired: bool,
     /// For the broker, while it is gone.
     search: Search,
+    /// What is to be asked of it once it is found.
+    asks: Vec<Ask>,
 }
 
 impl Driver {
@@ -123,6 +125,7 @@ impl Driver {
             reply_intake,
             retired: false,
             search,
+            asks: Vec::new(),
         };
         Ok((driver, remote))
     }
@@ -205,9 +208,12 @@ impl Driver {
 
     fn carry_out_command(&mut self, command: Command, now: Instant) -> bool {
         match command {
-            Command::Open(opening) => self.client.open(opening, now),
+            Command::Open(opening) => {
+                self.search.hasten();
+                self.client.open(opening, now);
+            }
             Command::Close(id) => self.client.close(id),
-            Command::Ask(write, patience, reply) => self.client.ask(write, reply, later(now, patience)),
+            Command::Ask(ask) => self.ask(ask),
             Command::Counters(reply) => drop(reply.send(self.client.counters())),
             Command::Stop => return false,
         }
@@ -317,9 +323,4 @@ impl Driver {
             Some(errno) => self.client.join_failed(group, errno, Instant::now()),
         }
     }
-}
-
-/// The time after a wait; a wait beyond all bounds ends in a century.
-fn later(now: Instant, wait: Duration) -> Instant {
-    now.checked_add(wait).unwrap_or_else(|| now + Duration::from_secs(100 * 365 * 86_400))
 }

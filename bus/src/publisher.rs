@@ -11,7 +11,7 @@ use crate::topic::check_name;
 use crate::wire::uapi::NLBUS_PAYLOAD_MAX;
 use crate::wire::{Content, Refusal, push_info_request, push_publish};
 use crossbeam_channel::{Receiver, Sender, bounded};
-pub(crate) use error::{CLOSED, FORKED};
+pub(crate) use error::{CLOSED, FORKED, GONE};
 pub use error::{PublishError, PublishReason};
 use nix::errno::Errno;
 use nix::sys::eventfd::EventFd;
@@ -122,6 +122,11 @@ impl Publisher {
     /// Whether somebody would have published since this was last asked, had there been a broker.
     pub(crate) fn take_wanted(&self) -> bool {
         self.wanted.swap(false, Ordering::AcqRel)
+    }
+
+    /// Whether it is known that there is no broker.
+    pub(crate) fn is_gone(&self) -> bool {
+        matches!(&*self.way.read().unwrap_or_else(PoisonError::into_inner), Way::Gone)
     }
 
     /// The broker moved, or went.

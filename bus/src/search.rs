@@ -70,6 +70,11 @@ impl Search {
         self.state = State::Off;
     }
 
+    /// Whether a broker is looked for.
+    pub(crate) fn is_on(&self) -> bool {
+        !matches!(self.state, State::Off)
+    }
+
     /// When [`look`](Self::look) wants to be called.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match self.state {

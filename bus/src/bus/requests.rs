@@ -22,11 +22,10 @@ impl Bus {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn info(&self) -> Result<Info, RequestError> {
-        request::ask(
-            &self.shared,
-            |seq, frame| push_info_request(frame, seq),
-            |page| Info::read(request::only(page)?.body),
-        )
+        request::asking(&self.shared, || {
+            let write = |seq, frame: &mut Vec<u8>| push_info_request(frame, seq);
+            request::ask(&self.shared, write, |page| Info::read(request::only(page)?.body))
+        })
     }
 
     /// All topics, in the order of their creation.
@@ -43,6 +42,11 @@ impl Bus {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn topics(&self) -> Result<Vec<TopicRecord>, RequestError> {
+        // A list is one broker's: with another one it begins anew.
+        request::asking(&self.shared, || self.list())
+    }
+
+    fn list(&self) -> Result<Vec<TopicRecord>, RequestError> {
         let (mut topics, mut cursor) = (Vec::new(), Some(0));
         while let Some(from) = cursor {
             let list = TopicRequest::List { cursor: from, since: None };
@@ -118,15 +122,14 @@ impl Bus {
     fn topic_request(
         &self,
         name: &str,
-        request: impl for<'a> FnOnce(&'a str) -> TopicRequest<'a> + Send + 'static,
+        request: impl for<'a> Fn(&'a str) -> TopicRequest<'a> + Copy + Send + 'static,
     ) -> Result<TopicRecord, RequestError> {
         check_name(name.as_bytes()).map_err(|error| RequestError::Topic { name: name.to_owned(), error })?;
-        let name = name.to_owned();
-        request::ask(
-            &self.shared,
-            move |seq, frame| request(&name).push(frame, seq),
-            |page| TopicRecord::read(request::only(page)?.body),
-        )
+        request::asking(&self.shared, || {
+            let name = name.to_owned();
+            let write = move |seq, frame: &mut Vec<u8>| request(&name).push(frame, seq);
+            request::ask(&self.shared, write, |page| TopicRecord::read(request::only(page)?.body))
+        })
     }
 
     /// What this connection has counted.

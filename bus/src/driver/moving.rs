@@ -1,6 +1,7 @@
 //! The broker goes, and the driver moves to where the next one is.
 
-use super::Driver;
+use super::{Ask, Driver};
+use crate::client::Unanswered;
 use crate::link;
 use crate::publisher::{Route, Way};
 use crate::search::Seen;
@@ -12,6 +13,16 @@ use std::sync::Arc;
 use std::time::Instant;
 
 impl Driver {
+    /// Asks the broker, or, while it is gone, as soon as the next look says whether there is one.
+    pub(super) fn ask(&mut self, ask: Ask) {
+        if self.search.is_on() {
+            self.search.hasten();
+            self.asks.push(ask);
+        } else {
+            self.client.ask(ask.write, ask.reply, ask.deadline);
+        }
+    }
+
     /// The broker is gone. What it answered before may still be unread: an ack, for one.
     pub(super) fn disconnect(&mut self, now: Instant) {
         self.read_replies(now);
@@ -35,9 +46,19 @@ impl Driver {
                 if let Some(sockets) = &self.sockets {
                     self.publisher.nobody_at(&sockets.requests);
                 }
+                for ask in self.asks.drain(..) {
+                    let _ = ask.reply.send(Err(Unanswered::Gone));
+                }
             }
             Seen::Broker(info) => {
                 self.follow(info);
+                self.carry_out();
+                let now = Instant::now();
+                for ask in std::mem::take(&mut self.asks) {
+                    if ask.deadline > now {
+                        self.ask(ask);
+                    }
+                }
                 self.carry_out();
             }
         }

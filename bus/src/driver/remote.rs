@@ -5,7 +5,7 @@ use crate::sys::ForkMark;
 use crossbeam_channel::Sender;
 use nix::sys::eventfd::EventFd;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::Instant;
 
 /// What handles ask of the driver.
 pub(crate) enum Command {
@@ -13,12 +13,21 @@ pub(crate) enum Command {
     Open(Opening),
     /// The end of one.
     Close(SubId),
-    /// A request, and how long to wait for its answer; the closure writes it with the number it gets.
-    Ask(Box<dyn FnOnce(u32) -> Vec<u8> + Send>, Duration, Sender<Reply>),
+    /// A request.
+    Ask(Ask),
     /// What the client has counted.
     Counters(Sender<ClientCounters>),
     /// The end.
     Stop,
+}
+
+/// A request that a handle waits for.
+pub(crate) struct Ask {
+    /// Writes it with the number it gets.
+    pub(crate) write: Box<dyn FnOnce(u32) -> Vec<u8> + Send>,
+    pub(crate) reply: Sender<Reply>,
+    /// Until when an answer is of use.
+    pub(crate) deadline: Instant,
 }
 
 /// How the driver is reached from any thread: commands first, then a wake-up.
