@@ -148,12 +148,13 @@ fn a_question_that_finds_no_room_is_asked_again() {
 
 /// How long acks and answers may take bounds all of the call, and what found no room was not published.
 fn who_waits_for_an_answer_waits_for_room_no_longer() {
+    type Call = fn(Bus) -> Result<(), PublishError>;
     let mut fixture = Fixture::quiet();
     let bus = fixture.builder().patience(Duration::from_millis(200)).connect().unwrap();
     fixture.broker().expect("a broker").signal(Signal::SIGSTOP);
     // Until not even a small one fits.
     let sent = loop_until_full(&bus, 60_000) + loop_until_full(&bus, 0);
-    let calls: [(&str, fn(Bus) -> Result<(), PublishError>); 4] = [
+    let calls: [(&str, Call); 4] = [
         ("flush", |bus| bus.flush()),
         ("publish_acked", |bus| bus.publish_acked("hasty", "").map(drop)),
         ("send_acked", |bus| {
