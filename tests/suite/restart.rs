@@ -4,7 +4,7 @@
 
 use nix::sys::signal::Signal;
 use nlbus::{Bus, Delivery, PublishReason, RequestError, SubscribeReason, Subscription};
-use nlbus_tests::{Fixture, RawClient, cases, collect, events, patience, quiet, restarts, wait_for};
+use nlbus_tests::{Fixture, RawClient, cases, clean_restarts, collect, events, patience, quiet, restarts, wait_for};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,7 @@ cases![
     an_ack_that_does_not_come_is_unknown user_only,
     a_publish_waits_for_the_next_broker_if_it_is_to user_only,
     a_broker_killed_twenty_times_under_traffic_confuses_nobody user_only,
+    twenty_brokers_that_end_well_take_nothing_with_them user_only,
     what_a_broker_took_with_it_is_not_flushed user_only,
     what_waited_for_the_next_broker_is_flushed_by_it user_only,
     requests_and_subscriptions_find_the_next_broker user_only,
@@ -171,6 +172,15 @@ fn a_broker_killed_twenty_times_under_traffic_confuses_nobody() {
     let place = *fixture;
     restarts(&place, 20, || {
         fixture.broker().expect("a broker").kill();
+        fixture.start_broker();
+    });
+}
+
+fn twenty_brokers_that_end_well_take_nothing_with_them() {
+    let mut fixture = Fixture::new();
+    let place = *fixture;
+    clean_restarts(&place, 20, || {
+        assert!(fixture.broker().expect("a broker").end().success());
         fixture.start_broker();
     });
 }
