@@ -106,7 +106,9 @@ impl Builder {
         self
     }
 
-    /// How long acks and answers may take, 10 s unless set.
+    /// How long acks and answers may take, 10 s unless set: with an ack, a flush or a request, all of the call, also where
+    /// the broker is stopped and its queue full. (The module can't be stopped, and makes whoever publishes wait for room as
+    /// long as it takes to do what came before.)
     ///
     /// ```no_run
     /// let bus = nlbus::Bus::builder().patience(std::time::Duration::from_millis(500)).connect()?;
@@ -117,7 +119,9 @@ impl Builder {
         self
     }
 
-    /// How long publishes wait for a broker that is gone to come back, not at all unless set. What is known not to have
+    /// How long publishes and requests wait for a broker that is gone to come back, not at all unless set: then they fail
+    /// when there is none at the moment. A new subscription waits as long as [`patience`](Self::patience) says in any case, and a
+    /// flush never: what it asks about went with the broker. What is known not to have
     /// been published is then published to the next broker; where that isn't known, the error is
     /// [`PublishReason::Unknown`](crate::PublishReason::Unknown) as ever.
     ///

@@ -1,20 +1,18 @@
 //! The handle to a bus.
 
+mod requests;
+
 use crate::builder::Builder;
 use crate::client::ClientCounters;
 use crate::connection::Handle;
 use crate::driver::Command;
 use crate::link::ConnectError;
 use crate::publish_batch::PublishBatch;
-use crate::publisher::{self, PublishError, PublishReason};
-use crate::request::{self, RequestError};
+use crate::publisher::{self, PublishError, PublishReason, Wait};
 use crate::subscriber::{SubscribeError, Subscriber};
 use crate::subscription::Subscription;
-use crate::topic::check_name;
 use crate::typed::TypedSubscription;
-use crate::wire::{Content, Info, Malformed, TopicKey, TopicPageEnd, TopicRecord, TopicRequest, push_info_request};
-use crossbeam_channel::bounded;
-use nix::errno::Errno;
+use crate::wire::Content;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::os::fd::BorrowedFd;
@@ -146,7 +144,9 @@ impl Bus {
     /// # Errors
     /// When topic or payload can't be published, no broker is there, or the broker refuses this event. It doesn't fail for
     /// one before it: that is left to the next [`publish`](Self::publish) or [`flush`](Self::flush). After
-    /// [`PublishReason::Unknown`](crate::PublishReason::Unknown) it may have been published.
+    /// [`PublishReason::Unknown`](crate::PublishReason::Unknown) it may have been published. After `EAGAIN`
+    /// ([`PublishError::would_block`](crate::PublishError::would_block)) it was not: the broker's queue had no room for it in
+    /// the time that [`patience`](Builder::patience) gives.
     ///
     /// # Example
     /// ```no_run
@@ -179,7 +179,9 @@ impl Bus {
         payload: &(impl AsRef<[u8]> + ?Sized),
     ) -> Result<u64, PublishError> {
         let seq = self.shared.publishing(topic, |publisher| {
-            self.shared.verdict(topic, &publisher.publish_asking(topic, content, payload.as_ref())?)
+            let deadline = self.shared.deadline();
+            let asked = publisher.publish_asking(topic, content, payload.as_ref(), Wait::Until(deadline))?;
+            self.shared.verdict(topic, &asked, deadline)
         })?;
         seq.ok_or_else(|| PublishError::new(topic, PublishReason::Unknown))
     }
@@ -221,7 +223,9 @@ impl Bus {
     ///
     /// # Errors
     /// The oldest refusal that nobody was told of; [`PublishReason::Unknown`](crate::PublishReason::Unknown) when no answer
-    /// came, or it came from another broker than the events before went to: what waited there went with it.
+    /// came, or it came from another broker than the events before went to: what waited there went with it. `EAGAIN`
+    /// ([`PublishError::would_block`](crate::PublishError::would_block)) when the broker's queue had no room for the
+    /// question in the time that [`patience`](Builder::patience) gives it.
     ///
     /// # Example
     /// ```no_run
@@ -233,9 +237,10 @@ impl Bus {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn flush(&self) -> Result<(), PublishError> {
+        let deadline = self.shared.deadline();
         let publisher = self.shared.publisher("")?;
-        let barrier = publisher.barrier()?;
-        barrier.answered(self.shared.verdict("", &barrier.asked)?)?;
+        let barrier = publisher.barrier(Wait::Until(deadline))?;
+        barrier.answered(self.shared.verdict("", &barrier.asked, deadline)?)?;
         publisher.tell_of_earlier("")
     }
 
@@ -294,147 +299,6 @@ impl Bus {
     /// ```
     pub fn subscriber(&self, filter: &str) -> Subscriber {
         Subscriber::new(self.shared.clone(), filter)
-    }
-
-    /// What the broker says of itself.
-    ///
-    /// # Errors
-    /// Any [`RequestError`].
-    ///
-    /// # Example
-    /// ```no_run
-    /// # let bus = nlbus::Bus::connect()?;
-    /// let info = bus.info()?;
-    /// println!("{:?}, epoch {:#x}, {} groups", info.broker, info.epoch, info.groups);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn info(&self) -> Result<Info, RequestError> {
-        request::ask(
-            &self.shared,
-            |seq, frame| push_info_request(frame, seq),
-            |page| Info::read(request::only(page)?.body),
-        )
-    }
-
-    /// All topics, in the order of their creation.
-    ///
-    /// # Errors
-    /// Any [`RequestError`].
-    ///
-    /// # Example
-    /// ```no_run
-    /// # let bus = nlbus::Bus::connect()?;
-    /// for topic in bus.topics()? {
-    ///     println!("{}: {} to {} are kept", topic.name, topic.first, topic.head);
-    /// }
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn topics(&self) -> Result<Vec<TopicRecord>, RequestError> {
-        let (mut topics, mut cursor) = (Vec::new(), Some(0));
-        while let Some(from) = cursor {
-            let list = TopicRequest::List { cursor: from, since: None };
-            let write = move |seq, frame: &mut Vec<u8>| list.push(frame, seq);
-            let (page, end) = request::ask(&self.shared, write, |page| {
-                let (end, records) = page.split_last().ok_or(Malformed("a list without an end"))?;
-                let records = records.iter().map(|record| TopicRecord::read(record.body));
-                Ok((records.collect::<Result<Vec<_>, _>>()?, TopicPageEnd::read(end.body)?))
-            })?;
-            topics.extend(page);
-            // A cursor that doesn't move would ask for ever.
-            cursor = end.cursor.filter(|cursor| *cursor > from);
-        }
-        Ok(topics)
-    }
-
-    /// One topic, or `None` where it doesn't exist.
-    ///
-    /// # Errors
-    /// Any [`RequestError`].
-    ///
-    /// # Example
-    /// ```no_run
-    /// # let bus = nlbus::Bus::connect()?;
-    /// match bus.topic("jobs/done")? {
-    ///     Some(topic) => println!("{} events so far", topic.head),
-    ///     None => println!("nobody has published to it yet"),
-    /// }
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn topic(&self, name: &str) -> Result<Option<TopicRecord>, RequestError> {
-        match self.topic_request(name, |name| TopicRequest::Get(TopicKey::Name(name))) {
-            Err(RequestError::Refused(refusal)) if refusal.errno == Errno::ENOENT => Ok(None),
-            topic => topic.map(Some),
-        }
-    }
-
-    /// Creates a topic with the broker's defaults, unless it exists. Publishing does so, too.
-    ///
-    /// # Errors
-    /// Any [`RequestError`].
-    ///
-    /// # Example
-    /// ```no_run
-    /// # let bus = nlbus::Bus::connect()?;
-    /// let topic = bus.create_topic("jobs/done")?;
-    /// println!("group {}", topic.group);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn create_topic(&self, name: &str) -> Result<TopicRecord, RequestError> {
-        self.topic_request(name, |name| TopicRequest::Create { name, exclusive: false })
-    }
-
-    /// Sets how many bytes the history of a topic that exists may keep: at most [`Limits::history`](crate::Limits::history).
-    /// Its newest event is kept in any case. Its owner may do that, and whoever has `CAP_NET_ADMIN` (with the user broker:
-    /// root).
-    ///
-    /// # Errors
-    /// Any [`RequestError`]; refused is `ENOENT` for no such topic, `EACCES`, and `ERANGE` for too much.
-    ///
-    /// # Example
-    /// ```no_run
-    /// # let bus = nlbus::Bus::connect()?;
-    /// bus.create_topic("audit")?;
-    /// let topic = bus.set_history("audit", 16 << 20)?; // 16 MiB
-    /// assert_eq!(topic.history, 16 << 20);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn set_history(&self, name: &str, bytes: u64) -> Result<TopicRecord, RequestError> {
-        self.topic_request(name, move |name| TopicRequest::Change { key: TopicKey::Name(name), history: bytes })
-    }
-
-    fn topic_request(
-        &self,
-        name: &str,
-        request: impl for<'a> FnOnce(&'a str) -> TopicRequest<'a> + Send + 'static,
-    ) -> Result<TopicRecord, RequestError> {
-        check_name(name.as_bytes()).map_err(|error| RequestError::Topic { name: name.to_owned(), error })?;
-        let name = name.to_owned();
-        request::ask(
-            &self.shared,
-            move |seq, frame| request(&name).push(frame, seq),
-            |page| TopicRecord::read(request::only(page)?.body),
-        )
-    }
-
-    /// What this connection has counted.
-    ///
-    /// # Errors
-    /// [`RequestError::Closed`].
-    ///
-    /// # Example
-    /// ```no_run
-    /// # let bus = nlbus::Bus::connect()?;
-    /// let counters = bus.counters()?;
-    /// println!("{} repaired, {} lost, {} refused", counters.client.repaired, counters.client.lost, counters.refused);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn counters(&self) -> Result<BusCounters, RequestError> {
-        // Where the caller drives, what came in until now counts.
-        self.shared.turn();
-        let (reply, counters) = bounded(1);
-        self.shared.tell(Command::Counters(reply));
-        let client = self.shared.receive(&counters, None).map_err(|_| request::closed(&self.shared))?;
-        Ok(BusCounters { refused: self.shared.refused(), client })
     }
 
     /// On a connection that the caller drives ([`Builder::direct`]), what an event loop waits at: readable while

@@ -26,8 +26,8 @@ pub(crate) struct Shared {
     pub(crate) remote: Remote,
     /// How long acks and answers may take.
     pub(crate) patience: Duration,
-    /// How long publishes wait for a broker that is gone.
-    outage: Duration,
+    /// How long publishes and requests wait for a broker that is gone.
+    pub(crate) outage: Duration,
     /// `None` where a thread drives.
     pub(crate) direct: Option<Direct>,
 }
@@ -95,6 +95,11 @@ impl Shared {
         self.publisher.refused()
     }
 
+    /// Whether it is known that there is no broker.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.publisher.is_gone()
+    }
+
     /// Whether the caller is a child of the process that connected.
     pub(crate) fn is_forked(&self) -> bool {
         self.remote.is_forked()
@@ -159,9 +164,18 @@ impl Shared {
         }
     }
 
+    /// Until when something that begins now may wait for its ack; `None` is for ever.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        Instant::now().checked_add(self.patience)
+    }
+
     /// Waits for the broker's verdict on what was sent to `topic`.
-    pub(crate) fn verdict(&self, topic: &str, asked: &Asked<'_>) -> Result<Option<u64>, PublishError> {
-        let deadline = Instant::now().checked_add(self.patience);
+    pub(crate) fn verdict(
+        &self,
+        topic: &str,
+        asked: &Asked<'_>,
+        deadline: Option<Instant>,
+    ) -> Result<Option<u64>, PublishError> {
         match self.receive(asked.verdict(), deadline) {
             Ok(verdict) => verdict.map_err(|refusal| PublishError::new(topic, PublishReason::Refused(refusal))),
             Err(_) => Err(PublishError::new(topic, PublishReason::Unknown)),

@@ -2,79 +2,33 @@
 //! the client wants. One turn at a time and on no thread of its own: `reactor.rs` gives it one, `direct.rs` lets the
 //! caller take the turns. It never stops reading, whatever a consumer does.
 
-use crate::client::{Client, ClientCounters, Opening, Output, Reply, SubId};
+mod moving;
+mod remote;
+
+use crate::client::{Client, Output};
 #[cfg(feature = "faults")]
 use crate::intake::Faults;
 use crate::intake::Intake;
-use crate::link::{self, Choice};
-use crate::publisher::{Publisher, Route, Way};
+use crate::link::Choice;
+use crate::publisher::{Publisher, Way};
 use crate::search::Search;
 use crate::sockets::{Ready, Sockets, error_of, watch};
-use crate::sys::{ForkMark, NetlinkSocket, RecvBatch};
+use crate::sys::{NetlinkSocket, RecvBatch};
 use crate::wire::uapi::NLBUS_DATAGRAM_MAX;
 use crate::wire::{BrokerKind, Info};
 use bytes::Bytes;
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::Receiver;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollTimeout};
 use nix::sys::eventfd::EventFd;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
+pub(crate) use remote::{Ask, Command, Remote};
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Datagrams read from a socket before the other one gets its turn.
 const TURN: usize = 64;
-
-/// What handles ask of the driver.
-pub(crate) enum Command {
-    /// A new subscription.
-    Open(Opening),
-    /// The end of one.
-    Close(SubId),
-    /// A request, and how long to wait for its answer; the closure writes it with the number it gets.
-    Ask(Box<dyn FnOnce(u32) -> Vec<u8> + Send>, Duration, Sender<Reply>),
-    /// What the client has counted.
-    Counters(Sender<ClientCounters>),
-    /// The end.
-    Stop,
-}
-
-/// How the driver is reached from any thread: commands first, then a wake-up.
-#[derive(Debug, Clone)]
-pub(crate) struct Remote {
-    commands: Sender<Command>,
-    waker: Arc<EventFd>,
-    mark: Arc<ForkMark>,
-}
-
-impl Remote {
-    /// The mark of the process that has the driver.
-    pub(crate) fn mark(&self) -> &Arc<ForkMark> {
-        &self.mark
-    }
-
-    /// Whether the caller is a child of the process that has the driver: then there is none to reach.
-    pub(crate) fn is_forked(&self) -> bool {
-        self.mark.is_child()
-    }
-
-    /// Hands a command over. The driver may have ended; then nobody answers, and the command's channels close.
-    pub(crate) fn tell(&self, command: Command) {
-        if !self.is_forked() {
-            let _ = self.commands.send(command);
-            self.wake();
-        }
-    }
-
-    /// Wakes the driver. It can fail only when the counter is full, and then the driver is awake.
-    pub(crate) fn wake(&self) {
-        // The counter of a child is its parent's.
-        if !self.is_forked() {
-            let _ = self.waker.write(1);
-        }
-    }
-}
 
 /// What the driver needs to know of its bus.
 pub(crate) struct Settings {
@@ -129,6 +83,8 @@ pub(crate) struct Driver {
     retired: bool,
     /// For the broker, while it is gone.
     search: Search,
+    /// What is to be asked of it once it is found.
+    asks: Vec<Ask>,
 }
 
 impl Driver {
@@ -150,7 +106,7 @@ impl Driver {
         watch(&epoll, &*waker, Ready::WAKER)?;
         watch(&epoll, &timer, Ready::TIMER)?;
         let (sender, commands) = crossbeam_channel::unbounded();
-        let remote = Remote { commands: sender, waker: Arc::clone(&waker), mark: Arc::new(ForkMark::new()) };
+        let remote = Remote::new(sender, Arc::clone(&waker));
         let [event_intake, reply_intake] = settings.intakes();
         let search = Search::new(settings.choice, settings.port, namespace);
         let driver = Driver {
@@ -169,6 +125,7 @@ impl Driver {
             reply_intake,
             retired: false,
             search,
+            asks: Vec::new(),
         };
         Ok((driver, remote))
     }
@@ -197,6 +154,9 @@ impl Driver {
         }
         if self.publisher.take_gone() {
             self.disconnect(now);
+        }
+        if self.publisher.take_wanted() {
+            self.search.hasten();
         }
         self.client.room(now);
         if ready.has(Ready::REQUESTS) {
@@ -248,9 +208,12 @@ impl Driver {
 
     fn carry_out_command(&mut self, command: Command, now: Instant) -> bool {
         match command {
-            Command::Open(opening) => self.client.open(opening, now),
+            Command::Open(opening) => {
+                self.search.hasten();
+                self.client.open(opening, now);
+            }
             Command::Close(id) => self.client.close(id),
-            Command::Ask(write, patience, reply) => self.client.ask(write, reply, later(now, patience)),
+            Command::Ask(ask) => self.ask(ask),
             Command::Counters(reply) => drop(reply.send(self.client.counters())),
             Command::Stop => return false,
         }
@@ -316,12 +279,6 @@ impl Driver {
         }
     }
 
-    /// The broker is gone. What it answered before may still be unread: an ack, for one.
-    fn disconnect(&mut self, now: Instant) {
-        self.read_replies(now);
-        self.client.disconnect();
-    }
-
     /// What was held up on its way arrives in its time.
     fn let_pass(&mut self, now: Instant) {
         let client = &mut self.client;
@@ -353,7 +310,10 @@ impl Driver {
         let Some(sockets) = &self.sockets else { return };
         let sent = sockets.requests.send_to(&datagram, self.info.request_port, 0, true);
         match error_of(&sent) {
-            Some(Errno::ECONNREFUSED) => self.client.disconnect(),
+            Some(Errno::ECONNREFUSED) => {
+                self.publisher.nobody_at(&sockets.requests);
+                self.client.disconnect();
+            }
             // The broker's queue is full, or memory is short: both pass.
             Some(Errno::EAGAIN | Errno::ENOBUFS | Errno::ENOMEM) => self.client.unsent(datagram, Instant::now()),
             _ => {}
@@ -369,54 +329,4 @@ impl Driver {
             Some(errno) => self.client.join_failed(group, errno, Instant::now()),
         }
     }
-
-    /// Closes the sockets, so that the module can be removed.
-    fn let_go(&mut self) {
-        if let Some(sockets) = self.sockets.take() {
-            sockets.unwatch(&self.epoll);
-            self.publisher.reroute(Way::Gone);
-            self.retired = false;
-        }
-    }
-
-    /// While the broker is gone, looks for it now and then.
-    fn look_for_broker(&mut self) {
-        let Some(info) = self.search.look(&self.epoll, Ready::BROKER) else { return };
-        let same_place = (info.protocol, info.publish_port) == (self.info.protocol, self.info.publish_port);
-        if info.epoch == self.info.epoch && same_place && self.sockets.is_some() {
-            self.search.end();
-            self.client.resumed(Instant::now());
-        } else if self.move_to(info).is_ok() {
-            self.search.end();
-            self.client.restarted(info.epoch, Instant::now());
-        }
-        self.carry_out();
-    }
-
-    /// Fresh sockets for another broker: what the old ones still hold is the old broker's.
-    fn move_to(&mut self, info: Info) -> Result<(), link::ConnectError> {
-        let failed = |error: Errno| link::ConnectError::Io { what: "wait at a socket", error: error.into() };
-        let events = link::open_events(&info, self.settings.receive_buffer)?;
-        // The answer may be read by another thread than the one that asked.
-        if !self.search.is_home(events.namespace()) {
-            return Err(failed(Errno::EXDEV));
-        }
-        let requests = Arc::new(link::open_requests(&info, self.settings.receive_buffer)?);
-        let route = Route { socket: Arc::clone(&requests), port: info.publish_port, epoch: info.epoch };
-        let sockets = Sockets { events, requests };
-        sockets.watch(&self.epoll).map_err(failed)?;
-        if let Some(old) = &self.sockets {
-            old.unwatch(&self.epoll);
-        }
-        self.publisher.reroute(Way::Open(route));
-        (self.sockets, self.info) = (Some(sockets), info);
-        self.event_intake.clear();
-        self.reply_intake.clear();
-        Ok(())
-    }
-}
-
-/// The time after a wait; a wait beyond all bounds ends in a century.
-fn later(now: Instant, wait: Duration) -> Instant {
-    now.checked_add(wait).unwrap_or_else(|| now + Duration::from_secs(100 * 365 * 86_400))
 }

@@ -3,18 +3,22 @@
 //! Numbers are never guessed. The module says through generic netlink which protocol it has; only where it
 //! doesn't answer is the user broker asked, at its well-known port.
 
+mod error;
+
 use crate::sys::{NetlinkSocket, RecvBatch};
 use crate::wire::uapi::*;
-use crate::wire::{self, Answer, BrokerKind, Info, Message, Messages, Refusal, push_info_request};
+use crate::wire::{self, Answer, BrokerKind, Info, Message, Messages, push_info_request};
+pub use error::ConnectError;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use std::fmt;
-use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 /// How long a broker may take to say that it is there.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long a send sleeps for room in the broker's queue before it fails with `EAGAIN`, and may look at the time.
+const ROOM: Duration = Duration::from_millis(50);
 
 /// Which broker to look for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -27,110 +31,6 @@ pub enum Choice {
     Module,
     /// The user broker only.
     User,
-}
-
-/// No connection to a broker.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum ConnectError {
-    /// Neither the module nor a user broker answers, or not the one that was asked for.
-    NoBroker {
-        /// Which one was looked for.
-        choice: Choice,
-        /// The port where a user broker was looked for.
-        port: u32,
-    },
-    /// A broker holds the port, and says nothing.
-    Silent {
-        /// Which one.
-        broker: BrokerKind,
-    },
-    /// The broker speaks another version of the protocol.
-    Version {
-        /// Which one.
-        broker: BrokerKind,
-        /// Its version.
-        found: u32,
-    },
-    /// The broker refused to say what it is.
-    Refused(Refusal),
-    /// What answers there doesn't speak the protocol.
-    NotABroker {
-        /// What is wrong with its answer.
-        why: &'static str,
-    },
-    /// The kernel refused something.
-    Io {
-        /// What was tried.
-        what: &'static str,
-        /// Why it failed.
-        error: io::Error,
-    },
-}
-
-impl ConnectError {
-    /// Whether waiting for a broker may help: there is none, or one that is closing.
-    pub(crate) fn may_pass(&self) -> bool {
-        match self {
-            ConnectError::NoBroker { .. } => true,
-            ConnectError::Refused(refusal) => refusal.errno == Errno::ESHUTDOWN,
-            _ => false,
-        }
-    }
-}
-
-impl fmt::Display for ConnectError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ConnectError::NoBroker { choice: Choice::Auto, port } => write!(
-                f,
-                "no broker: the module nlbus is not loaded and no user broker runs at port {port} in this network \
-                 namespace; load the module (modprobe nlbus), or start one (nlbus broker)"
-            ),
-            ConnectError::NoBroker { choice: Choice::Module, .. } => {
-                f.write_str("no broker: the module nlbus is not loaded; load it (modprobe nlbus)")
-            }
-            ConnectError::NoBroker { choice: Choice::User, port } => write!(
-                f,
-                "no broker: no user broker runs at port {port} in this network namespace; start one (nlbus broker)"
-            ),
-            ConnectError::Silent { broker } => {
-                write!(
-                    f,
-                    "{} is there and doesn't answer; is it stopped? continue it (kill -CONT), or end it and start another one",
-                    name(*broker)
-                )
-            }
-            ConnectError::Version { broker, found } => write!(
-                f,
-                "{} speaks version {found} of the protocol, this program speaks {NLBUS_VERSION}; install the same \
-                 version of both",
-                name(*broker)
-            ),
-            ConnectError::Refused(refusal) => write!(f, "the broker refused to say what it is: {refusal}"),
-            ConnectError::NotABroker { why } => {
-                write!(f, "what answers at the broker's port doesn't speak the protocol: {why}")
-            }
-            ConnectError::Io { what, error } => write!(f, "can't {what}: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for ConnectError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            ConnectError::Io { error, .. } => Some(error),
-            ConnectError::Refused(refusal) => Some(refusal),
-            _ => None,
-        }
-    }
-}
-
-fn name(broker: BrokerKind) -> &'static str {
-    match broker {
-        BrokerKind::Module => "the module nlbus",
-        BrokerKind::User => "the user broker",
-    }
 }
 
 /// Finds the broker and what it says of itself. `port` is where a user broker would be. Waits for its answer, which one
@@ -395,6 +295,7 @@ pub(crate) fn open_requests(info: &Info, receive_buffer: usize) -> Result<Netlin
         push_info_request(&mut hello, u32::MAX);
         socket.send_to(&hello, info.request_port, 0, true).map_err(io("send to the module"))?;
     }
+    socket.set_send_timeout(ROOM).map_err(io("set SO_SNDTIMEO"))?;
     Ok(socket)
 }
 

@@ -1,10 +1,11 @@
 //! Publishing many events at once: one datagram, one system call.
 
 use crate::connection::Shared;
-use crate::publisher::{PublishError, PublishReason, check, encode};
+use crate::publisher::{PublishError, PublishReason, Wait, check, encode};
 use crate::wire::uapi::{NLBUS_DATAGRAM_MAX, NLBUS_EVENT_F_NO_WAIT, NLM_F_ACK, NLM_F_REQUEST};
 use crate::wire::{Content, push_publish};
 use serde::Serialize;
+use std::time::Instant;
 
 /// Events that go to the broker in one datagram: it accepts all of them or none.
 ///
@@ -174,7 +175,7 @@ impl<'a> PublishBatch<'a> {
         let topic = self.last_topic.clone();
         shared.publishing(&topic, |publisher| {
             self.address(publisher.number(), false);
-            publisher.send_unasked(&topic, &self.frame, self.no_wait)
+            publisher.send_unasked(&topic, &self.frame, self.wait_until(None))
         })?;
         self.clear();
         Ok(())
@@ -203,9 +204,10 @@ impl<'a> PublishBatch<'a> {
         }
         let (shared, topic) = (self.shared, self.last_topic.clone());
         let seq = shared.publishing(&topic, |publisher| {
-            let number = publisher.number();
+            let (number, deadline) = (publisher.number(), shared.deadline());
             self.address(number, true);
-            shared.verdict(&topic, &publisher.send_asking(number, &topic, &self.frame, self.no_wait)?)
+            let asked = publisher.send_asking(number, &topic, &self.frame, self.wait_until(deadline))?;
+            shared.verdict(&topic, &asked, deadline)
         })?;
         self.clear();
         Ok(seq)
@@ -222,6 +224,10 @@ impl<'a> PublishBatch<'a> {
             let flags = if self.no_wait { NLBUS_EVENT_F_NO_WAIT } else { 0 };
             self.frame[start + 50..start + 52].copy_from_slice(&flags.to_ne_bytes());
         }
+    }
+
+    fn wait_until(&self, deadline: Option<Instant>) -> Wait {
+        if self.no_wait { Wait::Never } else { Wait::Until(deadline) }
     }
 
     fn clear(&mut self) {

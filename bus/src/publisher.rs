@@ -11,7 +11,7 @@ use crate::topic::check_name;
 use crate::wire::uapi::NLBUS_PAYLOAD_MAX;
 use crate::wire::{Content, Refusal, push_info_request, push_publish};
 use crossbeam_channel::{Receiver, Sender, bounded};
-pub(crate) use error::{CLOSED, FORKED};
+pub(crate) use error::{CLOSED, FORKED, GONE};
 pub use error::{PublishError, PublishReason};
 use nix::errno::Errno;
 use nix::sys::eventfd::EventFd;
@@ -21,9 +21,10 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Instant;
 use unflushed::{Asking, Unflushed};
 
-/// Refusals kept for the next publish or flush; older ones are only counted.
+/// Refusals kept for the next publish or flush, the oldest ones; those beyond are only counted.
 const REFUSALS_KEPT: usize = 64;
 
 thread_local! {
@@ -41,6 +42,27 @@ pub(crate) struct Route {
     pub(crate) port: u32,
     /// The broker's. It may be another one by now that nobody has noticed yet.
     pub(crate) epoch: u64,
+}
+
+/// How long a send may wait for room in the broker's queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// Not at all.
+    Never,
+    /// Until then, or as long as it takes. In the module, whose queue the kernel itself empties, as long as that takes.
+    Until(Option<Instant>),
+}
+
+impl Wait {
+    /// As long as it takes.
+    pub(crate) const EVER: Wait = Wait::Until(None);
+
+    fn is_over(self) -> bool {
+        match self {
+            Wait::Never => true,
+            Wait::Until(deadline) => deadline.is_some_and(|deadline| deadline <= Instant::now()),
+        }
+    }
 }
 
 /// What publishes find.
@@ -66,6 +88,8 @@ pub(crate) struct Publisher {
     refused: AtomicU64,
     /// Nobody has the broker's port. The driver is told by its waker: without subscriptions nothing else makes it look.
     gone: AtomicBool,
+    /// Somebody would publish if there were a broker.
+    wanted: AtomicBool,
     waker: Arc<EventFd>,
 }
 
@@ -80,6 +104,7 @@ impl Publisher {
             any_refusal: AtomicBool::new(false),
             refused: AtomicU64::new(0),
             gone: AtomicBool::new(false),
+            wanted: AtomicBool::new(false),
             waker,
         }
     }
@@ -89,16 +114,51 @@ impl Publisher {
         self.refused.load(Ordering::Acquire)
     }
 
-    /// Whether a publish found nobody at the broker's port since this was last asked.
+    /// Whether somebody found nobody at the broker's port since this was last asked.
     pub(crate) fn take_gone(&self) -> bool {
         self.gone.swap(false, Ordering::AcqRel)
     }
 
+    /// Whether somebody would have published since this was last asked, had there been a broker.
+    pub(crate) fn take_wanted(&self) -> bool {
+        self.wanted.swap(false, Ordering::AcqRel)
+    }
+
+    /// Whether it is known that there is no broker.
+    pub(crate) fn is_gone(&self) -> bool {
+        matches!(&*self.way.read().unwrap_or_else(PoisonError::into_inner), Way::Gone)
+    }
+
     /// The broker moved, or went.
     pub(crate) fn reroute(&self, way: Way) {
-        *self.way.write().unwrap_or_else(PoisonError::into_inner) = way;
+        self.find(way);
         // Whoever waits for an ack of the broker before this one waits in vain.
         lock(&self.waiting).clear();
+    }
+
+    /// The broker is where it was, and the same one.
+    pub(crate) fn find(&self, way: Way) {
+        let mut present = self.way.write().unwrap_or_else(PoisonError::into_inner);
+        *present = way;
+        self.gone.store(false, Ordering::Release);
+    }
+
+    /// Nobody has the port that this socket sends to. Until the driver has found a broker nothing is sent: the next one at
+    /// this port would take what counts as sent to the one before it.
+    pub(crate) fn nobody_at(&self, socket: &Arc<NetlinkSocket>) {
+        let mut way = self.way.write().unwrap_or_else(PoisonError::into_inner);
+        // Otherwise the driver has found one meanwhile.
+        if matches!(&*way, Way::Open(route) if Arc::ptr_eq(&route.socket, socket)) {
+            *way = Way::Gone;
+            self.gone.store(true, Ordering::Release);
+        }
+    }
+
+    /// Has the driver look for a broker soon.
+    fn want_broker(&self) {
+        self.wanted.store(true, Ordering::Release);
+        // It can fail only when the counter is full, and then the driver is awake.
+        let _ = self.waker.write(1);
     }
 
     /// The broker's verdict on what was sent with this number.
@@ -134,30 +194,36 @@ impl Publisher {
     }
 
     /// Sends events whose verdicts nobody waits for.
-    pub(crate) fn send_unasked(&self, topic: &str, datagram: &[u8], no_wait: bool) -> Result<(), PublishError> {
-        let epoch = self.send(topic, datagram, no_wait)?;
+    pub(crate) fn send_unasked(&self, topic: &str, datagram: &[u8], wait: Wait) -> Result<(), PublishError> {
+        let epoch = self.send(topic, datagram, wait)?;
         self.unflushed.sent(epoch);
         Ok(())
     }
 
     /// Returns the epoch of the broker that it went to, as far as is known.
-    fn send(&self, topic: &str, datagram: &[u8], no_wait: bool) -> Result<u64, PublishError> {
+    fn send(&self, topic: &str, datagram: &[u8], wait: Wait) -> Result<u64, PublishError> {
         let fail = |reason| PublishError::new(topic, reason);
         // The clone lets a publisher sleep for room without holding the lock.
         let route = match self.way.read().unwrap_or_else(PoisonError::into_inner).clone() {
             Way::Open(route) => route,
-            Way::Gone => return Err(fail(PublishReason::NoBroker)),
+            Way::Gone => {
+                self.want_broker();
+                return Err(fail(PublishReason::NoBroker));
+            }
             Way::Closed => return Err(fail(PublishReason::Closed)),
         };
         loop {
-            match route.socket.send_to(datagram, route.port, 0, no_wait) {
+            match route.socket.send_to(datagram, route.port, 0, wait == Wait::Never) {
                 Ok(()) => return Ok(route.epoch),
-                // A signal while waiting for room (netlink_attachskb): nothing was sent.
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // A signal while waiting for room, or the socket's send timeout (netlink_attachskb): nothing was sent.
+                Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) => {
+                    if wait.is_over() {
+                        return Err(fail(PublishReason::Send(Errno::EAGAIN.into())));
+                    }
+                }
                 Err(error) if error.raw_os_error() == Some(Errno::ECONNREFUSED as i32) => {
-                    self.gone.store(true, Ordering::Release);
-                    // It can fail only when the counter is full, and then the driver is awake.
-                    let _ = self.waker.write(1);
+                    self.nobody_at(&route.socket);
+                    self.want_broker();
                     return Err(fail(PublishReason::NoBroker));
                 }
                 Err(error) => return Err(fail(PublishReason::Send(error))),
@@ -171,13 +237,13 @@ impl Publisher {
         number: u32,
         topic: &str,
         datagram: &[u8],
-        no_wait: bool,
+        wait: Wait,
     ) -> Result<Asked<'_>, PublishError> {
         let (sender, verdict) = bounded(1);
         lock(&self.waiting).insert(number, sender);
         // Forgotten also where sending fails.
         let asked = Asked { publisher: self, number, verdict };
-        self.send(topic, datagram, no_wait)?;
+        self.send(topic, datagram, wait)?;
         Ok(asked)
     }
 
@@ -186,7 +252,7 @@ impl Publisher {
         self.tell_of_earlier(topic)?;
         with_frame(|frame| {
             push_publish(frame, self.number(), false, 0, content, topic, payload);
-            self.send_unasked(topic, frame, false)
+            self.send_unasked(topic, frame, Wait::EVER)
         })
     }
 
@@ -196,23 +262,24 @@ impl Publisher {
         topic: &str,
         content: Content,
         payload: &[u8],
+        wait: Wait,
     ) -> Result<Asked<'_>, PublishError> {
         check(topic, payload)?;
         let number = self.number();
         with_frame(|frame| {
             push_publish(frame, number, true, 0, content, topic, payload);
-            self.send_asking(number, topic, frame, false)
+            self.send_asking(number, topic, frame, wait)
         })
     }
 
     /// Asks the broker which one it is. It reads a socket's datagrams in order, so the answer comes after the verdicts on all
     /// that was published before: if it is the broker that it was published to.
-    pub(crate) fn barrier(&self) -> Result<Barrier<'_>, PublishError> {
+    pub(crate) fn barrier(&self, wait: Wait) -> Result<Barrier<'_>, PublishError> {
         let unflushed = self.unflushed.ask();
         let number = self.number();
         let asked = with_frame(|frame| {
             push_info_request(frame, number);
-            self.send_asking(number, "", frame, false)
+            self.send_asking(number, "", frame, wait)
         })?;
         Ok(Barrier { asked, unflushed })
     }

@@ -2,18 +2,31 @@
 
 use crate::client::{Reply, Unanswered};
 use crate::connection::Shared;
-use crate::driver::Command;
-use crate::publisher::{CLOSED, FORKED};
+use crate::driver::{Ask, Command};
+use crate::publisher::{CLOSED, FORKED, GONE};
 use crate::topic::TopicError;
 use crate::wire::uapi::NLM_F_MULTI;
 use crate::wire::{Malformed, Message, Messages, Refusal};
 use crossbeam_channel::{RecvTimeoutError, bounded};
 use std::fmt;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What is said of a broker that is there and keeps silent.
 pub(crate) const TIMED_OUT: &str =
     "the broker doesn't answer; is it stopped? continue it (kill -CONT), or end it and start another one";
+
+/// Asks; and once more if the broker goes meanwhile, since it may have made place for another one: that time the answer is that
+/// none was found. And again after that, as long as handles are to wait for one.
+pub(crate) fn asking<T>(shared: &Shared, mut ask: impl FnMut() -> Result<T, RequestError>) -> Result<T, RequestError> {
+    let start = Instant::now();
+    let mut again = false;
+    loop {
+        match ask() {
+            Err(RequestError::NoBroker) if !again || start.elapsed() < shared.outage => again = true,
+            done => return done,
+        }
+    }
+}
 
 /// Makes a request and reads its reply, a page of messages.
 pub(crate) fn ask<T>(
@@ -27,8 +40,9 @@ pub(crate) fn ask<T>(
         write(seq, &mut frame);
         frame
     };
-    shared.tell(Command::Ask(Box::new(write), shared.patience, reply));
-    match shared.receive(&answer, Instant::now().checked_add(shared.patience)) {
+    let deadline = shared.deadline();
+    shared.tell(Command::Ask(Ask { write: Box::new(write), reply, deadline: deadline.unwrap_or_else(never) }));
+    match shared.receive(&answer, deadline) {
         Ok(Ok(datagram)) => {
             let page = Messages::new(&datagram).collect::<Result<Vec<_>, _>>();
             let page = page.map_err(|_| RequestError::Malformed(Malformed("a message's length is wrong")))?;
@@ -39,6 +53,11 @@ pub(crate) fn ask<T>(
         Ok(Err(Unanswered::TimedOut)) | Err(RecvTimeoutError::Timeout) => Err(RequestError::TimedOut),
         Err(RecvTimeoutError::Disconnected) => Err(closed(shared)),
     }
+}
+
+/// The deadline of whoever waits beyond all bounds: in a century.
+fn never() -> Instant {
+    Instant::now() + Duration::from_secs(100 * 365 * 86_400)
 }
 
 /// Why the driver doesn't answer.
@@ -69,7 +88,7 @@ pub enum RequestError {
     Refused(Refusal),
     /// No answer came in time; the broker may have carried it out.
     TimedOut,
-    /// The broker is gone.
+    /// The broker is gone, and no other one was found in the time that [`Builder::outage`](crate::Builder::outage) gives.
     NoBroker,
     /// The answer can't be read.
     Malformed(Malformed),
@@ -87,7 +106,7 @@ impl fmt::Display for RequestError {
             }
             RequestError::Refused(refusal) => write!(f, "the broker refused: {refusal}"),
             RequestError::TimedOut => f.write_str(TIMED_OUT),
-            RequestError::NoBroker => f.write_str("the broker is gone; start it again (nlbus broker, modprobe nlbus)"),
+            RequestError::NoBroker => f.write_str(GONE),
             RequestError::Malformed(error) => write!(f, "the broker's answer can't be read: {error}"),
             RequestError::Closed => f.write_str(CLOSED),
             RequestError::Forked => f.write_str(FORKED),

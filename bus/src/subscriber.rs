@@ -5,7 +5,7 @@ use crate::connection::Handle;
 use crate::driver::Command;
 use crate::inlet::{Overflow, inlet};
 use crate::positions::Positions;
-use crate::publisher::{CLOSED, FORKED};
+use crate::publisher::{CLOSED, FORKED, GONE};
 use crate::request::TIMED_OUT;
 use crate::subscription::Subscription;
 use crate::topic::{Filter, TopicError};
@@ -49,6 +49,9 @@ pub enum SubscribeReason {
     Join(Errno),
     /// The broker didn't answer.
     TimedOut,
+    /// The broker is gone, and no other one was found in the time that [`Builder::patience`](crate::Builder::patience) and
+    /// [`Builder::outage`](crate::Builder::outage) give.
+    NoBroker,
     /// The bus was closed.
     Closed,
     /// This process is a child of the one that connected (fork(2)), and the connection is the parent's.
@@ -118,6 +121,7 @@ impl fmt::Display for SubscribeError {
                 errno.desc()
             ),
             SubscribeReason::TimedOut => f.write_str(TIMED_OUT),
+            SubscribeReason::NoBroker => f.write_str(GONE),
             SubscribeReason::Closed => f.write_str(CLOSED),
             SubscribeReason::Forked => f.write_str(FORKED),
         }
@@ -242,11 +246,13 @@ impl Subscriber {
         let (opener, opened) = bounded(1);
         let opening = Opening { filter: filter.clone(), start: self.start, resume, inlet, opener };
         self.bus.tell(Command::Open(opening));
-        match self.bus.receive(&opened, Instant::now().checked_add(self.bus.patience)) {
+        let deadline = Instant::now().checked_add(self.bus.patience.max(self.bus.outage));
+        match self.bus.receive(&opened, deadline) {
             Ok(Ok(opened)) => Ok(Subscription::new(self.bus.clone(), opened, filter, outlet)),
             Ok(Err(Refused::Broker(refusal))) => Err(fail(SubscribeReason::Refused(refusal))),
             Ok(Err(Refused::Join(errno))) => Err(fail(SubscribeReason::Join(errno))),
             Ok(Err(Refused::Beyond { topic, head })) => Err(fail(SubscribeReason::Beyond { topic, head })),
+            Err(RecvTimeoutError::Timeout) if self.bus.is_gone() => Err(fail(SubscribeReason::NoBroker)),
             Ok(Err(Refused::TimedOut)) | Err(RecvTimeoutError::Timeout) => Err(fail(SubscribeReason::TimedOut)),
             Err(RecvTimeoutError::Disconnected) if self.bus.is_forked() => Err(fail(SubscribeReason::Forked)),
             Err(RecvTimeoutError::Disconnected) => Err(fail(SubscribeReason::Closed)),

@@ -6,6 +6,7 @@ pub mod connect;
 pub mod end;
 pub mod event_json;
 pub mod feed;
+pub mod holders;
 pub mod service;
 pub mod signals;
 pub mod sockets;

@@ -25,7 +25,7 @@ pub use child::Child;
 pub use fixture::{Fixture, Place, broker_kind};
 pub use namespace::{in_new_namespace, other_users};
 pub use raw::{Datagram, Endpoint, RawClient};
-pub use restarts::restarts;
+pub use restarts::{clean_restarts, restarts};
 pub use roles::{Role, payload, say, stamp, value};
 pub use tally::{Tally, collect, events, quiet};
 pub use wait::{patience, wait_for};

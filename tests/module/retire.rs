@@ -8,12 +8,14 @@ use nlbus::wire::uapi::{NETLINK_GENERIC, NLBUS_GENL_NAME, NLMSG_DONE};
 use nlbus::wire::{Answer, Messages, families_request, family_id, genl_retire_request};
 use nlbus::{Bus, Choice, ConnectError, Delivery, PublishReason, retire_module};
 use nlbus_tests::{Fixture, Place, Tally, cases, collect, events, in_new_namespace, payload, restarts, wait_for};
+use std::process::Command;
 
 cases![
     what_was_accepted_comes_before_the_end module_only alone,
     a_retired_module_serves_nobody module_only alone,
     namespaces_are_told_too module_only alone,
     a_privileged_program_is_not_made_to_retire_it module_only alone,
+    the_command_lists_who_holds_on_and_unloads_when_nobody_does module_only alone,
     a_module_replaced_twenty_times_under_traffic_confuses_nobody module_only alone,
 ];
 
@@ -119,6 +121,44 @@ fn a_privileged_program_is_not_made_to_retire_it() {
     let answer = Messages::new(&answer).next().unwrap().unwrap();
     assert_eq!(Answer::parse(&answer).unwrap().result.unwrap_err().errno, Errno::EPERM);
     Bus::connect().unwrap().publish_acked("still", "there").unwrap();
+}
+
+/// `nlbus` with these arguments: whether it succeeded, and what it said on standard error.
+fn nlbus(args: &[&str]) -> (bool, String) {
+    let output = Command::new("nlbus").args(args).output().expect("nlbus on the PATH");
+    (output.status.success(), String::from_utf8(output.stderr).expect("UTF-8"))
+}
+
+fn the_command_lists_who_holds_on_and_unloads_when_nobody_does() {
+    reload("");
+    let mut log = KernelLog::from_now();
+    let bus = Bus::connect().unwrap();
+    bus.publish_acked("x", "x").unwrap();
+    let (done, said) = nlbus(&["module", "unload"]);
+    assert!(!done && said.contains("2 sockets are open"), "{said}");
+    // One that doesn't listen, here, and another one elsewhere.
+    let raw = Fixture::new().raw();
+    let elsewhere = in_new_namespace(|| Fixture::new().raw());
+    let me = format!("is held by process {} (", std::process::id());
+    // Also of a module that is retired already.
+    for _ in 0..2 {
+        let (done, said) = nlbus(&["module", "retire", "--timeout", "1s"]);
+        assert!(!done, "{said}");
+        let listed = said.lines().filter(|line| line.contains(&me)).count();
+        assert!(listed == 1 && said.contains("1 sockets in this network namespace and 1 in others"), "{said}");
+    }
+    let (done, said) = nlbus(&["module", "unload"]);
+    assert!(!done && said.contains("2 sockets are open"), "{said}");
+    drop((raw, elsewhere));
+    let (done, said) = nlbus(&["module", "retire"]);
+    assert!(done, "{said}");
+    let (done, said) = nlbus(&["module", "unload"]);
+    assert!(done && !is_loaded(), "{said}");
+    let (done, said) = nlbus(&["module", "unload"]);
+    assert!(!done && said.contains("it isn't loaded"), "{said}");
+    drop(bus);
+    load(MODULE, "").unwrap();
+    assert_eq!(log.loud(), Vec::<String>::new());
 }
 
 fn a_module_replaced_twenty_times_under_traffic_confuses_nobody() {

@@ -2,10 +2,11 @@
 //! refused: in `tests/module`, where the queue can be made small.
 
 use nix::sys::signal::Signal;
-use nlbus::Bus;
 use nlbus::wire::push_info_request;
-use nlbus_tests::{Endpoint, Fixture, cases, payload, wait_for};
+use nlbus::{Bus, PublishError};
+use nlbus_tests::{Endpoint, Fixture, cases, patience, payload, wait_for};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ cases![
     who_does_not_wait_is_told_and_loses_nothing user_only,
     publishers_killed_while_they_wait_leave_nothing_behind,
     a_question_that_finds_no_room_is_asked_again user_only,
+    who_waits_for_an_answer_waits_for_room_no_longer user_only,
 ];
 
 /// Four publishers send more than any queue holds.
@@ -51,7 +53,7 @@ fn who_does_not_wait_is_told_and_loses_nothing() {
     let bus = fixture.connect();
     fixture.broker().expect("a broker").signal(Signal::SIGSTOP);
     let mut batch = bus.batch().no_wait();
-    let sent = loop_until_full(&bus);
+    let sent = loop_until_full(&bus, 60_000);
     for payload in [&[0u8; 30_000], &[1u8; 30_000]] {
         batch.push("hasty", payload).unwrap();
     }
@@ -65,11 +67,11 @@ fn who_does_not_wait_is_told_and_loses_nothing() {
 }
 
 /// Publishes without waiting until the queue is full. How many events fit.
-fn loop_until_full(bus: &Bus) -> u64 {
+fn loop_until_full(bus: &Bus, size: usize) -> u64 {
     (0..)
         .find(|_| {
             let mut one = bus.batch().no_wait();
-            one.push("hasty", &[0u8; 60_000]).unwrap();
+            one.push("hasty", &vec![0u8; size]).unwrap();
             one.send().map_err(|error| assert!(error.would_block(), "{error:?}")).is_err()
         })
         .expect("an end")
@@ -142,4 +144,34 @@ fn a_question_that_finds_no_room_is_asked_again() {
         let answer = answer.join().expect("no panic");
         assert!(answer.is_ok(), "{answer:?}");
     });
+}
+
+/// How long acks and answers may take bounds all of the call, and what found no room was not published.
+fn who_waits_for_an_answer_waits_for_room_no_longer() {
+    type Call = fn(Bus) -> Result<(), PublishError>;
+    let mut fixture = Fixture::quiet();
+    let bus = fixture.builder().patience(Duration::from_millis(200)).connect().unwrap();
+    fixture.broker().expect("a broker").signal(Signal::SIGSTOP);
+    // Until not even a small one fits.
+    let sent = loop_until_full(&bus, 60_000) + loop_until_full(&bus, 0);
+    let calls: [(&str, Call); 4] = [
+        ("flush", |bus| bus.flush()),
+        ("publish_acked", |bus| bus.publish_acked("hasty", "").map(drop)),
+        ("send_acked", |bus| {
+            let mut batch = bus.batch();
+            batch.push("hasty", "")?;
+            batch.send_acked().map(drop)
+        }),
+        ("close", Bus::close),
+    ];
+    for (name, call) in calls {
+        let (bus, (ended, end)) = (bus.clone(), mpsc::channel());
+        thread::spawn(move || ended.send(call(bus)));
+        let error = end.recv_timeout(patience()).unwrap_or_else(|_| panic!("{name} waits for ever")).unwrap_err();
+        assert!(error.would_block(), "{name}: {error:?}");
+    }
+    fixture.broker().expect("a broker").signal(Signal::SIGCONT);
+    let fresh = fixture.connect();
+    fresh.publish_acked("after", "x").unwrap();
+    assert_eq!(fresh.topic("hasty").unwrap().expect("a topic").head, sent);
 }

@@ -3,8 +3,8 @@
 //! is about a user broker that gives way to it: in `tests/module`.
 
 use nix::sys::signal::Signal;
-use nlbus::{Bus, Delivery, PublishReason, Subscription};
-use nlbus_tests::{Fixture, RawClient, cases, collect, events, patience, quiet, restarts, wait_for};
+use nlbus::{Bus, Delivery, PublishReason, RequestError, SubscribeReason, Subscription};
+use nlbus_tests::{Fixture, RawClient, cases, clean_restarts, collect, events, patience, quiet, restarts, wait_for};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,11 @@ cases![
     an_ack_that_does_not_come_is_unknown user_only,
     a_publish_waits_for_the_next_broker_if_it_is_to user_only,
     a_broker_killed_twenty_times_under_traffic_confuses_nobody user_only,
+    twenty_brokers_that_end_well_take_nothing_with_them user_only,
     what_a_broker_took_with_it_is_not_flushed user_only,
+    what_waited_for_the_next_broker_is_flushed_by_it user_only,
+    requests_and_subscriptions_find_the_next_broker user_only,
+    while_the_broker_is_gone_so_say_requests_and_subscriptions user_only,
     one_that_is_silent_in_its_place_holds_up_nobody user_only,
 ];
 
@@ -172,6 +176,15 @@ fn a_broker_killed_twenty_times_under_traffic_confuses_nobody() {
     });
 }
 
+fn twenty_brokers_that_end_well_take_nothing_with_them() {
+    let mut fixture = Fixture::new();
+    let place = *fixture;
+    clean_restarts(&place, 20, || {
+        assert!(fixture.broker().expect("a broker").end().success());
+        fixture.start_broker();
+    });
+}
+
 fn an_ack_that_does_not_come_is_unknown() {
     let mut fixture = Fixture::new();
     let bus = fixture.builder().patience(Duration::from_millis(200)).connect().unwrap();
@@ -211,6 +224,84 @@ fn what_a_broker_took_with_it_is_not_flushed() {
         bus.publish("restart/x", "the last one").unwrap();
         bus.close().unwrap();
     }
+}
+
+/// Such an event counts as sent to who took it, also where the next broker is at the port before the connection knows.
+fn what_waited_for_the_next_broker_is_flushed_by_it() {
+    for subscribed in [false, true] {
+        let mut fixture = Fixture::new();
+        let bus = fixture.builder().outage(patience()).connect().unwrap();
+        let _subscription = subscribed.then(|| bus.subscribe("restart/x").unwrap());
+        bus.publish_acked("restart/x", "old").unwrap();
+        fixture.broker().expect("a broker").kill();
+        let error = bus.flush().unwrap_err();
+        assert!(matches!(error.reason(), PublishReason::NoBroker), "{error:?}");
+        fixture.start_broker();
+        bus.publish("restart/x", "new").unwrap();
+        bus.flush().unwrap();
+        assert_eq!(fixture.connect().topic("restart/x").unwrap().expect("a topic").head, 1);
+    }
+}
+
+/// They wait for the search to end while it isn't known that there is none; and then, if they are to.
+fn requests_and_subscriptions_find_the_next_broker() {
+    for outage in [Duration::ZERO, patience()] {
+        let mut fixture = Fixture::new();
+        let bus = fixture.builder().outage(outage).connect().unwrap();
+        bus.publish_acked("restart/x", "old").unwrap();
+        fixture.broker().expect("a broker").kill();
+        if outage > Duration::ZERO {
+            // The connection knows that it is gone.
+            assert!(matches!(bus.flush().unwrap_err().reason(), PublishReason::NoBroker));
+        }
+        let asking = thread::scope(|scope| {
+            if outage.is_zero() {
+                fixture.start_broker();
+            }
+            let asking = scope.spawn(|| {
+                bus.publish("restart/x", "new").unwrap();
+                // Without an outage this is how the connection finds out: the answer is another broker's.
+                let _ = bus.flush();
+                (bus.info(), bus.create_topic("restart/x"), bus.topic("restart/x"), bus.topics(), bus.subscribe("x"))
+            });
+            if !outage.is_zero() {
+                fixture.start_broker();
+            }
+            asking.join().unwrap()
+        });
+        let (info, created, topic, topics, subscription) = asking;
+        assert_eq!(info.unwrap().epoch, fixture.connect().info().unwrap().epoch);
+        assert_eq!(created.unwrap().head, 1);
+        assert_eq!(topic.unwrap().expect("a topic").head, 1);
+        assert!(topics.unwrap().iter().any(|topic| topic.name == "restart/x"));
+        subscription.unwrap();
+    }
+}
+
+fn while_the_broker_is_gone_so_say_requests_and_subscriptions() {
+    let mut fixture = Fixture::new();
+    let bus = fixture.builder().patience(Duration::from_millis(200)).connect().unwrap();
+    let waiting = fixture.builder().outage(patience()).connect().unwrap();
+    fixture.broker().expect("a broker").kill();
+    assert_eq!(bus.info().unwrap_err(), RequestError::NoBroker);
+    assert_eq!(bus.topics().unwrap_err(), RequestError::NoBroker);
+    assert_eq!(bus.topic("x").unwrap_err(), RequestError::NoBroker);
+    let error = bus.subscribe("x").unwrap_err();
+    assert!(matches!(error.reason(), SubscribeReason::NoBroker), "{error:?}");
+    let epoch = thread::scope(|scope| {
+        let asking = scope.spawn(|| waiting.info().unwrap().epoch);
+        // Until it has found nobody; if it hasn't yet, it finds the new one.
+        thread::sleep(Duration::from_millis(100));
+        fixture.start_broker();
+        asking.join().unwrap()
+    });
+    assert_eq!(wait_for("the new broker to be found", || bus.info().ok()).epoch, epoch);
+    // As one that is stopped: there is somebody, who says nothing.
+    fixture.broker().expect("a broker").kill();
+    let _silent = [fixture.port, fixture.port + 1].map(|port| RawClient::bind(*fixture, port).unwrap());
+    assert_eq!(bus.info().unwrap_err(), RequestError::TimedOut);
+    let error = bus.subscribe("x").unwrap_err();
+    assert!(matches!(error.reason(), SubscribeReason::TimedOut), "{error:?}");
 }
 
 /// The connection looks for its broker without waiting for whoever has the port.

@@ -14,6 +14,9 @@ pub(crate) const FORKED: &str = "the connection is the parent process's; connect
 /// What a handle is told whose connection another one has closed.
 pub(crate) const CLOSED: &str = "the bus was closed; connect anew";
 
+/// What a handle is told that needs a broker when there is none.
+pub(crate) const GONE: &str = "the broker is gone; start it again (nlbus broker, modprobe nlbus)";
+
 /// An event was not published, or it isn't known whether it was.
 #[derive(Debug)]
 pub struct PublishError {
@@ -94,7 +97,8 @@ impl PublishError {
     }
 
     /// Whether the broker's queue was full and the publish was not to wait
-    /// ([`PublishBatch::no_wait`](crate::PublishBatch::no_wait)): nothing was published, and it may be tried again later.
+    /// ([`PublishBatch::no_wait`](crate::PublishBatch::no_wait)), or, where it waits for an ack or is a flush, not so long
+    /// ([`Builder::patience`](crate::Builder::patience)): nothing was published, and it may be tried again later.
     ///
     /// ```no_run
     /// # let bus = nlbus::Bus::connect()?;
@@ -147,9 +151,9 @@ impl fmt::Display for PublishError {
             PublishReason::BatchFull => f.write_str("the batch is full; send it and begin another"),
             PublishReason::Encode(error) => error.fmt(f),
             PublishReason::Refused(refusal) | PublishReason::EarlierRefused(refusal) => refusal.fmt(f),
-            PublishReason::NoBroker => f.write_str("the broker is gone; start it again (nlbus broker, modprobe nlbus)"),
+            PublishReason::NoBroker => f.write_str(GONE),
             PublishReason::Send(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                f.write_str("the broker's queue is full; try again, or let it wait")
+                f.write_str("the broker's queue is full; try again later, or, if it is stopped, continue it (kill -CONT)")
             }
             PublishReason::Send(error) => error.fmt(f),
             PublishReason::Unknown if self.topic.is_empty() => f.write_str(

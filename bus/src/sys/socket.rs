@@ -2,8 +2,10 @@
 
 use netlink_sys::{Socket, SocketAddr};
 use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::time::{TimeVal, TimeValLike};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::time::Duration;
 
 /// A netlink socket. It is closed when dropped, and never cloned: netlink-sys's `Socket` would close its
 /// descriptor twice.
@@ -93,8 +95,20 @@ impl NetlinkSocket {
         self.socket.get_rx_buf_sz()
     }
 
+    /// Has a send that sleeps for room fail with `EAGAIN` after this long, at least a microsecond (`netlink_attachskb`
+    /// begins anew with each send; a kernel side that has the port does as it likes).
+    ///
+    /// # Errors
+    /// What `setsockopt(2)` says.
+    pub fn set_send_timeout(&self, timeout: Duration) -> io::Result<()> {
+        // None at all would be for ever (socket(7)).
+        let micros = i64::try_from(timeout.as_micros()).unwrap_or(i64::MAX).max(1);
+        Ok(setsockopt(self, sockopt::SendTimeout, &TimeVal::microseconds(micros))?)
+    }
+
     /// Sends a datagram to a port id and to the group of the lowest bit set in `groups` (bit 0 is group 1).
-    /// With `dont_wait`, a full receiver is `EAGAIN` instead of a wait.
+    /// With `dont_wait`, a full receiver is `EAGAIN` instead of a wait, and after one for the
+    /// [send timeout](Self::set_send_timeout).
     ///
     /// A group send goes to `port`, too: 0 is the kernel, and where the protocol has no kernel side, as
     /// `NETLINK_USERSOCK`, the group got the datagram and the result is still `ECONNREFUSED`

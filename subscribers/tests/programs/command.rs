@@ -349,6 +349,13 @@ fn a_topics_history_can_be_set() {
         assert_eq!((&shown["history"], &shown["broadcast"]), (&Value::from(1 << 20), &Value::from(0)), "{shown}");
         let missing = host.nlbus(&["topic", "set", "y", "--history", "1"]).fails(1);
         assert!(missing.contains("'y'"), "{missing}");
+        let refused = host.nlbus(&["topic", "create", "z", "--history", "1TiB"]).fails(1);
+        assert!(refused.contains("'z' was not created"), "{refused}");
+        assert_eq!(
+            host.nlbus(&["topics", "z", "--json"]).succeeds(),
+            Vec::<String>::new(),
+            "it was created all the same"
+        );
     });
 }
 

@@ -3,11 +3,13 @@
 use humantime::Duration as HumanDuration;
 use nix::errno::Errno;
 use nix::kmod::{DeleteModuleFlags, delete_module};
-use nlbus::{BrokerKind, Builder, Bus, Choice, ConnectError, retire_module};
+use nlbus::{ConnectError, retire_module};
 use nlbus_subscribers::clients::{Client, clients};
 use nlbus_subscribers::end::{End, say};
+use nlbus_subscribers::holders::{Holders, MODULE};
 use nlbus_subscribers::text::Escaped;
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -61,7 +63,6 @@ fn load(parameters: &[String]) -> Result<(), End> {
 }
 
 fn retire(timeout: Duration) -> Result<(), End> {
-    let protocol = protocol();
     match retire_module() {
         Ok(()) => {}
         Err(ConnectError::Refused(refusal)) if refusal.errno == Errno::EPERM => {
@@ -71,39 +72,45 @@ fn retire(timeout: Duration) -> Result<(), End> {
     }
     // A timeout beyond all time is none.
     let deadline = Instant::now().checked_add(timeout);
-    while holders() > 0 {
-        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            return Err(End::Failed(who_holds_on(protocol)));
+    loop {
+        let holders = holders()?;
+        if holders.is_empty() {
+            return Ok(());
+        }
+        // A module that uses it doesn't let go by itself.
+        if holders.sockets == 0 || deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return Err(End::Failed(format!("the module is retired, and {}", who_holds_on(&holders))));
         }
         thread::sleep(LOOK_AGAIN);
     }
-    Ok(())
 }
 
-/// The netlink protocol of the module, if it isn't retired already.
-fn protocol() -> Option<u32> {
-    let bus = Builder::broker(Bus::builder(), Choice::Module).connect().ok()?;
-    bus.info().ok().filter(|info| info.broker == BrokerKind::Module).map(|info| info.protocol)
+/// What holds on to the module, in all network namespaces.
+fn holders() -> Result<Holders, End> {
+    Holders::read(Path::new(MODULE)).map_err(|error| End::Failed(error.to_string()))
 }
 
-/// References to the module: one a socket, in all network namespaces. None where it isn't there any more.
-fn holders() -> u64 {
-    let count = fs::read_to_string("/sys/module/nlbus/refcnt").ok();
-    count.and_then(|count| count.trim().parse().ok()).unwrap_or_default()
-}
-
-/// Lists on standard error who holds on, and says how to go on.
-fn who_holds_on(protocol: Option<u32>) -> String {
-    let here = protocol.and_then(|protocol| clients(protocol).ok()).unwrap_or_default();
+/// Lists on standard error whose sockets hold on, and says what else does and how to go on.
+fn who_holds_on(holders: &Holders) -> String {
+    let here = protocol().and_then(|protocol| clients(protocol).ok()).unwrap_or_default();
     for client in &here {
         say(&format!("port {} is held by {}", client.socket.portid, holder(client)));
     }
-    let elsewhere = holders().saturating_sub(here.len() as u64);
-    format!(
-        "the module is retired, and {} sockets in this network namespace and {elsewhere} in others are still open; end \
-         the processes that have them, then: nlbus module unload",
-        here.len()
-    )
+    let mut what = Vec::new();
+    if holders.sockets > 0 {
+        let elsewhere = holders.sockets.saturating_sub(here.len() as u64);
+        what.push(format!(
+            "{} sockets in this network namespace and {elsewhere} in others are still open: end the processes that have them",
+            here.len()
+        ));
+    }
+    what.extend(Some(holders.remedy()).filter(|remedy| !remedy.is_empty()));
+    format!("{}; then: nlbus module unload", what.join("; "))
+}
+
+/// The netlink protocol of the module, also of one that is retired and answers nobody.
+fn protocol() -> Option<u32> {
+    fs::read_to_string(Path::new(MODULE).join("parameters/protocol")).ok()?.trim().parse().ok()
 }
 
 fn holder(client: &Client) -> String {
@@ -117,8 +124,17 @@ fn unload() -> Result<(), End> {
     let why = match delete_module(c"nlbus", DeleteModuleFlags::O_NONBLOCK) {
         Ok(()) => return Ok(()),
         Err(Errno::EWOULDBLOCK | Errno::EBUSY) => {
-            let count = holders();
-            format!("{count} sockets are open; ask their owners to let go (nlbus module retire)")
+            let holders = holders()?;
+            match holders.remedy() {
+                remedy if holders.sockets == 0 => remedy,
+                remedy => {
+                    let also = if remedy.is_empty() { remedy } else { format!("; {remedy}") };
+                    format!(
+                        "{} sockets are open; ask their owners to let go (nlbus module retire){also}",
+                        holders.sockets
+                    )
+                }
+            }
         }
         Err(Errno::ENOENT) => "it isn't loaded".into(),
         Err(Errno::EPERM) => "it takes CAP_SYS_MODULE; run it as root".into(),

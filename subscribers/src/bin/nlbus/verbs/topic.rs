@@ -39,8 +39,15 @@ pub fn run(args: &Args) -> Result<(), End> {
     let record = match &args.verb {
         Verb::Create { topic, history: None } => bus.create_topic(topic)?,
         Verb::Create { topic, history: Some(bytes) } => {
+            // Two requests: what the broker would refuse in the second is found before the first has made the topic.
+            let most = bus.info()?.limits.history;
+            if *bytes > most {
+                let why = format!("{bytes} bytes are more than all histories may keep, {most}");
+                return Err(End::Failed(format!("topic '{topic}' was not created: {why}")));
+            }
             bus.create_topic(topic)?;
-            bus.set_history(topic, *bytes)?
+            let set = bus.set_history(topic, *bytes);
+            set.map_err(|error| End::Failed(format!("topic '{topic}' is there, but its history was not set: {error}")))?
         }
         Verb::Set { topic, history } => bus.set_history(topic, *history)?,
     };
