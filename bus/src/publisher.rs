@@ -131,9 +131,12 @@ impl Publisher {
 
     /// The broker moved, or went.
     pub(crate) fn reroute(&self, way: Way) {
-        self.find(way);
-        // Whoever waits for an ack of the broker before this one waits in vain.
+        let mut present = self.way.write().unwrap_or_else(PoisonError::into_inner);
+        // Whoever waits for an ack of the broker before this one waits in vain. Before the lock is let go: who finds the new
+        // way doesn't.
         lock(&self.waiting).clear();
+        *present = way;
+        self.gone.store(false, Ordering::Release);
     }
 
     /// The broker is where it was, and the same one.
@@ -195,23 +198,34 @@ impl Publisher {
 
     /// Sends events whose verdicts nobody waits for.
     pub(crate) fn send_unasked(&self, topic: &str, datagram: &[u8], wait: Wait) -> Result<(), PublishError> {
-        let epoch = self.send(topic, datagram, wait)?;
+        let epoch = self.send(&self.route(topic, None)?, topic, datagram, wait)?;
         self.unflushed.sent(epoch);
         Ok(())
     }
 
-    /// Returns the epoch of the broker that it went to, as far as is known.
-    fn send(&self, topic: &str, datagram: &[u8], wait: Wait) -> Result<u64, PublishError> {
-        let fail = |reason| PublishError::new(topic, reason);
-        // The clone lets a publisher sleep for room without holding the lock.
-        let route = match self.way.read().unwrap_or_else(PoisonError::into_inner).clone() {
-            Way::Open(route) => route,
-            Way::Gone => {
-                self.want_broker();
-                return Err(fail(PublishReason::NoBroker));
+    /// Where to publish. Who asks for a verdict waits for it from then on: if the broker goes, he is told.
+    fn route(&self, topic: &str, asked: Option<(u32, Sender<Verdict>)>) -> Result<Route, PublishError> {
+        let way = self.way.read().unwrap_or_else(PoisonError::into_inner);
+        match &*way {
+            Way::Open(route) => {
+                if let Some((number, verdict)) = asked {
+                    lock(&self.waiting).insert(number, verdict);
+                }
+                // A clone lets a publisher sleep for room without holding the lock.
+                Ok(route.clone())
             }
-            Way::Closed => return Err(fail(PublishReason::Closed)),
-        };
+            Way::Gone => {
+                drop(way);
+                self.want_broker();
+                Err(PublishError::new(topic, PublishReason::NoBroker))
+            }
+            Way::Closed => Err(PublishError::new(topic, PublishReason::Closed)),
+        }
+    }
+
+    /// Returns the epoch of the broker that it went to, as far as is known.
+    fn send(&self, route: &Route, topic: &str, datagram: &[u8], wait: Wait) -> Result<u64, PublishError> {
+        let fail = |reason| PublishError::new(topic, reason);
         loop {
             match route.socket.send_to(datagram, route.port, 0, wait == Wait::Never) {
                 Ok(()) => return Ok(route.epoch),
@@ -240,10 +254,10 @@ impl Publisher {
         wait: Wait,
     ) -> Result<Asked<'_>, PublishError> {
         let (sender, verdict) = bounded(1);
-        lock(&self.waiting).insert(number, sender);
+        let route = self.route(topic, Some((number, sender)))?;
         // Forgotten also where sending fails.
         let asked = Asked { publisher: self, number, verdict };
-        self.send(topic, datagram, wait)?;
+        self.send(&route, topic, datagram, wait)?;
         Ok(asked)
     }
 
