@@ -87,7 +87,12 @@ mod tests {
             size: 64,
             subs: 2,
             window: 1,
-            runs: vec![run(1.0, false, None), run(5.0, false, None), run(9.0, true, None), run(0.0, false, Some("gone"))],
+            runs: vec![
+                run(1.0, false, None),
+                run(5.0, false, None),
+                run(9.0, true, None),
+                run(0.0, false, Some("gone")),
+            ],
         };
         let of = |cell: &_| figure(cell, Measure::Deliveries);
         assert_eq!(of(&cell), Some(Figure { median: 6.0, min: 2.0, max: 10.0, contaminated: false }));

@@ -13,8 +13,13 @@ const END: u64 = u64::MAX - 1;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Seen {
     Probe,
-    Event { number: u64, sent: u64 },
-    End { events: u64 },
+    Event {
+        number: u64,
+        sent: u64,
+    },
+    End {
+        events: u64,
+    },
     /// No event of ours.
     Foreign,
 }

@@ -120,14 +120,18 @@ fn judge(rule: &Rule, ours: Option<Figure>, theirs: Option<Figure>) -> (f64, Ver
 /// The table of all rules.
 pub fn markdown(results: &Results) -> String {
     let mut text = String::from("What nlbus sets itself, of medians:\n\n");
-    let _ = writeln!(text, "| nlbus ({BUFFERED}, {UNBUFFERED}) | cell | against | wanted | measured | |\n|---|---|---|---|---|---|");
+    let _ = writeln!(
+        text,
+        "| nlbus ({BUFFERED}, {UNBUFFERED}) | cell | against | wanted | measured | |\n|---|---|---|---|---|---|"
+    );
     let (mut held, mut all) = (0, 0);
     for rule in rules(results) {
         let ours = results.figure(rule.ours, rule.measure, rule.size, rule.subs);
         let theirs = best(results, &rule);
         let (ratio, verdict) = judge(&rule, ours, theirs.map(|(_, figure)| figure));
         let sign = if rule.measure.more_is_better() { ["more than", "≥"] } else { ["less than", "≤"] };
-        let wanted = if rule.factor == 1.0 { format!("{} 1×", sign[0]) } else { format!("{} {}×", sign[1], rule.factor) };
+        let wanted =
+            if rule.factor == 1.0 { format!("{} 1×", sign[0]) } else { format!("{} {}×", sign[1], rule.factor) };
         let star = [ours, theirs.map(|(_, figure)| figure)].iter().flatten().any(|figure| figure.contaminated);
         let measured = match verdict {
             Verdict::Unknown => "–".to_owned(),
@@ -148,7 +152,10 @@ pub fn markdown(results: &Results) -> String {
             Verdict::Unknown => "not measured",
         };
         let (what, size, subs) = (rule.what, rule.size, rule.subs);
-        let _ = writeln!(text, "| {what} | {size} B, {subs} | {against}{separator}{best} | {wanted} | {measured} | {word} |");
+        let _ = writeln!(
+            text,
+            "| {what} | {size} B, {subs} | {against}{separator}{best} | {wanted} | {measured} | {word} |"
+        );
         all += usize::from(verdict != Verdict::Unknown);
         held += usize::from(verdict == Verdict::Pass);
     }

@@ -74,9 +74,8 @@ impl Run {
 
 impl Results {
     pub fn cell(&self, system: &str, kind: Kind, size: usize, subs: usize) -> Option<&CellResults> {
-        let is = |cell: &&CellResults| {
-            cell.system == system && cell.kind == kind && (cell.size, cell.subs) == (size, subs)
-        };
+        let is =
+            |cell: &&CellResults| cell.system == system && cell.kind == kind && (cell.size, cell.subs) == (size, subs);
         self.cells.iter().find(is)
     }
 

@@ -211,8 +211,7 @@ pub fn subscribe(part: &Part) -> Result<()> {
         bail!("{failed}");
     }
     let quantile = |q| latencies.value_at_quantile(q);
-    let latency =
-        Latency { p50: quantile(0.5), p99: quantile(0.99), p999: quantile(0.999), max: latencies.max() };
+    let latency = Latency { p50: quantile(0.5), p99: quantile(0.99), p999: quantile(0.999), max: latencies.max() };
     say(&format!("done {}", serde_json::to_string(&latency)?))?;
     loop {
         told()?;

@@ -75,7 +75,9 @@ impl Worker {
 
     fn failed(&self, what: &str) -> anyhow::Error {
         let log = fs::read_to_string(&self.stderr).unwrap_or_default();
-        let last: Vec<&str> = log.lines().map(str::trim).filter(|line| !line.is_empty()).take(3).collect();
+        // What follows is where in the program it was.
+        let log = log.split("Stack backtrace").next().unwrap_or_default();
+        let last: Vec<&str> = log.lines().map(str::trim).filter(|line| !line.is_empty()).take(4).collect();
         anyhow!("{} {what}: {}", self.name, last.join(" "))
     }
 }
@@ -91,12 +93,19 @@ impl Drop for Worker {
 pub fn run(system: &dyn System, size: usize, subs: usize, pace: Pace) -> Result<Run> {
     let dir = tempfile::Builder::new().prefix("nlbus-bench-").tempdir()?;
     let cell = Cell { dir: dir.path().to_owned(), size, subs, index: 0 };
+    let result = run_in(system, &cell, pace);
+    system.clear(&cell);
+    result
+}
+
+fn run_in(system: &dyn System, cell: &Cell, pace: Pace) -> Result<Run> {
+    let subs = cell.subs;
     let page = Page::open(&cell.dir, subs)?;
-    let servers = system.serve(&cell)?;
+    let servers = system.serve(cell)?;
     let deadline = Instant::now() + START;
     let in_time = || Instant::now() < deadline;
 
-    let mut publisher = Worker::start("publisher", system, &cell)?;
+    let mut publisher = Worker::start("publisher", system, cell)?;
     publisher.expect("ready", in_time)?;
     let mut subscribers = Vec::new();
     for index in 0..subs {
@@ -111,8 +120,11 @@ pub fn run(system: &dyn System, size: usize, subs: usize, pace: Pace) -> Result<
     publisher.expect("primed", in_time)?;
 
     let processes: Vec<Pid> = servers.iter().map(|server| server.pid()).collect();
-    let processes: Vec<Pid> =
-        processes.into_iter().chain(subscribers.iter().chain([&publisher]).map(Worker::pid)).chain(system.others()).collect();
+    let processes: Vec<Pid> = processes
+        .into_iter()
+        .chain(subscribers.iter().chain([&publisher]).map(Worker::pid))
+        .chain(system.others())
+        .collect();
     let cpu = || processes.iter().map(|pid| cpu_time(*pid)).sum::<Result<u64>>();
     let (cpu_before, load) = (cpu()?, Load::begin()?);
     publisher.tell(&serde_json::to_string(&pace)?)?;
@@ -141,7 +153,7 @@ pub fn run(system: &dyn System, size: usize, subs: usize, pace: Pace) -> Result<
     };
     let (mut run, cpu_after) = match result {
         Ok(ended) => ended,
-        Err(error) => return Ok(Run::lost(format!("{error:#}; {}", log_end(&cell)))),
+        Err(error) => return Ok(Run::lost(format!("{error:#}{}", log_end(cell)))),
     };
     let cpu = cpu_after? - cpu_before;
     run.cpu_per_million = cpu as f64 / 1e9 / (run.events * subs as u64).max(1) as f64 * 1e6;

@@ -4,6 +4,7 @@ use anyhow::{Context, Result, bail};
 use nix::sys::prctl;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use std::any::Any;
 use std::fs::File;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -51,6 +52,9 @@ pub trait System {
     fn be_server(&self, _run: &Cell, _ready: &mut dyn FnMut()) -> Result<()> {
         bail!("{} has no server of its own", self.name())
     }
+
+    /// Removes what a run left outside of its folder.
+    fn clear(&self, _run: &Cell) {}
 
     /// Called before any subscriber starts.
     fn publisher(&self, run: &Cell) -> Result<Box<dyn Publisher>>;
@@ -114,16 +118,31 @@ impl Cell {
 #[derive(Debug)]
 pub struct Server {
     child: Child,
+    /// What it needs us to keep: the connection that it takes its orders from.
+    held: Option<Box<dyn Any>>,
 }
 
 impl Server {
     /// Starts it, with its output in a file of the run's folder.
     pub fn start(run: &Cell, command: &mut Command) -> Result<Server> {
+        Server::start_with(run, command, Stdio::null())
+    }
+
+    /// The same with something else as its standard input.
+    pub fn start_with(run: &Cell, command: &mut Command, stdin: Stdio) -> Result<Server> {
         let log = File::create(run.path("server.log"))?;
-        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        command.stdin(stdin).stdout(log.try_clone()?).stderr(log);
         end_with_parent(command);
         let child = command.spawn().with_context(|| format!("start {:?}", command.get_program()))?;
-        Ok(Server { child })
+        Ok(Server { child, held: None })
+    }
+
+    /// Keeps something as long as the server.
+    #[cfg(any(feature = "dbus", feature = "sd-bus"))]
+    pub fn holding(self, held: impl Any) -> Server {
+        let mut server = self;
+        server.held = Some(Box::new(held));
+        server
     }
 
     /// This program as a server of `system`.
@@ -140,7 +159,7 @@ impl Server {
         while !answers() {
             let ended = self.child.try_wait()?;
             if ended.is_some() || Instant::now() > deadline {
-                bail!("the server {}: {}", if ended.is_some() { "ended" } else { "doesn't answer" }, log_end(run));
+                bail!("the server {}{}", if ended.is_some() { "ended" } else { "doesn't answer" }, log_end(run));
             }
             thread::sleep(Duration::from_millis(5));
         }
@@ -168,6 +187,7 @@ impl Drop for Server {
         // It is our child and not yet waited for, so that the number is still its own.
         let _ = kill(self.pid(), Signal::SIGKILL);
         let _ = self.child.wait();
+        self.held = None;
     }
 }
 
@@ -188,7 +208,8 @@ pub fn end_with_parent(command: &mut Command) {
 /// The last line that the server said.
 pub fn log_end(run: &Cell) -> String {
     let log = std::fs::read_to_string(run.path("server.log")).unwrap_or_default();
-    log.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it said nothing").into()
+    let last = log.lines().rev().find(|line| !line.trim().is_empty());
+    last.map_or_else(String::new, |line| format!("; the server's last word: {line}"))
 }
 
 /// A server's program: out of the cache that benches/fetch fills, else as it is installed.
@@ -201,7 +222,8 @@ pub fn program(name: &str) -> Option<PathBuf> {
 
 /// Why a server's program isn't there.
 pub fn without(name: &str) -> Option<String> {
-    let reason = || format!("{name} is neither installed nor in the cache ({})", env_or("NLBUS_BENCH_REASON", "benches/fetch"));
+    let reason =
+        || format!("{name} is neither installed nor in the cache ({})", env_or("NLBUS_BENCH_REASON", "benches/fetch"));
     program(name).is_none().then(reason)
 }
 

@@ -22,7 +22,10 @@ pub fn markdown(results: &Results) -> String {
     );
     latency(results, &mut text);
     for size in results.sizes() {
-        let _ = writeln!(text, "Payload of {size} B: deliveries/s over all subscribers, and CPU seconds for a million of them.\n");
+        let _ = writeln!(
+            text,
+            "Payload of {size} B: deliveries/s over all subscribers, and CPU seconds for a million of them.\n"
+        );
         grid(results, &mut text, size);
     }
     notes(results, &mut text);
@@ -57,7 +60,8 @@ fn grid(results: &Results, text: &mut String, size: usize) {
         }
         for &n in &subs {
             // The spread of this one would make the table too wide; results.json has it.
-            let cpu = results.figure(system, Measure::Cpu, size, n).map_or("–".into(), |figure| seconds(figure.median));
+            let cpu =
+                results.figure(system, Measure::Cpu, size, n).map_or("–".into(), |figure| seconds(figure.median));
             let _ = write!(text, " {cpu} |");
         }
         text.push('\n');
@@ -101,7 +105,14 @@ fn present(results: &Results) -> impl Iterator<Item = &str> {
     results.systems.iter().filter(|system| system.absent.is_none()).map(|system| system.name.as_str())
 }
 
-fn show(results: &Results, system: &str, measure: Measure, size: usize, subs: usize, write: impl Fn(f64) -> String) -> String {
+fn show(
+    results: &Results,
+    system: &str,
+    measure: Measure,
+    size: usize,
+    subs: usize,
+    write: impl Fn(f64) -> String,
+) -> String {
     let Some(cell) = results.cell(system, measure.kind(), size, subs) else { return "–".into() };
     let dagger = if cell.runs.iter().any(|run| run.lost.is_some()) { " †" } else { "" };
     let Some(Figure { median, min, max, contaminated }) = results.figure(system, measure, size, subs) else {

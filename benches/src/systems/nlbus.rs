@@ -44,7 +44,13 @@ pub fn variants() -> Vec<Box<dyn System>> {
     if module() {
         all.extend([
             variant("nlbus-module", "module, `publish`, all at defaults", Choice::Module, false, false),
-            variant("nlbus-module-direct", "module, `publish`, subscriber on `Builder::direct`", Choice::Module, false, true),
+            variant(
+                "nlbus-module-direct",
+                "module, `publish`, subscriber on `Builder::direct`",
+                Choice::Module,
+                false,
+                true,
+            ),
             variant(
                 "nlbus-module-buffered",
                 "module, events collected until a datagram is full, subscriber on `Builder::direct`",

@@ -151,13 +151,18 @@ impl Subscriber for Receiver {
 }
 
 /// Receives up to 64 datagrams in a system call, and waits only for the first.
-pub fn receive_many<A: SockaddrLike + Copy>(socket: &OwnedFd, size: usize, sink: &mut dyn FnMut(&[u8]) -> Go) -> Result<()> {
+pub fn receive_many<A: SockaddrLike + Copy>(
+    socket: &OwnedFd,
+    size: usize,
+    sink: &mut dyn FnMut(&[u8]) -> Go,
+) -> Result<()> {
     let mut buffers = vec![vec![0u8; size]; MANY];
     let mut lengths = Vec::with_capacity(MANY);
     let mut headers = MultiHeaders::<A>::preallocate(MANY, None);
     loop {
         {
-            let mut slices: Vec<[IoSliceMut<'_>; 1]> = buffers.iter_mut().map(|buffer| [IoSliceMut::new(buffer)]).collect();
+            let mut slices: Vec<[IoSliceMut<'_>; 1]> =
+                buffers.iter_mut().map(|buffer| [IoSliceMut::new(buffer)]).collect();
             let came = recvmmsg(socket.as_raw_fd(), &mut headers, slices.iter_mut(), MsgFlags::MSG_WAITFORONE, None)?;
             lengths.extend(came.map(|datagram| datagram.bytes));
         }

@@ -41,9 +41,9 @@ impl System for ZeroMq {
         }
     }
 
-    /// PUB drops what is beyond its high-water mark.
+    /// PUB drops what is beyond its high-water mark, and is told of what was taken 500 events at a time.
     fn window(&self, cell: &Cell) -> u64 {
-        if self.tuned { cell.events_in(8 << 20).min(16_384) } else { 1_000 }
+        if self.tuned { cell.events_in(8 << 20).min(16_384) } else { 450 }
     }
 
     fn publisher(&self, run: &Cell) -> Result<Box<dyn Publisher>> {
