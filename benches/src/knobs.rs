@@ -68,12 +68,12 @@ impl Knobs {
                 bail!("no system is called {name}; `nlbus-benches list` lists them");
             }
         }
-        let is_wanted = |system: &Box<dyn System>| {
+        let is_wanted = |system: &dyn System| {
             wanted.is_empty()
                 || matches!(system.peer(), systems::OURS | systems::FLOOR)
                 || wanted.iter().any(|name| system.name().starts_with(name))
         };
-        Ok(systems::all().into_iter().filter(is_wanted).collect())
+        Ok(systems::all().into_iter().filter(|system| is_wanted(&**system)).collect())
     }
 }
 

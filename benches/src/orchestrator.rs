@@ -48,7 +48,7 @@ struct Campaign {
 
 impl Campaign {
     fn new(plan: Plan, systems: &[Box<dyn System>]) -> Campaign {
-        let about = |system: &Box<dyn System>| About {
+        let about = |system: &dyn System| About {
             name: system.name().into(),
             peer: system.peer().into(),
             about: system.about().into(),
@@ -62,7 +62,7 @@ impl Campaign {
             sleeps: true,
             absent: Some(reason),
         });
-        let systems: Vec<About> = systems.iter().map(about).chain(left_out).collect();
+        let systems: Vec<About> = systems.iter().map(|system| about(&**system)).chain(left_out).collect();
         for absent in &systems {
             if let Some(reason) = &absent.absent {
                 eprintln!("absent: {}: {reason}", absent.name);

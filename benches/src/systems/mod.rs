@@ -4,6 +4,7 @@
 mod dbus;
 #[cfg(feature = "iceoryx2")]
 mod iceoryx2;
+mod mmsg;
 #[cfg(feature = "mosquitto")]
 mod mosquitto;
 #[cfg(feature = "nats")]

@@ -1,15 +1,14 @@
 //! Netlink as tutorials write it: one process multicasts into a group of `NETLINK_USERSOCK`, others are in it, and there
 //! is no broker. What a receiver's buffer doesn't hold is gone; the window keeps that from happening.
 
-use super::seqpacket::receive_many;
+use super::mmsg::Many;
 use crate::system::{Cell, Go, Publisher, Subscriber, System};
 use anyhow::{Result, bail};
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, MultiHeaders, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, sendmmsg, sendto,
-    setsockopt, socket, sockopt,
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, sendto, setsockopt, socket,
+    sockopt,
 };
-use std::io::IoSlice;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 /// Bytes of `struct nlmsghdr`.
@@ -17,9 +16,6 @@ pub const HEADER: usize = 16;
 
 /// What tuned sockets ask for.
 const BUFFER: usize = 8 << 20;
-
-/// Datagrams in a system call where it is tuned.
-const MANY: usize = 64;
 
 /// The group, as a bit mask.
 const GROUP: u32 = 1 << 30;
@@ -64,7 +60,7 @@ pub fn send(socket: &OwnedFd, frame: &[u8], to: NetlinkAddr) -> Result<()> {
 }
 
 /// Bytes that the kernel charges a receiver for an event: the allocation, and the socket buffer's own.
-fn charged(size: usize) -> usize {
+pub fn charged(size: usize) -> usize {
     (size + HEADER + 320).next_power_of_two() + 256
 }
 
@@ -91,8 +87,9 @@ impl System for Netlink {
         (buffer * 3 / 4 / charged(cell.size)).clamp(2, 16_384) as u64
     }
 
-    fn publisher(&self, _run: &Cell) -> Result<Box<dyn Publisher>> {
-        Ok(Box::new(Sender { socket: open(0, 0)?, tuned: self.tuned, frame: Vec::new(), waiting: Vec::new() }))
+    fn publisher(&self, run: &Cell) -> Result<Box<dyn Publisher>> {
+        let many = self.tuned.then(|| Many::new(run.size + HEADER, Some(GROUP)));
+        Ok(Box::new(Sender { socket: open(0, 0)?, frame: Vec::new(), many }))
     }
 
     fn subscriber(&self, run: &Cell) -> Result<Box<dyn Subscriber>> {
@@ -106,36 +103,25 @@ impl System for Netlink {
 
 struct Sender {
     socket: OwnedFd,
-    tuned: bool,
     frame: Vec<u8>,
-    waiting: Vec<Vec<u8>>,
+    /// Where it is tuned: events that are to go out together.
+    many: Option<Many>,
 }
 
 impl Publisher for Sender {
     fn send(&mut self, payload: &[u8]) -> Result<()> {
         frame(&mut self.frame, payload);
-        if !self.tuned {
+        let Some(many) = &mut self.many else {
             return send(&self.socket, &self.frame, NetlinkAddr::new(0, GROUP));
-        }
-        self.waiting.push(std::mem::take(&mut self.frame));
-        if self.waiting.len() == MANY { self.flush() } else { Ok(()) }
+        };
+        if many.push(&self.frame) { self.flush() } else { Ok(()) }
     }
 
     fn flush(&mut self) -> Result<()> {
-        let slices: Vec<[IoSlice<'_>; 1]> = self.waiting.iter().map(|event| [IoSlice::new(event)]).collect();
-        let mut rest = &slices[..];
-        while !rest.is_empty() {
-            let mut headers = MultiHeaders::<NetlinkAddr>::preallocate(rest.len(), None);
-            let group = vec![Some(NetlinkAddr::new(0, GROUP)); rest.len()];
-            match sendmmsg(self.socket.as_raw_fd(), &mut headers, rest, &group, [], MsgFlags::empty()) {
-                Ok(sent) => rest = &rest[sent.count()..],
-                // It is delivered, and where sendmmsg stops.
-                Err(Errno::ECONNREFUSED) => rest = &rest[1..],
-                Err(Errno::EINTR) => {}
-                Err(errno) => return Err(errno.into()),
-            }
+        if let Some(many) = &mut self.many {
+            many.send(&self.socket)?;
+            many.clear();
         }
-        self.waiting.clear();
         Ok(())
     }
 }
@@ -148,10 +134,10 @@ pub struct Receiver {
 
 impl Subscriber for Receiver {
     fn receive(&mut self, sink: &mut dyn FnMut(&[u8]) -> Go) -> Result<()> {
-        let mut event = |datagram: &[u8]| datagram.get(HEADER..).map_or(Go::On, &mut *sink);
         if self.tuned {
-            return receive_many::<NetlinkAddr>(&self.socket, self.size + HEADER, &mut event);
+            return Many::new(self.size + HEADER, None).receive(&self.socket, HEADER, sink);
         }
+        let mut event = |datagram: &[u8]| datagram.get(HEADER..).map_or(Go::On, &mut *sink);
         let mut buffer = vec![0; self.size + HEADER];
         loop {
             match recv(self.socket.as_raw_fd(), &mut buffer, MsgFlags::empty()) {

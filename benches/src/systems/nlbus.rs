@@ -1,6 +1,7 @@
 //! nlbus: the user broker in a process of its own, and the module where it is loaded.
 
 use super::OURS;
+use super::two_hop::window;
 use crate::system::{Cell, Go, Publisher, Server, Subscriber, System};
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::{SigSet, Signal};
@@ -100,10 +101,12 @@ impl System for Nlbus {
     }
 
     /// Nothing would be lost without one, but repaired from history; so that the live way is what is measured, it is what
-    /// a receive buffer of 8 MiB holds where each event comes in a datagram of its own.
+    /// three quarters of a receive buffer of 8 MiB hold: packed, or where each event comes in a datagram of its own.
     fn window(&self, cell: &Cell) -> u64 {
-        let datagram = (cell.size + 1100).next_power_of_two();
-        ((6 << 20) / datagram).clamp(16, 16_384) as u64
+        if self.buffered {
+            return cell.events_in(6 << 20).min(16_384);
+        }
+        window(cell)
     }
 
     fn serve(&self, run: &Cell) -> Result<Vec<Server>> {

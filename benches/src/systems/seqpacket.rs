@@ -1,17 +1,12 @@
 //! Unix sockets that keep datagrams apart, a connection for each subscriber: the publisher sends each event to all of them.
 
+use super::mmsg::Many;
 use crate::system::{Cell, Go, Publisher, Subscriber, System};
 use anyhow::Result;
-use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, Backlog, MsgFlags, MultiHeaders, SockFlag, SockType, SockaddrLike, UnixAddr, accept4, bind, connect,
-    listen, recv, recvmmsg, send, sendmmsg, setsockopt, socket, sockopt,
+    AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr, accept4, bind, connect, listen, recv, send, socket,
 };
-use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-
-/// Datagrams in a system call where it is tuned.
-const MANY: usize = 64;
 
 struct Seqpacket {
     tuned: bool,
@@ -42,7 +37,8 @@ impl System for Seqpacket {
         let listener = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None)?;
         bind(listener.as_raw_fd(), &UnixAddr::new(&run.path("socket"))?)?;
         listen(&listener, Backlog::new(128)?)?;
-        Ok(Box::new(Sender { listener, subs: run.subs, peers: Vec::new(), tuned: self.tuned, waiting: Vec::new() }))
+        let many = self.tuned.then(|| Many::new(run.size, None));
+        Ok(Box::new(Sender { listener, subs: run.subs, peers: Vec::new(), many }))
     }
 
     fn subscriber(&self, run: &Cell) -> Result<Box<dyn Subscriber>> {
@@ -56,9 +52,8 @@ struct Sender {
     listener: OwnedFd,
     subs: usize,
     peers: Vec<OwnedFd>,
-    tuned: bool,
-    /// Events that are to go out together.
-    waiting: Vec<Vec<u8>>,
+    /// Where it is tuned: events that are to go out together.
+    many: Option<Many>,
 }
 
 impl Sender {
@@ -68,8 +63,8 @@ impl Sender {
             let fd = accept4(self.listener.as_raw_fd(), SockFlag::SOCK_CLOEXEC)?;
             // SAFETY: accept4 has just made it, and nobody else has it.
             let peer = unsafe { OwnedFd::from_raw_fd(fd) };
-            if self.tuned {
-                big(&peer)?;
+            if self.many.is_some() {
+                enlarge(&peer);
             }
             self.peers.push(peer);
         }
@@ -77,17 +72,8 @@ impl Sender {
     }
 }
 
-/// A send buffer of 8 MiB, or what the host allows.
-fn big(socket: &OwnedFd) -> Result<()> {
-    if setsockopt(socket, sockopt::SndBuf, &(4 << 20)).is_err() {
-        setsockopt(socket, sockopt::SndBuf, &(208 << 10))?;
-    }
-    force(socket);
-    Ok(())
-}
-
-/// `SO_SNDBUFFORCE`, which nix doesn't have; without `CAP_NET_ADMIN` it stays as it was.
-fn force(socket: &OwnedFd) {
+/// A send buffer of 8 MiB by `SO_SNDBUFFORCE`, which nix doesn't have; without `CAP_NET_ADMIN` it stays as it was.
+fn enlarge(socket: &OwnedFd) {
     let bytes: libc::c_int = 4 << 20; // the kernel doubles it
     // SAFETY: the option takes an int, and is told where one is and how long.
     unsafe {
@@ -99,9 +85,8 @@ fn force(socket: &OwnedFd) {
 impl Publisher for Sender {
     fn send(&mut self, payload: &[u8]) -> Result<()> {
         self.accept()?;
-        if self.tuned {
-            self.waiting.push(payload.to_vec());
-            return if self.waiting.len() == MANY { self.flush() } else { Ok(()) };
+        if let Some(many) = &mut self.many {
+            return if many.push(payload) { self.flush() } else { Ok(()) };
         }
         for peer in &self.peers {
             send(peer.as_raw_fd(), payload, MsgFlags::MSG_NOSIGNAL)?;
@@ -110,21 +95,12 @@ impl Publisher for Sender {
     }
 
     fn flush(&mut self) -> Result<()> {
-        let slices: Vec<[IoSlice<'_>; 1]> = self.waiting.iter().map(|event| [IoSlice::new(event)]).collect();
-        for peer in &self.peers {
-            let mut rest = &slices[..];
-            while !rest.is_empty() {
-                let mut headers = MultiHeaders::<UnixAddr>::preallocate(rest.len(), None);
-                let nobody = vec![None; rest.len()];
-                let sent = sendmmsg(peer.as_raw_fd(), &mut headers, rest, &nobody, [], MsgFlags::MSG_NOSIGNAL);
-                match sent {
-                    Ok(sent) => rest = &rest[sent.count()..],
-                    Err(Errno::EINTR) => {}
-                    Err(errno) => return Err(errno.into()),
-                }
+        if let Some(many) = &mut self.many {
+            for peer in &self.peers {
+                many.send(peer)?;
             }
+            many.clear();
         }
-        self.waiting.clear();
         Ok(())
     }
 }
@@ -138,36 +114,12 @@ struct Receiver {
 impl Subscriber for Receiver {
     fn receive(&mut self, sink: &mut dyn FnMut(&[u8]) -> Go) -> Result<()> {
         if self.tuned {
-            return receive_many::<UnixAddr>(&self.socket, self.size, sink);
+            return Many::new(self.size, None).receive(&self.socket, 0, sink);
         }
         let mut buffer = vec![0; self.size];
         loop {
             let length = recv(self.socket.as_raw_fd(), &mut buffer, MsgFlags::empty())?;
             if length == 0 || sink(&buffer[..length]) == Go::End {
-                return Ok(());
-            }
-        }
-    }
-}
-
-/// Receives up to 64 datagrams in a system call, and waits only for the first.
-pub fn receive_many<A: SockaddrLike + Copy>(
-    socket: &OwnedFd,
-    size: usize,
-    sink: &mut dyn FnMut(&[u8]) -> Go,
-) -> Result<()> {
-    let mut buffers = vec![vec![0u8; size]; MANY];
-    let mut lengths = Vec::with_capacity(MANY);
-    let mut headers = MultiHeaders::<A>::preallocate(MANY, None);
-    loop {
-        {
-            let mut slices: Vec<[IoSliceMut<'_>; 1]> =
-                buffers.iter_mut().map(|buffer| [IoSliceMut::new(buffer)]).collect();
-            let came = recvmmsg(socket.as_raw_fd(), &mut headers, slices.iter_mut(), MsgFlags::MSG_WAITFORONE, None)?;
-            lengths.extend(came.map(|datagram| datagram.bytes));
-        }
-        for (at, length) in lengths.drain(..).enumerate() {
-            if length == 0 || sink(&buffers[at][..length]) == Go::End {
                 return Ok(());
             }
         }
