@@ -142,7 +142,14 @@ fn report(round: usize, system: &dyn System, kind: Kind, size: usize, subs: usiz
             let micros = |nanos: u64| nanos as f64 / 1e3;
             format!("{:.1} / {:.1} / {:.1} µs", micros(latency.p50), micros(latency.p99), micros(latency.p999))
         }
-        _ => format!("{} deliveries/s, {:.3} CPU s/M", table::count(run.rate * subs as f64), run.cpu_per_million),
+        _ => format!(
+            "{} deliveries/s, {:.3} CPU s/M ({:.3} server, {:.3} publisher, {:.3} subscribers)",
+            table::count(run.rate * subs as f64),
+            run.cpu_per_million,
+            run.cpu.server,
+            run.cpu.publisher,
+            run.cpu.subscribers
+        ),
     };
     let mark = if run.contaminated { format!(" (others used {:.0} %)", run.foreign * 100.0) } else { String::new() };
     eprintln!("{} {:22} {size:5} B {subs:2} subs  {what}{mark}", round + 1, system.name());

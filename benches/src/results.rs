@@ -58,12 +58,22 @@ pub struct Run {
     pub rate: f64,
     /// CPU seconds of server, publisher and subscribers for a million deliveries.
     pub cpu_per_million: f64,
+    /// The same of each side.
+    pub cpu: Cpu,
     pub latency: Option<Latency>,
     /// The part of the machine's CPU time that others used.
     pub foreign: f64,
     pub contaminated: bool,
     /// Why it doesn't count.
     pub lost: Option<String>,
+}
+
+/// CPU seconds for a million deliveries.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub struct Cpu {
+    pub server: f64,
+    pub publisher: f64,
+    pub subscribers: f64,
 }
 
 impl Run {

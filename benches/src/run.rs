@@ -3,7 +3,7 @@
 use crate::clock::cpu_time;
 use crate::host::Load;
 use crate::page::{At, Of, Page};
-use crate::results::Run;
+use crate::results::{Cpu, Run};
 use crate::roles::{Latency, Pace};
 use crate::system::{Cell, System, end_with_parent, log_end, part};
 use anyhow::{Context, Result, anyhow, bail};
@@ -119,13 +119,9 @@ fn run_in(system: &dyn System, cell: &Cell, pace: Pace) -> Result<Run> {
     publisher.tell("prime")?;
     publisher.expect("primed", in_time)?;
 
-    let processes: Vec<Pid> = servers.iter().map(|server| server.pid()).collect();
-    let processes: Vec<Pid> = processes
-        .into_iter()
-        .chain(subscribers.iter().chain([&publisher]).map(Worker::pid))
-        .chain(system.others())
-        .collect();
-    let cpu = || processes.iter().map(|pid| cpu_time(*pid)).sum::<Result<u64>>();
+    let serving: Vec<Pid> = servers.iter().map(|server| server.pid()).chain(system.others()).collect();
+    let sides = [serving, vec![publisher.pid()], subscribers.iter().map(Worker::pid).collect()];
+    let cpu = || sides.iter().map(|side| side.iter().map(|pid| cpu_time(*pid)).sum()).collect::<Result<Vec<u64>>>();
     let (cpu_before, load) = (cpu()?, Load::begin()?);
     publisher.tell(&serde_json::to_string(&pace)?)?;
 
@@ -155,9 +151,12 @@ fn run_in(system: &dyn System, cell: &Cell, pace: Pace) -> Result<Run> {
         Ok(ended) => ended,
         Err(error) => return Ok(Run::lost(format!("{error:#}{}", log_end(cell)))),
     };
-    let cpu = cpu_after? - cpu_before;
-    run.cpu_per_million = cpu as f64 / 1e9 / (run.events * subs as u64).max(1) as f64 * 1e6;
-    run.foreign = load.foreign(cpu)?;
+    let used: Vec<u64> = cpu_after?.iter().zip(&cpu_before).map(|(after, before)| after - before).collect();
+    let per_million = |nanos: u64| nanos as f64 / 1e9 / (run.events * subs as u64).max(1) as f64 * 1e6;
+    let all = used.iter().sum();
+    let [server, publisher, subscribers] = [0, 1, 2].map(|side| per_million(used[side]));
+    (run.cpu_per_million, run.cpu) = (per_million(all), Cpu { server, publisher, subscribers });
+    run.foreign = load.foreign(all)?;
     Ok(run)
 }
 
