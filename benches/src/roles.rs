@@ -184,7 +184,6 @@ pub fn subscribe(part: &Part) -> Result<()> {
                     latencies.saturating_record(late.max(1));
                 }
             }
-            // The clock is looked at where the publisher would wait for us anyway, and after the last one: below.
             progress.store(due, Ordering::Release);
             Go::On
         }

@@ -6,8 +6,8 @@ use crate::system::{Cell, Go, Publisher, Subscriber, System};
 use anyhow::{Result, bail};
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, sendto, setsockopt, socket,
-    sockopt,
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, getsockopt, recv, sendto, setsockopt,
+    socket, sockopt,
 };
 use std::os::fd::{AsRawFd, OwnedFd};
 
@@ -16,6 +16,9 @@ pub const HEADER: usize = 16;
 
 /// What tuned sockets ask for.
 const BUFFER: usize = 8 << 20;
+
+/// What the kernel gives a socket by itself: net.core.rmem_default.
+const DEFAULT_BUFFER: usize = 208 << 10;
 
 /// The group, as a bit mask.
 const GROUP: u32 = 1 << 30;
@@ -36,9 +39,20 @@ pub fn open(port: u32, groups: u32) -> Result<OwnedFd> {
     Ok(socket)
 }
 
-/// A receive buffer of 8 MiB.
+/// A receive buffer of 8 MiB, or what the host allows without `CAP_NET_ADMIN`. The kernel doubles what it is told.
 pub fn enlarge(socket: &OwnedFd) -> Result<()> {
-    Ok(setsockopt(socket, sockopt::RcvBufForce, &(BUFFER / 2))?) // the kernel doubles it
+    let forced = setsockopt(socket, sockopt::RcvBufForce, &(BUFFER / 2));
+    Ok(forced.or_else(|_| setsockopt(socket, sockopt::RcvBuf, &(BUFFER / 2)))?)
+}
+
+/// What such a buffer holds here, in bytes.
+pub fn enlarged() -> usize {
+    let read = || -> Result<usize> {
+        let socket = open(0, 0)?;
+        enlarge(&socket)?;
+        Ok(getsockopt(&socket, sockopt::RcvBuf)?)
+    };
+    read().unwrap_or(DEFAULT_BUFFER)
 }
 
 /// The event as a netlink message.
@@ -83,7 +97,7 @@ impl System for Netlink {
 
     /// Three quarters of what the receive buffer holds.
     fn window(&self, cell: &Cell) -> u64 {
-        let buffer = if self.tuned { BUFFER } else { 208 << 10 };
+        let buffer = if self.tuned { enlarged() } else { DEFAULT_BUFFER };
         (buffer * 3 / 4 / charged(cell.size)).clamp(2, 16_384) as u64
     }
 

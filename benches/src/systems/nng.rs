@@ -34,10 +34,10 @@ impl System for Nng {
         }
     }
 
-    /// The publisher's buffer alone: what is beyond it is dropped, and how much the subscribers' hold depends on the
+    /// Somewhat less than the publisher's buffer alone: what is beyond it is dropped, and how much the subscribers' hold depends on the
     /// moment.
     fn window(&self, cell: &Cell) -> u64 {
-        if self.tuned { cell.events_in(16 << 20).min(BUFFER as u64 - 64) } else { 16 }
+        if self.tuned { cell.events_in(16 << 20).min(BUFFER as u64 - 64) } else { 12 }
     }
 
     fn publisher(&self, run: &Cell) -> Result<Box<dyn Publisher>> {

@@ -2,7 +2,7 @@
 //! nothing else done on the way. No peer: what no broker over these sockets can beat.
 
 use super::FLOOR;
-use super::netlink::{HEADER, Receiver, charged, enlarge, frame, open, send};
+use super::netlink::{HEADER, Receiver, charged, enlarge, enlarged, frame, open, send};
 use crate::system::{Cell, Publisher, Server, Subscriber, System};
 use anyhow::Result;
 use nix::sys::socket::{MsgFlags, NetlinkAddr, recv};
@@ -18,9 +18,9 @@ const OVERHEAD: usize = 80;
 
 struct TwoHop;
 
-/// How many events three quarters of a receive buffer of 8 MiB hold where each comes in a datagram of its own.
+/// How many events three quarters of a receive buffer hold where each comes in a datagram of its own.
 pub fn window(cell: &Cell) -> u64 {
-    ((6 << 20) / charged(cell.size + OVERHEAD)).clamp(16, 16_384) as u64
+    (enlarged() * 3 / 4 / charged(cell.size + OVERHEAD)).clamp(4, 16_384) as u64
 }
 
 pub fn variants() -> Vec<Box<dyn System>> {
