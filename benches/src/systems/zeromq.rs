@@ -74,7 +74,7 @@ struct Sender {
 impl Publisher for Sender {
     fn send(&mut self, payload: &[u8]) -> Result<()> {
         self.sent += 1;
-        if self.sent % self.look == 0 {
+        if self.sent.is_multiple_of(self.look) {
             self.socket.get_events()?;
         }
         Ok(self.socket.send(payload, 0)?)
