@@ -2,6 +2,9 @@
 #
 #   BROKER=user|module   which broker `make demo` shows (default: user)
 #   RUN='shell line'     what `make vm` runs in the VM
+#   QUICK=1 SYSTEMS='zeromq redis' ROUNDS=5 SIZES=64,1024 SUBS=1,4 SECONDS_A_RUN=1
+#                        what `make bench` measures: a few minutes' worth; whom besides nlbus (names or their
+#                        beginnings); how often; payloads in bytes; numbers of subscribers; for how long
 #   KDIR=path            the kernel tree that `make kmod` builds against: /lib/modules/$(uname -r)/build for
 #                        the running kernel (default: Debian's 6.1 cloud kernel, fetched into the cache)
 #   NLBUS_CACHE=path     where kernels, headers and QEMU are kept (default: ~/.cache/nlbus); may be deleted
@@ -11,10 +14,10 @@ RUN ?=
 KDIR ?= $$(tests/vm/fetch linux)/kdir
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test vm kmod lint clean
+.PHONY: help demo test vm kmod lint bench bench-docs clean
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 17
 	@sed -n '2,/^$$/s/^# \{0,1\}//p' Makefile
 
 demo: ## show publishers and subscribers at work on one bus, for ten seconds (BROKER=user or module)
@@ -53,12 +56,20 @@ kmod: ## build target/kmod/nlbus.ko
 lint: ## check formats, lints, docs, scripts, the module's style, and which part imports which
 	@scripts/need build kmod lint
 	cargo fmt --all --check
+	cargo fmt --check --manifest-path benches/Cargo.toml
 	scripts/check-deps
 	scripts/check-examples
-	shellcheck $$(grep -rlE '^#!/bin/(ba)?sh' scripts tests/vm .ci)
+	shellcheck $$(grep -rlE '^#!/bin/(ba)?sh' scripts tests/vm benches .ci)
 	scripts/lint-kmod
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps
+
+bench: ## measure nlbus and its peers in one run, about half an hour: target/bench/results.json, *.svg (QUICK=1: minutes)
+	@scripts/need bench
+	benches/run
+
+bench-docs: ## write the last run's figures into docs/BENCHMARKS.md, its plots into docs/bench/
+	@benches/docs
 
 clean: ## remove what was built (the cache stays)
 	rm -rf target
