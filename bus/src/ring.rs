@@ -2,13 +2,19 @@
 //! client, which puts in and drops, and the consumer, who takes out. A batch in the channel only says that there is
 //! something; what it is, is decided when it is read, so nothing older is read than has to be.
 
+mod line;
+mod share;
+
+pub(crate) use share::Share;
+
 use crate::arrivals::Arrivals;
-use crate::delivery::{Cause, Delivery, Event, Lost};
+use crate::delivery::{Delivery, Event};
 use crate::sys::ForkMark;
 use bytes::Bytes;
-use std::collections::{HashMap, VecDeque};
+use line::{Entry, Line, Pinned};
+use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What is dropped when there is no room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,85 +49,6 @@ struct State {
     announced: bool,
     /// `None` once the client has ended the subscription.
     announce: Option<Announce>,
-}
-
-/// Deliveries in order, in which a loss grows where it continues the last one of its topic.
-#[derive(Default)]
-struct Line {
-    queue: VecDeque<Entry>,
-    /// How many have been taken out at the front: places count from the first one ever.
-    taken: u64,
-    /// Where each topic's last loss or, if only the latest event is kept, its event is.
-    places: HashMap<u32, u64>,
-}
-
-struct Entry {
-    delivery: Delivery,
-    pinned: Pinned,
-}
-
-/// The datagram that an event keeps in memory.
-#[derive(Clone, Copy, Default)]
-struct Pinned {
-    /// Where it lies: while it is kept, no other one lies there.
-    at: usize,
-    /// Its bytes, unless an entry before counts them.
-    bytes: usize,
-}
-
-impl Line {
-    fn push(&mut self, delivery: Delivery, pinned: Pinned) {
-        if let Delivery::Restarted(_) = delivery {
-            // Ids of another broker are other topics.
-            self.places.clear();
-        }
-        self.queue.push_back(Entry { delivery, pinned });
-    }
-
-    fn push_noted(&mut self, topic_id: u32, delivery: Delivery) {
-        self.places.insert(topic_id, self.taken + self.queue.len() as u64);
-        self.push(delivery, Pinned::default());
-    }
-
-    fn noted(&mut self, topic_id: u32) -> Option<&mut Entry> {
-        let place = self.places.get(&topic_id)?.checked_sub(self.taken)?;
-        self.queue.get_mut(usize::try_from(place).ok()?)
-    }
-
-    /// Whether the last loss of the topic could grow by this range.
-    fn grow(&mut self, topic_id: u32, from: u64, to: u64) -> bool {
-        match self.noted(topic_id) {
-            Some(Entry { delivery: Delivery::Lost(last), .. }) if last.to.saturating_add(1) == from => {
-                last.to = to;
-                true
-            }
-            _ => false,
-        }
-    }
-
-    fn push_lost(&mut self, lost: Lost) {
-        if !self.grow(lost.topic_id, lost.from, lost.to) {
-            self.push_noted(lost.topic_id, Delivery::Lost(lost));
-        }
-    }
-
-    fn push_dropped(&mut self, event: &Event) {
-        let (topic_id, seq) = (event.topic_id(), event.seq());
-        if !self.grow(topic_id, seq, seq) {
-            let (epoch, topic) = (event.epoch(), event.topic().into());
-            let lost = Lost { epoch, topic, topic_id, from: seq, to: seq, cause: Cause::Overflow };
-            self.push_noted(topic_id, Delivery::Lost(lost));
-        }
-    }
-
-    fn pop(&mut self) -> Option<Entry> {
-        let entry = self.queue.pop_front()?;
-        self.taken += 1;
-        if self.queue.is_empty() {
-            self.places.clear();
-        }
-        Some(entry)
-    }
 }
 
 impl State {
@@ -303,74 +230,5 @@ impl Ring {
 impl fmt::Debug for Ring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Ring").field("drops", &self.drops).field("capacity", &self.capacity).finish_non_exhaustive()
-    }
-}
-
-/// What one batch may take out of a ring: no more than waits when it is first looked into, so that a consumer comes to an
-/// end of it however fast the ring is filled.
-#[derive(Debug)]
-pub(crate) struct Share {
-    ring: Arc<Ring>,
-    /// How many more; `None` until it is looked into.
-    left: Option<usize>,
-    /// All of them, once they were looked at without taking them.
-    taken: OnceLock<VecDeque<Delivery>>,
-}
-
-impl Share {
-    pub(crate) fn new(ring: &Arc<Ring>) -> Share {
-        Share { ring: Arc::clone(ring), left: None, taken: OnceLock::new() }
-    }
-
-    /// It takes no more.
-    pub(crate) fn end(&mut self) {
-        self.left = Some(0);
-    }
-
-    /// What is left of it is the parent process's, and the ring may have been copied while it was locked.
-    fn is_inherited(&self) -> bool {
-        self.ring.mark.is_child()
-    }
-
-    pub(crate) fn next(&mut self) -> Option<Delivery> {
-        if self.is_inherited() {
-            return None;
-        }
-        if let Some(taken) = self.taken.get_mut() {
-            return taken.pop_front();
-        }
-        match self.left.get_or_insert_with(|| self.ring.len()) {
-            0 => None,
-            left => self.ring.take(left),
-        }
-    }
-
-    /// How many it would give now.
-    pub(crate) fn len(&self) -> usize {
-        if self.is_inherited() {
-            return 0;
-        }
-        self.taken.get().map_or_else(|| self.left.unwrap_or(usize::MAX).min(self.ring.len()), VecDeque::len)
-    }
-
-    /// No more than this, if that is known.
-    pub(crate) fn bound(&self) -> Option<usize> {
-        self.taken.get().map(VecDeque::len).or(self.left)
-    }
-
-    /// All of them. They are out of the ring then.
-    pub(crate) fn deliveries(&self) -> &VecDeque<Delivery> {
-        self.taken.get_or_init(|| match self.left {
-            Some(0) => VecDeque::new(),
-            _ if self.is_inherited() => VecDeque::new(),
-            left => self.ring.take_all(left.unwrap_or(usize::MAX)),
-        })
-    }
-}
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        // What a batch held goes with it.
-        self.deliveries();
     }
 }
