@@ -7,7 +7,7 @@ use crate::delivery::{Delivery, Event};
 use crate::flow::{Flow, Wake};
 use crate::ring::{Drops, Ring};
 use bytes::Bytes;
-use crossbeam_channel::{Receiver, SendError, Sender, unbounded};
+use crossbeam_channel::{Receiver, Sender, unbounded};
 use std::sync::Arc;
 
 /// Bytes of datagrams that a subscription holds.
@@ -42,6 +42,9 @@ pub(crate) struct Outlet {
 #[derive(Debug)]
 pub(crate) struct Inlet {
     way: Way,
+    /// `None` only while it is being dropped.
+    sender: Option<Sender<Batch>>,
+    arrivals: Arc<Arrivals>,
     begun: bool,
     counts: Arc<Counts>,
 }
@@ -49,13 +52,7 @@ pub(crate) struct Inlet {
 #[derive(Debug)]
 enum Way {
     /// Deliveries travel in the channel, and events take room.
-    Credit {
-        flow: Arc<Flow>,
-        batch: Option<Batch>,
-        /// `None` only while it is being dropped.
-        sender: Option<Sender<Batch>>,
-        arrivals: Arc<Arrivals>,
-    },
+    Credit { flow: Arc<Flow>, batch: Option<Batch> },
     /// Deliveries wait where they can be dropped; the channel only says so.
     Ring {
         ring: Arc<Ring>,
@@ -69,28 +66,16 @@ enum Way {
 pub(crate) fn inlet(overflow: Overflow, capacity: usize, wake: Wake) -> (Inlet, Outlet) {
     let (sender, batches) = unbounded();
     let (arrivals, counts) = (Arc::new(Arrivals::default()), Arc::new(Counts::default()));
-    let ring = |drops, sender: Sender<Batch>| {
-        let announce = Box::new(move |ring: &Arc<Ring>| match sender.send(Batch::of(ring)) {
-            Ok(()) => true,
-            Err(SendError(batch)) => {
-                batch.disown();
-                false
-            }
-        });
-        Way::Ring { ring: Ring::new(drops, capacity, CAPACITY_BYTES, announce, Arc::clone(&arrivals)), untold: false }
-    };
+    let ring = |drops| Way::Ring { ring: Ring::new(drops, capacity, CAPACITY_BYTES), untold: false };
     let way = match overflow {
-        Overflow::CatchUp => Way::Credit {
-            flow: Flow::new(capacity, CAPACITY_BYTES, wake),
-            batch: None,
-            sender: Some(sender),
-            arrivals: Arc::clone(&arrivals),
-        },
-        Overflow::DropOldest => ring(Drops::Oldest, sender),
-        Overflow::DropNewest => ring(Drops::Newest, sender),
-        Overflow::Latest => ring(Drops::AllButLatest, sender),
+        Overflow::CatchUp => Way::Credit { flow: Flow::new(capacity, CAPACITY_BYTES, wake), batch: None },
+        Overflow::DropOldest => ring(Drops::Oldest),
+        Overflow::DropNewest => ring(Drops::Newest),
+        Overflow::Latest => ring(Drops::AllButLatest),
     };
-    (Inlet { way, begun: false, counts: Arc::clone(&counts) }, Outlet { batches, arrivals, counts })
+    let inlet =
+        Inlet { way, sender: Some(sender), arrivals: Arc::clone(&arrivals), begun: false, counts: Arc::clone(&counts) };
+    (inlet, Outlet { batches, arrivals, counts })
 }
 
 impl Inlet {
@@ -127,7 +112,7 @@ impl Inlet {
             self.counts.lost(lost.count());
         }
         match &mut self.way {
-            Way::Credit { flow, batch, .. } => batch.get_or_insert_with(|| Batch::new(flow)).push(delivery),
+            Way::Credit { flow, batch } => batch.get_or_insert_with(|| Batch::new(flow)).push(delivery),
             Way::Ring { ring, untold } => {
                 *untold = true;
                 ring.push(delivery);
@@ -141,7 +126,7 @@ impl Inlet {
         let stands_for = event.stands_for();
         self.counts.received(stands_for, event.is_replayed());
         match &mut self.way {
-            Way::Credit { flow, batch, .. } => {
+            Way::Credit { flow, batch } => {
                 batch.get_or_insert_with(|| Batch::new(flow)).push_event(event, datagram.len());
             }
             Way::Ring { ring, untold } => {
@@ -161,28 +146,27 @@ impl Inlet {
 
     /// Sends what was given. Whether somebody can still receive it.
     pub(crate) fn flush(&mut self) -> bool {
-        match &mut self.way {
-            Way::Credit { batch, sender, arrivals, .. } => {
-                let Some(batch) = batch.take() else { return true };
-                let sent = sender.as_ref().is_some_and(|sender| sender.send(batch).is_ok());
-                arrivals.tell();
-                sent
+        let Some(sender) = &self.sender else { return false };
+        let batch = match &mut self.way {
+            Way::Credit { batch, .. } => batch.take(),
+            // One that is in the channel already is for all that waits.
+            Way::Ring { ring, untold } => {
+                (std::mem::take(untold) && sender.is_empty()).then(|| ring.share()).flatten().map(Batch::of)
             }
-            Way::Ring { ring, untold } => !std::mem::take(untold) || ring.announce(),
-        }
+        };
+        let Some(batch) = batch else { return true };
+        let sent = sender.send(batch).is_ok();
+        self.arrivals.tell();
+        sent
     }
 }
 
 impl Drop for Inlet {
     fn drop(&mut self) {
-        match &mut self.way {
-            Way::Credit { sender, arrivals, .. } => {
-                // First: whoever is told looks into the channel, and has to find it closed.
-                *sender = None;
-                arrivals.tell();
-            }
-            Way::Ring { ring, .. } => ring.end(),
-        }
+        self.flush();
+        // First: whoever is told looks into the channel, and has to find it closed.
+        self.sender = None;
+        self.arrivals.tell();
     }
 }
 
@@ -335,6 +319,57 @@ mod tests {
         assert!(outlet.batches.is_empty());
         one_by_one(1, 9..=9, &mut inlet);
         assert_eq!(read(&outlet), ["t1:9"]);
+    }
+
+    const DROPPING: [Overflow; 3] = [Overflow::DropOldest, Overflow::DropNewest, Overflow::Latest];
+
+    #[test]
+    fn whoever_keeps_a_batch_gets_the_next_one_all_the_same() {
+        for overflow in [DROPPING[0], DROPPING[1], DROPPING[2], Overflow::CatchUp] {
+            let (mut inlet, outlet) = ends(overflow, 100);
+            one_by_one(1, 1..=1, &mut inlet);
+            let first = outlet.batches.try_recv().unwrap();
+            one_by_one(2, 1..=1, &mut inlet);
+            let mut second = outlet.batches.try_recv().unwrap_or_else(|_| panic!("{overflow:?}: told of nothing more"));
+            one_by_one(3, 1..=1, &mut inlet);
+            // Begun, and then kept.
+            assert!(second.next().is_some());
+            one_by_one(4, 1..=1, &mut inlet);
+            let third = outlet.batches.try_recv().unwrap_or_else(|_| panic!("{overflow:?}: told of nothing more"));
+            assert!(!first.is_empty() && !third.is_empty(), "{overflow:?}: each has something");
+            drop((first, second, third));
+            assert_eq!(read(&outlet).len(), usize::from(overflow == Overflow::CatchUp), "{overflow:?}: all of it went");
+            one_by_one(1, 2..=2, &mut inlet);
+            assert_eq!(read(&outlet), ["t1:2"], "{overflow:?}");
+        }
+    }
+
+    #[test]
+    fn a_batch_that_is_kept_unread_holds_up_nothing_when_there_is_no_room() {
+        let (mut inlet, outlet) = ends(Overflow::DropOldest, 1);
+        one_by_one(1, 1..=1, &mut inlet);
+        let first = outlet.batches.try_recv().unwrap();
+        one_by_one(1, 2..=9, &mut inlet);
+        assert_eq!(read(&outlet), ["t1:lost 1-8"], "one is left to the other");
+        assert_eq!(first.map(|delivery| shown(&delivery)).collect::<Vec<_>>(), ["t1:9"]);
+        one_by_one(1, 10..=10, &mut inlet);
+        assert_eq!(read(&outlet), ["t1:10"]);
+    }
+
+    #[test]
+    fn the_end_comes_after_what_came_to_a_batch_that_was_begun() {
+        for overflow in DROPPING {
+            let (mut inlet, outlet) = ends(overflow, 10);
+            give(&mut inlet, &[(1, 1), (2, 1)], 1);
+            let mut begun = outlet.batches.try_recv().unwrap();
+            let mut seen = vec![shown(&begun.next().unwrap())];
+            give(&mut inlet, &[(3, 1), (4, 1)], 1);
+            drop(inlet);
+            seen.extend(begun.map(|delivery| shown(&delivery)));
+            seen.extend(read(&outlet));
+            assert_eq!(seen, ["t1:1", "t2:1", "t3:1", "t4:1"], "{overflow:?}");
+            assert!(outlet.batches.recv().is_err(), "{overflow:?}");
+        }
     }
 
     #[test]

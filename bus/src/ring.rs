@@ -1,18 +1,20 @@
 //! What a consumer hasn't read yet, of a subscription that drops rather than catches up: bounded, and shared by the
 //! client, which puts in and drops, and the consumer, who takes out. A batch in the channel only says that there is
 //! something; what it is, is decided when it is read, so nothing older is read than has to be.
+//!
+//! A batch that nobody has looked into is for all that waits, and comes after it. So the client sends one whenever the
+//! channel is empty: then whoever waits at the channel is told, however many batches he keeps elsewhere, and each of those
+//! has something left to give.
 
 mod line;
 mod share;
 
 pub(crate) use share::Share;
 
-use crate::arrivals::Arrivals;
 use crate::delivery::{Delivery, Event};
 use crate::sys::ForkMark;
 use bytes::Bytes;
 use line::{Entry, Line, Pinned};
-use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -25,15 +27,11 @@ pub(crate) enum Drops {
     AllButLatest,
 }
 
-/// Puts a batch that stands for the ring, which is locked, into the channel. Whether somebody can receive it.
-pub(crate) type Announce = Box<dyn Fn(&Arc<Ring>) -> bool + Send>;
-
 /// The deliveries that wait for one consumer.
 pub(crate) struct Ring {
     drops: Drops,
     /// In events, and in bytes of the datagrams that they pin.
     capacity: (usize, usize),
-    arrivals: Arc<Arrivals>,
     mark: ForkMark,
     state: Mutex<State>,
 }
@@ -45,15 +43,18 @@ struct State {
     waiting: Line,
     events: usize,
     bytes: usize,
-    /// A batch that stands for the ring is in the channel or with the consumer.
-    announced: bool,
-    /// `None` once the client has ended the subscription.
-    announce: Option<Announce>,
+    /// Shares that nobody has looked into. One delivery is left to each.
+    unread: usize,
 }
 
 impl State {
     fn len(&self) -> usize {
         self.gone.queue.len() + self.waiting.queue.len()
+    }
+
+    /// How many deliveries a share that was looked into may take: all but those that are left to the others.
+    fn free(&self) -> usize {
+        self.len().saturating_sub(self.unread)
     }
 
     /// Takes the oldest delivery out.
@@ -94,15 +95,9 @@ impl State {
 }
 
 impl Ring {
-    pub(crate) fn new(
-        drops: Drops,
-        capacity: usize,
-        capacity_bytes: usize,
-        announce: Announce,
-        arrivals: Arc<Arrivals>,
-    ) -> Arc<Ring> {
-        let state = Mutex::new(State { announce: Some(announce), ..State::default() });
-        Arc::new(Ring { drops, capacity: (capacity.max(1), capacity_bytes), arrivals, mark: ForkMark::new(), state })
+    pub(crate) fn new(drops: Drops, capacity: usize, capacity_bytes: usize) -> Arc<Ring> {
+        let state = Mutex::default();
+        Arc::new(Ring { drops, capacity: (capacity.max(1), capacity_bytes), mark: ForkMark::new(), state })
     }
 
     pub(crate) fn drops(&self) -> Drops {
@@ -162,63 +157,13 @@ impl Ring {
         }
     }
 
-    /// Lets the consumer know. Whether somebody can still receive it.
-    pub(crate) fn announce(self: &Arc<Ring>) -> bool {
+    /// A share for a channel that has none, if something waits that the shares elsewhere would leave.
+    pub(crate) fn share(self: &Arc<Ring>) -> Option<Share> {
         let mut state = self.lock();
-        if state.announced || state.len() == 0 {
-            // Whoever has the batch takes what came after it, too, or announces it anew.
-            return true;
-        }
-        let sent = self.send(&mut state);
-        drop(state);
-        self.arrivals.tell();
-        sent
-    }
-
-    fn send(self: &Arc<Ring>, state: &mut State) -> bool {
-        state.announced = state.announce.as_ref().is_some_and(|announce| announce(self));
-        state.announced
-    }
-
-    /// Nothing more will be put in.
-    pub(crate) fn end(&self) {
-        // Not dropped under the lock: a batch may go with it.
-        let announce = self.lock().announce.take();
-        drop(announce);
-        self.arrivals.tell();
-    }
-
-    fn len(&self) -> usize {
-        self.lock().len()
-    }
-
-    /// Takes the next delivery out for a share of `left` more, which is over when nothing is left.
-    fn take(self: &Arc<Ring>, left: &mut usize) -> Option<Delivery> {
-        let mut state = self.lock();
-        let delivery = state.pop();
-        *left = if state.len() == 0 { 0 } else { left.saturating_sub(1) };
-        if *left == 0 {
-            self.end_share(state);
-        }
-        delivery
-    }
-
-    /// Takes out what a share of `left` may have, and ends it.
-    fn take_all(self: &Arc<Ring>, left: usize) -> VecDeque<Delivery> {
-        let mut state = self.lock();
-        let taken = std::iter::from_fn(|| state.pop()).take(left).collect();
-        self.end_share(state);
-        taken
-    }
-
-    /// The batch stands for the ring no more: another one has to, if something waits.
-    fn end_share(self: &Arc<Ring>, mut state: MutexGuard<'_, State>) {
-        state.announced = false;
-        if state.len() > 0 {
-            self.send(&mut state);
-            drop(state);
-            self.arrivals.tell();
-        }
+        (state.len() > state.unread).then(|| {
+            state.unread += 1;
+            Share::new(self)
+        })
     }
 
     /// Nothing panics while it is held, and if it did, the state would be whole.

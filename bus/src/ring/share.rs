@@ -1,29 +1,33 @@
 //! A consumer's part of what waits in a ring.
 
-use super::Ring;
+use super::{Ring, State};
 use crate::delivery::Delivery;
 use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
 
 /// What one batch may take out of a ring: no more than waits when it is first looked into, so that a consumer comes to an
-/// end of it however fast the ring is filled.
+/// end of it however fast the ring is filled; and all of that but one delivery for each share that nobody looked into.
 #[derive(Debug)]
 pub(crate) struct Share {
     ring: Arc<Ring>,
-    /// How many more; `None` until it is looked into.
+    /// How many more at most; `None` until it is looked into.
     left: Option<usize>,
     /// All of them, once they were looked at without taking them.
     taken: OnceLock<VecDeque<Delivery>>,
 }
 
-impl Share {
-    pub(crate) fn new(ring: &Arc<Ring>) -> Share {
-        Share { ring: Arc::clone(ring), left: None, taken: OnceLock::new() }
+/// The first look into a share counts it as read.
+fn look(left: Option<usize>, state: &mut State) -> usize {
+    if left.is_none() {
+        state.unread -= 1;
     }
+    left.unwrap_or(usize::MAX).min(state.free())
+}
 
-    /// It takes no more.
-    pub(crate) fn end(&mut self) {
-        self.left = Some(0);
+impl Share {
+    /// One that the ring has counted as unread.
+    pub(super) fn new(ring: &Arc<Ring>) -> Share {
+        Share { ring: Arc::clone(ring), left: None, taken: OnceLock::new() }
     }
 
     /// What is left of it is the parent process's, and the ring may have been copied while it was locked.
@@ -38,10 +42,14 @@ impl Share {
         if let Some(taken) = self.taken.get_mut() {
             return taken.pop_front();
         }
-        match self.left.get_or_insert_with(|| self.ring.len()) {
-            0 => None,
-            left => self.ring.take(left),
+        if self.left == Some(0) {
+            return None;
         }
+        let mut state = self.ring.lock();
+        let left = look(self.left, &mut state);
+        let delivery = if left > 0 { state.pop() } else { None };
+        self.left = Some(left.saturating_sub(1).min(state.free()));
+        delivery
     }
 
     /// How many it would give now.
@@ -49,7 +57,19 @@ impl Share {
         if self.is_inherited() {
             return 0;
         }
-        self.taken.get().map_or_else(|| self.left.unwrap_or(usize::MAX).min(self.ring.len()), VecDeque::len)
+        if let Some(taken) = self.taken.get() {
+            return taken.len();
+        }
+        let state = self.ring.lock();
+        match self.left {
+            Some(left) => left.min(state.free()),
+            None => state.len().saturating_sub(state.unread - 1),
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        // For one that is being read this is known without the ring's lock.
+        self.left == Some(0) || self.len() == 0
     }
 
     /// No more than this, if that is known.
@@ -62,7 +82,11 @@ impl Share {
         self.taken.get_or_init(|| match self.left {
             Some(0) => VecDeque::new(),
             _ if self.is_inherited() => VecDeque::new(),
-            left => self.ring.take_all(left.unwrap_or(usize::MAX)),
+            left => {
+                let mut state = self.ring.lock();
+                let left = look(left, &mut state);
+                std::iter::from_fn(|| state.pop()).take(left).collect()
+            }
         })
     }
 }
