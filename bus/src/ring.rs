@@ -15,6 +15,7 @@ use crate::delivery::{Delivery, Event};
 use crate::sys::ForkMark;
 use bytes::Bytes;
 use line::{Entry, Line, Pinned};
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -67,6 +68,32 @@ impl State {
             self.forget(entry.pinned);
         }
         Some(entry.delivery)
+    }
+
+    /// Takes the oldest deliveries out, so many. The client may wait for the lock, so none of them is looked at if all go,
+    /// and otherwise no more of them than stay.
+    fn take_front(&mut self, count: usize) -> impl Iterator<Item = Entry> + use<> {
+        let gone = self.gone.take_front(count);
+        let mut front = self.waiting.take_front(count - gone.len());
+        let rest = &mut self.waiting.queue;
+        if let Some(Entry { pinned: Pinned { at: at @ 1.., bytes }, .. }) = rest.front_mut() {
+            // Events of its datagram that go leave that to it.
+            for gone in front.iter_mut().rev().take_while(|gone| gone.pinned.at == *at) {
+                *bytes += std::mem::take(&mut gone.pinned.bytes);
+            }
+        }
+        let sum = |line: &VecDeque<Entry>| {
+            line.iter().fold((0, 0), |(events, bytes), entry| {
+                (events + usize::from(entry.is_event()), bytes + entry.pinned.bytes)
+            })
+        };
+        if front.len() <= rest.len() {
+            let (events, bytes) = sum(&front);
+            (self.events, self.bytes) = (self.events - events, self.bytes - bytes);
+        } else {
+            (self.events, self.bytes) = sum(rest);
+        }
+        gone.into_iter().chain(front)
     }
 
     /// An event left the front. Its datagram stays as long as the next one is of it, too.
@@ -175,5 +202,69 @@ impl Ring {
 impl fmt::Debug for Ring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Ring").field("drops", &self.drops).field("capacity", &self.capacity).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{EventHeader, EventView, Header, Messages, push_event};
+    use nix::time::{ClockId, clock_gettime};
+    use proptest::prelude::*;
+    use std::time::Duration;
+
+    /// Datagrams of so many events each, whose sequence numbers begin at 1.
+    fn filled(capacity: usize, datagrams: &[usize]) -> Arc<Ring> {
+        let ring = Ring::new(Drops::Oldest, capacity, usize::MAX);
+        let mut seq = 0;
+        for events in datagrams {
+            let mut datagram = Vec::new();
+            for _ in 0..*events {
+                seq += 1;
+                push_event(&mut datagram, Header::default(), &EventHeader { seq, ..Default::default() }, "a", b"");
+            }
+            let datagram = Bytes::from(datagram);
+            for message in Messages::new(&datagram) {
+                ring.push_event(Event::new(1, &datagram, &EventView::parse(message.unwrap().body).unwrap()), &datagram);
+            }
+        }
+        ring
+    }
+
+    fn counted(state: &State) -> (usize, usize, usize) {
+        let next = state.waiting.queue.front().map_or(0, |next| next.pinned.bytes);
+        (state.events, state.bytes, next)
+    }
+
+    proptest! {
+        /// However many are taken at once: what stays is as if they had been taken one by one.
+        #[test]
+        fn taking_many_counts_as_taking_each(
+            datagrams in prop::collection::vec(1usize..6, 0..20), capacity in 1usize..60, count in 0usize..100
+        ) {
+            let (each, at_once) = (filled(capacity, &datagrams), filled(capacity, &datagrams));
+            let (mut each, mut at_once) = (each.lock(), at_once.lock());
+            let taken: Vec<_> = std::iter::from_fn(|| each.pop()).take(count).map(|it| format!("{it:?}")).collect();
+            let front: Vec<_> = at_once.take_front(count).map(|entry| format!("{:?}", entry.delivery)).collect();
+            prop_assert_eq!(taken, front);
+            prop_assert_eq!(counted(&each), counted(&at_once));
+        }
+    }
+
+    /// The client may be waiting for the lock, and all of its other subscriptions with it.
+    #[test]
+    fn taking_all_holds_the_lock_no_longer_than_taking_a_few() {
+        let ring = filled(usize::MAX, &[1000; 200]);
+        for count in [usize::MAX, 199_000, 1000] {
+            let ring = if count == usize::MAX { &ring } else { &filled(usize::MAX, &[1000; 200]) };
+            let cpu_time = || Duration::from(clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap());
+            let mut state = ring.lock();
+            let start = cpu_time();
+            let taken = state.take_front(count);
+            let held = cpu_time() - start;
+            drop(state);
+            assert_eq!(taken.count(), count.min(200_000));
+            assert!(held < Duration::from_millis(4), "the lock was held for {held:?} to take {count}");
+        }
     }
 }

@@ -72,6 +72,19 @@ impl Line {
         }
     }
 
+    /// Takes out the oldest, so many. What moves is whichever is less, those or the rest.
+    pub(super) fn take_front(&mut self, count: usize) -> VecDeque<Entry> {
+        if count >= self.queue.len() {
+            return std::mem::take(self).queue;
+        }
+        self.taken += count as u64;
+        if count <= self.queue.len() / 2 {
+            return self.queue.drain(..count).collect();
+        }
+        let rest = self.queue.split_off(count);
+        std::mem::replace(&mut self.queue, rest)
+    }
+
     pub(super) fn pop(&mut self) -> Option<Entry> {
         let entry = self.queue.pop_front()?;
         self.taken += 1;
@@ -79,5 +92,11 @@ impl Line {
             self.places.clear();
         }
         Some(entry)
+    }
+}
+
+impl Entry {
+    pub(super) fn is_event(&self) -> bool {
+        matches!(self.delivery, Delivery::Event(_))
     }
 }

@@ -1,5 +1,6 @@
 //! A consumer's part of what waits in a ring.
 
+use super::line::Entry;
 use super::{Ring, State};
 use crate::delivery::Delivery;
 use std::collections::VecDeque;
@@ -77,23 +78,30 @@ impl Share {
         self.taken.get().map(VecDeque::len).or(self.left)
     }
 
+    /// Takes all of them out of the ring. The lock is free again before any of them is touched.
+    fn take_out(&self) -> impl Iterator<Item = Entry> + use<> {
+        let over = self.left == Some(0) || self.is_inherited();
+        (!over)
+            .then(|| {
+                let mut state = self.ring.lock();
+                let left = look(self.left, &mut state);
+                state.take_front(left)
+            })
+            .into_iter()
+            .flatten()
+    }
+
     /// All of them. They are out of the ring then.
     pub(crate) fn deliveries(&self) -> &VecDeque<Delivery> {
-        self.taken.get_or_init(|| match self.left {
-            Some(0) => VecDeque::new(),
-            _ if self.is_inherited() => VecDeque::new(),
-            left => {
-                let mut state = self.ring.lock();
-                let left = look(left, &mut state);
-                std::iter::from_fn(|| state.pop()).take(left).collect()
-            }
-        })
+        self.taken.get_or_init(|| self.take_out().map(|entry| entry.delivery).collect())
     }
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
         // What a batch held goes with it.
-        self.deliveries();
+        if self.taken.get().is_none() {
+            drop(self.take_out());
+        }
     }
 }
