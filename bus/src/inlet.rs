@@ -203,7 +203,8 @@ mod tests {
                 format!("{}:{}({})", event.topic(), event.seq(), event.stands_for())
             }
             Delivery::Event(event) => format!("{}:{}", event.topic(), event.seq()),
-            Delivery::Lost(lost) => format!("{}:lost {}-{}", lost.topic, lost.from, lost.to),
+            Delivery::Lost(Lost { topic, from, to, cause: Cause::Overflow, .. }) => format!("{topic}:lost {from}-{to}"),
+            Delivery::Lost(lost) => format!("{}:lost {}-{} {}", lost.topic, lost.from, lost.to, lost.cause.as_str()),
             Delivery::Restarted(_) => "restarted".into(),
         }
     }
@@ -249,19 +250,39 @@ mod tests {
         assert_eq!(outlet.counts.read().dropped, 5);
     }
 
+    fn lost(from: u64, to: u64) -> Delivery {
+        Delivery::Lost(Lost { epoch: 1, topic: "t1".into(), topic_id: 1, from, to, cause: Cause::Overrun })
+    }
+
+    #[test]
+    fn losses_of_different_causes_stay_apart_as_long_as_they_are_few() {
+        for overflow in [Overflow::DropOldest, Overflow::DropNewest] {
+            let (mut inlet, outlet) = ends(overflow, 1);
+            one_by_one(2, 1..=1, &mut inlet);
+            one_by_one(2, 2..=2, &mut inlet);
+            for seq in (1..100_000).step_by(4) {
+                // What history lost, twice, and what there is no room for, twice.
+                inlet.push(lost(seq, seq));
+                inlet.push(lost(seq + 1, seq + 1));
+                give(&mut inlet, &[(1, seq + 2), (1, seq + 3)], 1);
+            }
+            let seen: Vec<String> = read(&outlet).into_iter().filter(|seen| seen.starts_with("t1:lost")).collect();
+            assert_eq!(seen[..3], ["t1:lost 1-2 overrun", "t1:lost 3-4", "t1:lost 5-6 overrun"], "{overflow:?}");
+            assert!(seen.len() < 1100, "{} losses of {overflow:?}", seen.len());
+        }
+    }
+
     #[test]
     fn losses_merge_and_a_restart_keeps_its_place() {
         let restart = || Delivery::Restarted(Restarted::new(2));
-        let lost = |from, to| {
-            Delivery::Lost(Lost { epoch: 1, topic: "t1".into(), topic_id: 1, from, to, cause: Cause::Overrun })
-        };
         let (mut inlet, outlet) = ends(Overflow::DropOldest, 2);
         one_by_one(1, 1..=2, &mut inlet);
         inlet.push(lost(3, 9));
         one_by_one(1, 10..=11, &mut inlet);
         inlet.push(restart());
         one_by_one(1, 1..=3, &mut inlet);
-        assert_eq!(read(&outlet), ["t1:lost 1-11", "restarted", "t1:lost 1-1", "t1:2", "t1:3"]);
+        let seen = ["t1:lost 1-2", "t1:lost 3-9 overrun", "t1:lost 10-11", "restarted", "t1:lost 1-1", "t1:2", "t1:3"];
+        assert_eq!(read(&outlet), seen);
         let (mut inlet, outlet) = ends(Overflow::Latest, 2);
         one_by_one(1, 1..=2, &mut inlet);
         inlet.push(restart());

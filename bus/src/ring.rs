@@ -19,6 +19,9 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+/// Losses that wait before they merge whatever their causes: after that there is at most one more of each topic.
+const LOSSES: usize = 1024;
+
 /// What is dropped when there is no room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Drops {
@@ -56,6 +59,11 @@ impl State {
     /// How many deliveries a share that was looked into may take: all but those that are left to the others.
     fn free(&self) -> usize {
         self.len().saturating_sub(self.unread)
+    }
+
+    /// Whether so many losses wait that they merge whatever their causes, so that what takes no room has an end, too.
+    fn is_crowded(&self) -> bool {
+        self.len() - self.events >= LOSSES
     }
 
     /// Takes the oldest delivery out.
@@ -107,14 +115,15 @@ impl State {
 
     /// Drops the oldest event. What isn't an event is kept, in its place.
     fn drop_oldest(&mut self) {
+        let crowded = self.is_crowded();
         while let Some(entry) = self.waiting.pop() {
             match entry.delivery {
                 Delivery::Event(event) => {
                     self.forget(entry.pinned);
-                    self.gone.push_dropped(&event);
+                    self.gone.push_dropped(&event, crowded);
                     return;
                 }
-                Delivery::Lost(lost) => self.gone.push_lost(lost),
+                Delivery::Lost(lost) => self.gone.push_lost(lost, crowded),
                 other => self.gone.push(other, Pinned::default()),
             }
         }
@@ -153,7 +162,7 @@ impl Ring {
                 0
             }
             Drops::Newest if state.events >= self.capacity.0 || state.bytes >= self.capacity.1 => {
-                state.waiting.push_dropped(&event);
+                state.waiting.push_dropped(&event, state.is_crowded());
                 1
             }
             Drops::Newest | Drops::Oldest => {
@@ -178,9 +187,11 @@ impl Ring {
 
     /// Puts in what isn't an event, and so takes no room.
     pub(crate) fn push(&self, delivery: Delivery) {
+        let mut state = self.lock();
+        let crowded = state.is_crowded();
         match delivery {
-            Delivery::Lost(lost) => self.lock().waiting.push_lost(lost),
-            other => self.lock().waiting.push(other, Pinned::default()),
+            Delivery::Lost(lost) => state.waiting.push_lost(lost, crowded),
+            other => state.waiting.push(other, Pinned::default()),
         }
     }
 

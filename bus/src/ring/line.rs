@@ -46,10 +46,12 @@ impl Line {
         self.queue.get_mut(usize::try_from(place).ok()?)
     }
 
-    /// Whether the last loss of the topic could grow by this range.
-    fn grow(&mut self, topic_id: u32, from: u64, to: u64) -> bool {
+    /// Whether the last loss of the topic could grow by this range, of this cause unless `any` will do.
+    fn grow(&mut self, topic_id: u32, (from, to): (u64, u64), cause: Cause, any: bool) -> bool {
         match self.noted(topic_id) {
-            Some(Entry { delivery: Delivery::Lost(last), .. }) if last.to.saturating_add(1) == from => {
+            Some(Entry { delivery: Delivery::Lost(last), .. })
+                if last.to.saturating_add(1) == from && (any || last.cause == cause) =>
+            {
                 last.to = to;
                 true
             }
@@ -57,15 +59,15 @@ impl Line {
         }
     }
 
-    pub(super) fn push_lost(&mut self, lost: Lost) {
-        if !self.grow(lost.topic_id, lost.from, lost.to) {
+    pub(super) fn push_lost(&mut self, lost: Lost, any: bool) {
+        if !self.grow(lost.topic_id, (lost.from, lost.to), lost.cause, any) {
             self.push_noted(lost.topic_id, Delivery::Lost(lost));
         }
     }
 
-    pub(super) fn push_dropped(&mut self, event: &Event) {
+    pub(super) fn push_dropped(&mut self, event: &Event, any: bool) {
         let (topic_id, seq) = (event.topic_id(), event.seq());
-        if !self.grow(topic_id, seq, seq) {
+        if !self.grow(topic_id, (seq, seq), Cause::Overflow, any) {
             let (epoch, topic) = (event.epoch(), event.topic().into());
             let lost = Lost { epoch, topic, topic_id, from: seq, to: seq, cause: Cause::Overflow };
             self.push_noted(topic_id, Delivery::Lost(lost));
