@@ -10,7 +10,7 @@ use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use std::sync::Arc;
 
-/// Bytes of datagrams that a subscription holds.
+/// Bytes that a subscription holds: of datagrams, or of events where it keeps those alone.
 const CAPACITY_BYTES: usize = 16 << 20;
 
 /// What happens when a subscription holds as many unread events as it may.
@@ -27,7 +27,9 @@ pub enum Overflow {
     /// The event that comes goes, and a [`Lost`](crate::Lost) range takes its place: for who works off what he has.
     DropNewest,
     /// Of each topic only the newest event is kept unread, whatever the capacity; it says for how many it
-    /// [stands](crate::Event::stands_for). For values that replace each other. Nothing is reported as lost.
+    /// [stands](crate::Event::stands_for). For values that replace each other. Nothing is reported as lost, unless 16 MiB
+    /// of names and payloads wait unread: then the topic that has waited longest goes, and a [`Lost`](crate::Lost) range takes
+    /// the place of its event.
     Latest,
 }
 
@@ -252,6 +254,26 @@ mod tests {
 
     fn lost(from: u64, to: u64) -> Delivery {
         Delivery::Lost(Lost { epoch: 1, topic: "t1".into(), topic_id: 1, from, to, cause: Cause::Overrun })
+    }
+
+    #[test]
+    fn bytes_bound_the_latest_of_many_topics() {
+        let (mut inlet, outlet) = ends(Overflow::Latest, 1);
+        // Of 16 KiB each, so that about 1000 of them fill it; and one that grows in its place.
+        for topic in 1..=1500 {
+            give(&mut inlet, &[(topic, 1), (topic, 2)], 16 << 10);
+        }
+        give(&mut inlet, &[(1500, 3)], 60_000);
+        let seen = read(&outlet);
+        let lost = seen.iter().take_while(|seen| seen.contains("lost")).count();
+        assert!((470..500).contains(&lost), "{lost} lost of 1500");
+        assert_eq!((&*seen[0], &*seen[lost - 1]), ("t1:lost 1-2", &*format!("t{lost}:lost 1-2")));
+        assert_eq!((&*seen[lost], &*seen[1499]), (&*format!("t{}:2(2)", lost + 1), "t1500:3(3)"));
+        let counted = outlet.counts.read();
+        assert_eq!((counted.received, counted.dropped), (3001, 3001 - 1500 + lost as u64));
+        // What was read is out of the count.
+        give(&mut inlet, &[(1, 3), (2, 3)], 1);
+        assert_eq!(read(&outlet), ["t1:3", "t2:3"]);
     }
 
     #[test]

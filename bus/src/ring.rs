@@ -27,7 +27,8 @@ const LOSSES: usize = 1024;
 pub(crate) enum Drops {
     Oldest,
     Newest,
-    /// All but the newest event of each topic; the room is the number of topics, whatever the capacity.
+    /// All but the newest event of each topic. The room is the number of topics, whatever the capacity; of those that have
+    /// waited longest, the events go altogether where all together have too many bytes.
     AllButLatest,
 }
 
@@ -113,6 +114,36 @@ impl State {
         }
     }
 
+    /// Puts an event in the place of the one of its topic that waits. How many it replaces.
+    fn push_latest(&mut self, event: Event) -> u64 {
+        // One that waits long among many must not pin all that came with it: it pins its own bytes.
+        let event = event.to_owned();
+        let (topic_id, topic) = (event.topic_id(), event.topic());
+        let pinned = Pinned { at: topic.as_ptr() as usize, bytes: topic.len() + event.payload().len() };
+        self.bytes += pinned.bytes;
+        if let Some(Entry { delivery: Delivery::Event(older), pinned: before }) = self.waiting.noted(topic_id) {
+            self.bytes -= before.bytes;
+            *before = pinned;
+            let merged = older.stands_for();
+            *older = event.standing_for_more(merged);
+            return 1;
+        }
+        self.events += 1;
+        self.waiting.push_noted(topic_id, Delivery::Event(event), pinned);
+        0
+    }
+
+    /// Drops the oldest events as long as there are too many, or too many bytes. How many went. The last one stays even if
+    /// it alone is too much.
+    fn drop_excess(&mut self, events: usize, bytes: usize) -> u64 {
+        let mut dropped = 0;
+        while self.events > 1 && (self.events > events || self.bytes > bytes) {
+            self.drop_oldest();
+            dropped += 1;
+        }
+        dropped
+    }
+
     /// Drops the oldest event. What isn't an event is kept, in its place.
     fn drop_oldest(&mut self) {
         let crowded = self.is_crowded();
@@ -149,18 +180,7 @@ impl Ring {
         let mut state = self.lock();
         let state = &mut *state;
         match self.drops {
-            Drops::AllButLatest => {
-                // One that waits long among many must not pin all that came with it.
-                let event = event.to_owned();
-                if let Some(Entry { delivery: Delivery::Event(older), .. }) = state.waiting.noted(event.topic_id()) {
-                    let merged = older.stands_for();
-                    *older = event.standing_for_more(merged);
-                    return 1;
-                }
-                state.events += 1;
-                state.waiting.push_noted(event.topic_id(), Delivery::Event(event));
-                0
-            }
+            Drops::AllButLatest => state.push_latest(event) + state.drop_excess(usize::MAX, self.capacity.1),
             Drops::Newest if state.events >= self.capacity.0 || state.bytes >= self.capacity.1 => {
                 state.waiting.push_dropped(&event, state.is_crowded());
                 1
@@ -171,16 +191,10 @@ impl Ring {
                 let pinned = Pinned { at, bytes: if counted { 0 } else { datagram.len() } };
                 (state.events, state.bytes) = (state.events + 1, state.bytes + pinned.bytes);
                 state.waiting.push(Delivery::Event(event), pinned);
-                let mut dropped = 0;
-                // The newest stays even if it alone is too much.
-                let too_much = |state: &State| {
-                    state.events > 1 && (state.events > self.capacity.0 || state.bytes > self.capacity.1)
-                };
-                while self.drops == Drops::Oldest && too_much(state) {
-                    state.drop_oldest();
-                    dropped += 1;
+                match self.drops {
+                    Drops::Oldest => state.drop_excess(self.capacity.0, self.capacity.1),
+                    _ => 0,
                 }
-                dropped
             }
         }
     }

@@ -36,9 +36,9 @@ impl Line {
         self.queue.push_back(Entry { delivery, pinned });
     }
 
-    pub(super) fn push_noted(&mut self, topic_id: u32, delivery: Delivery) {
+    pub(super) fn push_noted(&mut self, topic_id: u32, delivery: Delivery, pinned: Pinned) {
         self.places.insert(topic_id, self.taken + self.queue.len() as u64);
-        self.push(delivery, Pinned::default());
+        self.push(delivery, pinned);
     }
 
     pub(super) fn noted(&mut self, topic_id: u32) -> Option<&mut Entry> {
@@ -61,16 +61,18 @@ impl Line {
 
     pub(super) fn push_lost(&mut self, lost: Lost, any: bool) {
         if !self.grow(lost.topic_id, (lost.from, lost.to), lost.cause, any) {
-            self.push_noted(lost.topic_id, Delivery::Lost(lost));
+            self.push_noted(lost.topic_id, Delivery::Lost(lost), Pinned::default());
         }
     }
 
+    /// Notes as lost what an event stands for.
     pub(super) fn push_dropped(&mut self, event: &Event, any: bool) {
-        let (topic_id, seq) = (event.topic_id(), event.seq());
-        if !self.grow(topic_id, (seq, seq), Cause::Overflow, any) {
+        let (topic_id, to) = (event.topic_id(), event.seq());
+        let from = to.saturating_add(1).saturating_sub(event.stands_for());
+        if !self.grow(topic_id, (from, to), Cause::Overflow, any) {
             let (epoch, topic) = (event.epoch(), event.topic().into());
-            let lost = Lost { epoch, topic, topic_id, from: seq, to: seq, cause: Cause::Overflow };
-            self.push_noted(topic_id, Delivery::Lost(lost));
+            let lost = Lost { epoch, topic, topic_id, from, to, cause: Cause::Overflow };
+            self.push_noted(topic_id, Delivery::Lost(lost), Pinned::default());
         }
     }
 
