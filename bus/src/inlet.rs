@@ -176,6 +176,7 @@ impl Drop for Inlet {
 mod tests {
     use super::*;
     use crate::delivery::{Cause, Lost, Restarted};
+    use crate::wire::uapi::NLBUS_EVENT_F_REPLAYED;
     use crate::wire::{EventHeader, EventView, Header, Messages, push_event};
 
     /// Events of topics in one datagram: (topic, sequence number), with so many bytes each.
@@ -254,6 +255,20 @@ mod tests {
 
     fn lost(from: u64, to: u64) -> Delivery {
         Delivery::Lost(Lost { epoch: 1, topic: "t1".into(), topic_id: 1, from, to, cause: Cause::Overrun })
+    }
+
+    #[test]
+    fn what_an_event_out_of_history_stands_for_did_not_come_out_of_it() {
+        let (mut inlet, outlet) = ends(Overflow::Latest, 1);
+        let header = EventHeader { seq: 9, flags: NLBUS_EVENT_F_REPLAYED, ..EventHeader::default() };
+        let mut datagram = Vec::new();
+        push_event(&mut datagram, Header::default(), &header, "t1", b"");
+        let datagram = Bytes::from(datagram);
+        let message = Messages::new(&datagram).next().unwrap().unwrap();
+        let event = Event::new(1, &datagram, &EventView::parse(message.body).unwrap());
+        inlet.push_event(event.standing_for_more(8), &datagram);
+        let counted = outlet.counts.read();
+        assert_eq!((counted.received, counted.replayed, counted.dropped), (9, 1, 8));
     }
 
     #[test]
