@@ -73,11 +73,14 @@ pub struct ClientCounters {
     pub foreign: u64,
     /// Datagrams that arrived cut.
     pub cut: u64,
-    /// Events that the kernel dropped because the event socket's buffer was full, as far as seen.
+    /// Datagrams that the kernel dropped because the event socket's buffer was full, as far as seen. Each may have held many
+    /// events, or none that was of interest here.
     pub overruns: u64,
-    /// Events read out of history.
+    /// Events given to subscriptions out of history: an event counts once for each that got it.
     pub repaired: u64,
-    /// Events reported as lost.
+    /// Events that history no longer held, reported to subscriptions as lost: an event counts once for each that it was
+    /// reported to. What subscriptions dropped by their own [`Overflow`](crate::Overflow) policy isn't here, but in
+    /// [`SubscriptionCounters::dropped`](crate::SubscriptionCounters::dropped).
     pub lost: u64,
 }
 
