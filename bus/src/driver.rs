@@ -191,6 +191,7 @@ impl Driver {
         if ready.has(Ready::WAKER) {
             // Before what it tells of is looked at: what comes later wakes again.
             let _ = self.waker.read();
+            self.client.room(now);
         }
         if self.obey(now) == Turn::Stopped {
             return Turn::Stopped;
@@ -198,7 +199,6 @@ impl Driver {
         if self.publisher.take_gone() {
             self.disconnect(now);
         }
-        self.client.room(now);
         if ready.has(Ready::REQUESTS) {
             self.read_replies(now);
         }

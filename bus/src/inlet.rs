@@ -97,6 +97,14 @@ impl Inlet {
         }
     }
 
+    /// Whether there is room for one of another page, while so many pages are on their way.
+    pub(crate) fn admits(&self, pages: usize) -> bool {
+        match &self.way {
+            Way::Credit { flow, .. } => flow.room() > pages,
+            Way::Ring { .. } => true,
+        }
+    }
+
     /// Whether an event stands for all before it that weren't read, so that none is missed.
     pub(crate) fn conflates(&self) -> bool {
         matches!(&self.way, Way::Ring { ring, .. } if ring.drops() == Drops::AllButLatest)

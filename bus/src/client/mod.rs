@@ -15,6 +15,7 @@ mod registry;
 mod repair;
 mod requests;
 mod subscriber;
+mod turns;
 
 pub(crate) use requests::REQUEST_BIT;
 pub use subscriber::Start;
@@ -220,6 +221,7 @@ impl Client {
 
     /// A consumer made room in its channel.
     pub(crate) fn room(&mut self, now: Instant) {
+        self.registry.look_for_room();
         self.finish(now);
     }
 
