@@ -97,6 +97,17 @@ impl Inlet {
         }
     }
 
+    /// Whether it is worth a round trip to refill it: there is much room, or some and nothing to read meanwhile.
+    pub(crate) fn is_worth_refilling(&self) -> bool {
+        match &self.way {
+            Way::Credit { flow, batch } => {
+                let nothing_to_read = || batch.is_none() && self.sender.as_ref().is_some_and(Sender::is_empty);
+                flow.is_roomy() || (flow.room() > 0 && nothing_to_read())
+            }
+            Way::Ring { .. } => true,
+        }
+    }
+
     /// Whether there is room for one of another page, while so many pages are on their way.
     pub(crate) fn admits(&self, pages: usize) -> bool {
         match &self.way {

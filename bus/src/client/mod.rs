@@ -221,7 +221,7 @@ impl Client {
 
     /// A consumer made room in its channel.
     pub(crate) fn room(&mut self, now: Instant) {
-        self.registry.look_for_room();
+        self.registry.look_for_room(now);
         self.finish(now);
     }
 
@@ -260,7 +260,8 @@ impl Client {
     /// When [`Client::tick`] wants to be called at the latest.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let silence = self.heard.filter(|_| !self.disconnected).map(|heard| heard + SILENCE);
-        [self.requests.deadline(), self.held.deadline(), silence].into_iter().flatten().min()
+        let refill = self.registry.turns.deadline().filter(|_| !self.disconnected);
+        [self.requests.deadline(), self.held.deadline(), refill, silence].into_iter().flatten().min()
     }
 
     /// Time has passed.
@@ -277,6 +278,9 @@ impl Client {
             }
         }
         self.send_held(now);
+        if self.registry.turns.deadline().is_some_and(|refill| refill <= now) {
+            self.registry.look_for_room(now);
+        }
         if !self.disconnected && self.heard.is_some_and(|heard| heard + SILENCE <= now) {
             self.heard = Some(now);
             self.probe(now);

@@ -35,6 +35,13 @@ impl World {
         (outlet.batches, opened)
     }
 
+    /// So many events, of which the client learns by a check of heads alone.
+    fn publish(&mut self, events: u64) {
+        self.head += events;
+        self.client.missed(self.now);
+        self.answer(None);
+    }
+
     /// Answers what the client asks for, with `refuse`, if any, the first replay. Returns where the replays began.
     fn answer(&mut self, mut refuse: Option<Errno>) -> Vec<u64> {
         let mut from = Vec::new();
@@ -115,6 +122,37 @@ fn one_who_takes_an_event_at_a_time_does_not_hold_up_the_others() {
         assert!(pages < 300, "{slow_got} and {quick_got} in {pages} pages");
     }
     assert!(slow_got > 50, "nor do they hold it up: {slow_got}");
+}
+
+#[test]
+fn a_batch_that_is_kept_leaves_the_rest_of_the_room_in_use() {
+    let mut world = World::new(2);
+    let (batches, _opened) = world.open(3);
+    world.answer(None);
+    let kept = batches.try_recv().unwrap();
+    world.publish(98);
+    for round in 1..=20 {
+        assert_eq!(batches.try_recv().expect("one more, in the place that is left").count(), 1, "{round}");
+        world.client.room(world.now);
+        world.answer(None);
+    }
+    assert_eq!(kept.len(), 2);
+}
+
+#[test]
+fn little_room_is_used_in_the_end_even_if_nothing_more_is_given_back() {
+    let mut world = World::new(0);
+    let (batches, _opened) = world.open(8);
+    world.answer(None);
+    (0..9).for_each(|_| world.publish(1));
+    assert_eq!(batches.len(), 8);
+    drop(batches.try_recv().unwrap());
+    world.client.room(world.now);
+    assert_eq!(world.answer(None), [0; 0], "there is much to read, and so much more room to come");
+    let kept: Vec<Batch> = batches.try_iter().collect();
+    world.now = world.client.deadline().unwrap();
+    world.client.tick(world.now);
+    assert_eq!((world.answer(None).len(), kept.len(), batches.len()), (1, 7, 1));
 }
 
 #[test]

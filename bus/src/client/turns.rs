@@ -6,9 +6,14 @@
 use super::registry::{Follow, Registry};
 use super::subscriber::{SubId, Subscriber};
 use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
 
 /// Replays under way at a time: each may be a datagram of 64 KiB in the request socket's buffer.
 const PARALLEL: usize = 16;
+
+/// How long one that has little room waits for more, and reads what it has. It may have read it all meanwhile and keep it, so
+/// that there won't be more; nothing tells of that.
+const SOON: Duration = Duration::from_millis(100);
 
 /// What one subscription is behind in.
 #[derive(Debug, Default)]
@@ -38,6 +43,8 @@ pub(super) struct Turns {
     queue: VecDeque<SubId>,
     full: Vec<SubId>,
     under_way: usize,
+    /// When to refill those of the full ones that have any room.
+    refill: Option<Instant>,
 }
 
 impl Turns {
@@ -76,6 +83,10 @@ impl Turns {
             }
         }
         None
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.refill
     }
 
     /// A replay was asked for in the turn of a subscription.
@@ -124,18 +135,22 @@ impl Registry {
         }
     }
 
-    /// A consumer made room: whoever has some takes part again.
-    pub(super) fn look_for_room(&mut self) {
-        let mut full = std::mem::take(&mut self.turns.full);
+    /// A consumer made room, or time passed: whoever has enough takes part again, and in the end whoever has any.
+    pub(super) fn look_for_room(&mut self, now: Instant) {
+        let (mut full, mut little) = (std::mem::take(&mut self.turns.full), false);
+        let late = self.turns.refill.is_some_and(|at| at <= now);
         full.retain(|id| {
             let Some(subscriber) = self.subscribers.get_mut(id) else { return false };
-            let room = subscriber.inlet.room() > 0;
-            if room {
+            let any = subscriber.inlet.room() > 0;
+            let enough = any && (late || subscriber.inlet.is_worth_refilling());
+            if enough {
                 subscriber.backlog.place = Place::Nowhere;
                 self.turns.enqueue(*id, subscriber);
             }
-            !room
+            little |= any && !enough;
+            !enough
         });
         self.turns.full = full;
+        self.turns.refill = if little { self.turns.refill.or(Some(now + SOON)) } else { None };
     }
 }
