@@ -46,6 +46,8 @@ pub(super) struct Registry {
     groups: HashMap<u32, usize>,
     /// Subscriptions with a batch to send.
     pub(super) touched: Vec<SubId>,
+    /// A subscription is gone, and topics without a follower may be left of it.
+    unswept: bool,
     next_id: u64,
 }
 
@@ -57,8 +59,7 @@ impl Registry {
         id
     }
 
-    /// Forgets a subscription, and the topics that nobody else follows.
-    /// Whether there was one.
+    /// Forgets a subscription, and the topics that nobody else follows. Whether there was one.
     pub(super) fn remove(&mut self, id: SubId, outputs: &mut VecDeque<Output>) -> bool {
         if self.subscribers.remove(&id).is_none() {
             return false;
@@ -66,15 +67,22 @@ impl Registry {
         for topic in self.topics.values_mut() {
             topic.follows.retain(|follow| follow.sub != id);
         }
-        // A subscription that is still looking may be about to follow a topic that has no follower yet.
-        if self.subscribers.values().all(|subscriber| subscriber.resolved) {
+        self.unswept = true;
+        self.sweep(outputs);
+        true
+    }
+
+    /// Forgets the topics that a subscription which is gone left without a follower. One that is still looking may be about
+    /// to follow them: then they go when it has found what it follows.
+    pub(super) fn sweep(&mut self, outputs: &mut VecDeque<Output>) {
+        if self.unswept && self.subscribers.values().all(|subscriber| subscriber.resolved) {
+            self.unswept = false;
             let idle: Vec<u32> =
                 self.topics.iter().filter(|(_, topic)| topic.follows.is_empty()).map(|(id, _)| *id).collect();
             for id in idle {
                 self.forget_topic(id, outputs);
             }
         }
-        true
     }
 
     pub(super) fn forget_topic(&mut self, id: u32, outputs: &mut VecDeque<Output>) {

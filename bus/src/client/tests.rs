@@ -107,6 +107,26 @@ fn a_handle_that_gave_up_waiting_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_group_is_left_when_those_who_might_have_needed_it_have_found_something_else() {
+    let mut world = World::new(5);
+    let (_batches, opened) = world.open(100);
+    world.answer(None);
+    let (inlet, _outlet) = inlet(Overflow::CatchUp, 1, Arc::new(|| ()));
+    let (opener, other) = bounded(1);
+    let filter = Filter::new("other/#").unwrap();
+    world.client.open(Opening { filter, start: Start::Live, resume: None, inlet, opener }, world.now);
+    world.client.close(opened.try_recv().unwrap().unwrap().id);
+    assert!(!world.client.registry.topics.is_empty(), "the other one may match it");
+    let mut left = false;
+    while let Some(output) = world.client.next_output() {
+        left |= output == Output::Leave(3);
+        world.answer_one(output, &mut None);
+    }
+    assert!(other.try_recv().unwrap().is_ok());
+    assert!(left && world.client.registry.topics.is_empty());
+}
+
+#[test]
 fn one_who_takes_an_event_at_a_time_does_not_hold_up_the_others() {
     let mut world = World::new(1000);
     let (slow, _opened) = world.open(1);
