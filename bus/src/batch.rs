@@ -2,17 +2,22 @@
 
 use crate::delivery::{Delivery, Event};
 use crate::flow::Flow;
-use crate::ring::{Ring, Share};
+use crate::ring::Share;
 use std::collections::VecDeque;
 use std::collections::vec_deque;
 use std::sync::Arc;
 
-/// Deliveries that came together, in order: at most one datagram's, so at least 1 and at most about 1000. Of a
-/// subscription that drops rather than catches up ([`Overflow`](crate::Overflow)), those that are unread when it is
-/// first looked into.
+/// Deliveries that came together, in order: at most one datagram's, so at least 1 and at most about 1000. Dropping the
+/// batch, or the iterator over it, gives its room in the channel back; until then the subscription counts its events as
+/// unread.
 ///
-/// Dropping a batch, or the iterator over it, gives its room in the channel back; until then the
-/// subscription counts its events as unread.
+/// Of a subscription that drops rather than catches up ([`Overflow`](crate::Overflow)), those that are unread when it is
+/// first looked into. Until then it may lie: what comes and what is dropped meanwhile changes what it will hold, and the next
+/// batch comes all the same. Of several that lie unread, the one that is looked into first has all but one delivery for each
+/// other one; so an event takes another batch along only if it waits apart, and not if under [`Overflow::Latest`] it takes
+/// the place of one that waits. Where losses of theirs merged since, the last of such batches can be empty.
+///
+/// [`Overflow::Latest`]: crate::Overflow::Latest
 #[derive(Debug)]
 pub struct Batch(Source);
 
@@ -47,15 +52,8 @@ impl Batch {
     }
 
     /// A batch of what waits in a ring.
-    pub(crate) fn of(ring: &Arc<Ring>) -> Batch {
-        Batch(Source::Ring(Share::new(ring)))
-    }
-
-    /// It stands for a ring no more: nobody received it, and the ring, which is locked, is not to be touched.
-    pub(crate) fn disown(mut self) {
-        if let Source::Ring(share) = &mut self.0 {
-            share.end();
-        }
+    pub(crate) fn of(share: Share) -> Batch {
+        Batch(Source::Ring(share))
     }
 
     /// Adds what isn't an event, and so takes no room. Not to a batch of a ring.
@@ -88,7 +86,10 @@ impl Batch {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        match &self.0 {
+            Source::Own(own) => own.deliveries.is_empty(),
+            Source::Ring(share) => share.is_empty(),
+        }
     }
 
     /// How many deliveries are left in it.

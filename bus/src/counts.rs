@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct SubscriptionCounters {
-    /// Events that came for it, live or out of history.
+    /// Events that came for it, live or out of history; with those that went by unseen and that one of them
+    /// [stands for](crate::Event::stands_for).
     pub received: u64,
-    /// Those that came out of history: repaired, or from before it began.
+    /// Those that came out of history: repaired, or from before it began. Without what they stand for.
     pub replayed: u64,
     /// Events that history no longer held, reported as lost.
     pub lost: u64,
@@ -27,11 +28,10 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
-    pub(crate) fn received(&self, events: u64, replayed: bool) {
-        add(&self.received, events);
-        if replayed {
-            add(&self.replayed, events);
-        }
+    /// An event came, that stands for so many, itself included.
+    pub(crate) fn received(&self, stands_for: u64, replayed: bool) {
+        add(&self.received, stands_for);
+        add(&self.replayed, u64::from(replayed));
     }
 
     pub(crate) fn lost(&self, events: u64) {

@@ -329,7 +329,8 @@ pub struct Lost {
     pub from: u64,
     /// Last sequence number lost.
     pub to: u64,
-    /// Why they weren't taken when they went by.
+    /// Why they weren't taken when they went by. While more than a thousand losses wait unread, a range that continues
+    /// another one becomes part of it whatever its own cause; before that, only if it has the same.
     pub cause: Cause,
 }
 

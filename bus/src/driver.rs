@@ -148,6 +148,7 @@ impl Driver {
         if ready.has(Ready::WAKER) {
             // Before what it tells of is looked at: what comes later wakes again.
             let _ = self.waker.read();
+            self.client.room(now);
         }
         if self.obey(now) == Turn::Stopped {
             return Turn::Stopped;
@@ -158,7 +159,6 @@ impl Driver {
         if self.publisher.take_wanted() {
             self.search.hasten();
         }
-        self.client.room(now);
         if ready.has(Ready::REQUESTS) {
             self.read_replies(now);
         }

@@ -7,10 +7,10 @@ use crate::delivery::{Delivery, Event};
 use crate::flow::{Flow, Wake};
 use crate::ring::{Drops, Ring};
 use bytes::Bytes;
-use crossbeam_channel::{Receiver, SendError, Sender, unbounded};
+use crossbeam_channel::{Receiver, Sender, unbounded};
 use std::sync::Arc;
 
-/// Bytes of datagrams that a subscription holds.
+/// Bytes that a subscription holds: of datagrams, or of events where it keeps those alone.
 const CAPACITY_BYTES: usize = 16 << 20;
 
 /// What happens when a subscription holds as many unread events as it may.
@@ -27,7 +27,9 @@ pub enum Overflow {
     /// The event that comes goes, and a [`Lost`](crate::Lost) range takes its place: for who works off what he has.
     DropNewest,
     /// Of each topic only the newest event is kept unread, whatever the capacity; it says for how many it
-    /// [stands](crate::Event::stands_for). For values that replace each other. Nothing is reported as lost.
+    /// [stands](crate::Event::stands_for). For values that replace each other. Nothing is reported as lost, unless 16 MiB
+    /// of names and payloads wait unread: then the topic that has waited longest goes, and a [`Lost`](crate::Lost) range takes
+    /// the place of its event.
     Latest,
 }
 
@@ -42,6 +44,9 @@ pub(crate) struct Outlet {
 #[derive(Debug)]
 pub(crate) struct Inlet {
     way: Way,
+    /// `None` only while it is being dropped.
+    sender: Option<Sender<Batch>>,
+    arrivals: Arc<Arrivals>,
     begun: bool,
     counts: Arc<Counts>,
 }
@@ -49,13 +54,7 @@ pub(crate) struct Inlet {
 #[derive(Debug)]
 enum Way {
     /// Deliveries travel in the channel, and events take room.
-    Credit {
-        flow: Arc<Flow>,
-        batch: Option<Batch>,
-        /// `None` only while it is being dropped.
-        sender: Option<Sender<Batch>>,
-        arrivals: Arc<Arrivals>,
-    },
+    Credit { flow: Arc<Flow>, batch: Option<Batch> },
     /// Deliveries wait where they can be dropped; the channel only says so.
     Ring {
         ring: Arc<Ring>,
@@ -69,28 +68,16 @@ enum Way {
 pub(crate) fn inlet(overflow: Overflow, capacity: usize, wake: Wake) -> (Inlet, Outlet) {
     let (sender, batches) = unbounded();
     let (arrivals, counts) = (Arc::new(Arrivals::default()), Arc::new(Counts::default()));
-    let ring = |drops, sender: Sender<Batch>| {
-        let announce = Box::new(move |ring: &Arc<Ring>| match sender.send(Batch::of(ring)) {
-            Ok(()) => true,
-            Err(SendError(batch)) => {
-                batch.disown();
-                false
-            }
-        });
-        Way::Ring { ring: Ring::new(drops, capacity, CAPACITY_BYTES, announce, Arc::clone(&arrivals)), untold: false }
-    };
+    let ring = |drops| Way::Ring { ring: Ring::new(drops, capacity, CAPACITY_BYTES), untold: false };
     let way = match overflow {
-        Overflow::CatchUp => Way::Credit {
-            flow: Flow::new(capacity, CAPACITY_BYTES, wake),
-            batch: None,
-            sender: Some(sender),
-            arrivals: Arc::clone(&arrivals),
-        },
-        Overflow::DropOldest => ring(Drops::Oldest, sender),
-        Overflow::DropNewest => ring(Drops::Newest, sender),
-        Overflow::Latest => ring(Drops::AllButLatest, sender),
+        Overflow::CatchUp => Way::Credit { flow: Flow::new(capacity, CAPACITY_BYTES, wake), batch: None },
+        Overflow::DropOldest => ring(Drops::Oldest),
+        Overflow::DropNewest => ring(Drops::Newest),
+        Overflow::Latest => ring(Drops::AllButLatest),
     };
-    (Inlet { way, begun: false, counts: Arc::clone(&counts) }, Outlet { batches, arrivals, counts })
+    let inlet =
+        Inlet { way, sender: Some(sender), arrivals: Arc::clone(&arrivals), begun: false, counts: Arc::clone(&counts) };
+    (inlet, Outlet { batches, arrivals, counts })
 }
 
 impl Inlet {
@@ -106,6 +93,25 @@ impl Inlet {
     pub(crate) fn starve(&self) -> bool {
         match &self.way {
             Way::Credit { flow, .. } => flow.starve(),
+            Way::Ring { .. } => true,
+        }
+    }
+
+    /// Whether it is worth a round trip to refill it: there is much room, or some and nothing to read meanwhile.
+    pub(crate) fn is_worth_refilling(&self) -> bool {
+        match &self.way {
+            Way::Credit { flow, batch } => {
+                let nothing_to_read = || batch.is_none() && self.sender.as_ref().is_some_and(Sender::is_empty);
+                flow.is_roomy() || (flow.room() > 0 && nothing_to_read())
+            }
+            Way::Ring { .. } => true,
+        }
+    }
+
+    /// Whether there is room for one of another page, while so many pages are on their way.
+    pub(crate) fn admits(&self, pages: usize) -> bool {
+        match &self.way {
+            Way::Credit { flow, .. } => flow.room() > pages,
             Way::Ring { .. } => true,
         }
     }
@@ -127,7 +133,7 @@ impl Inlet {
             self.counts.lost(lost.count());
         }
         match &mut self.way {
-            Way::Credit { flow, batch, .. } => batch.get_or_insert_with(|| Batch::new(flow)).push(delivery),
+            Way::Credit { flow, batch } => batch.get_or_insert_with(|| Batch::new(flow)).push(delivery),
             Way::Ring { ring, untold } => {
                 *untold = true;
                 ring.push(delivery);
@@ -141,7 +147,7 @@ impl Inlet {
         let stands_for = event.stands_for();
         self.counts.received(stands_for, event.is_replayed());
         match &mut self.way {
-            Way::Credit { flow, batch, .. } => {
+            Way::Credit { flow, batch } => {
                 batch.get_or_insert_with(|| Batch::new(flow)).push_event(event, datagram.len());
             }
             Way::Ring { ring, untold } => {
@@ -161,28 +167,27 @@ impl Inlet {
 
     /// Sends what was given. Whether somebody can still receive it.
     pub(crate) fn flush(&mut self) -> bool {
-        match &mut self.way {
-            Way::Credit { batch, sender, arrivals, .. } => {
-                let Some(batch) = batch.take() else { return true };
-                let sent = sender.as_ref().is_some_and(|sender| sender.send(batch).is_ok());
-                arrivals.tell();
-                sent
+        let Some(sender) = &self.sender else { return false };
+        let batch = match &mut self.way {
+            Way::Credit { batch, .. } => batch.take(),
+            // One that is in the channel already is for all that waits.
+            Way::Ring { ring, untold } => {
+                (std::mem::take(untold) && sender.is_empty()).then(|| ring.share()).flatten().map(Batch::of)
             }
-            Way::Ring { ring, untold } => !std::mem::take(untold) || ring.announce(),
-        }
+        };
+        let Some(batch) = batch else { return true };
+        let sent = sender.send(batch).is_ok();
+        self.arrivals.tell();
+        sent
     }
 }
 
 impl Drop for Inlet {
     fn drop(&mut self) {
-        match &mut self.way {
-            Way::Credit { sender, arrivals, .. } => {
-                // First: whoever is told looks into the channel, and has to find it closed.
-                *sender = None;
-                arrivals.tell();
-            }
-            Way::Ring { ring, .. } => ring.end(),
-        }
+        self.flush();
+        // First: whoever is told looks into the channel, and has to find it closed.
+        self.sender = None;
+        self.arrivals.tell();
     }
 }
 
@@ -190,6 +195,7 @@ impl Drop for Inlet {
 mod tests {
     use super::*;
     use crate::delivery::{Cause, Lost, Restarted};
+    use crate::wire::uapi::NLBUS_EVENT_F_REPLAYED;
     use crate::wire::{EventHeader, EventView, Header, Messages, push_event};
 
     /// Events of topics in one datagram: (topic, sequence number), with so many bytes each.
@@ -219,7 +225,8 @@ mod tests {
                 format!("{}:{}({})", event.topic(), event.seq(), event.stands_for())
             }
             Delivery::Event(event) => format!("{}:{}", event.topic(), event.seq()),
-            Delivery::Lost(lost) => format!("{}:lost {}-{}", lost.topic, lost.from, lost.to),
+            Delivery::Lost(Lost { topic, from, to, cause: Cause::Overflow, .. }) => format!("{topic}:lost {from}-{to}"),
+            Delivery::Lost(lost) => format!("{}:lost {}-{} {}", lost.topic, lost.from, lost.to, lost.cause.as_str()),
             Delivery::Restarted(_) => "restarted".into(),
         }
     }
@@ -265,19 +272,73 @@ mod tests {
         assert_eq!(outlet.counts.read().dropped, 5);
     }
 
+    fn lost(from: u64, to: u64) -> Delivery {
+        Delivery::Lost(Lost { epoch: 1, topic: "t1".into(), topic_id: 1, from, to, cause: Cause::Overrun })
+    }
+
+    #[test]
+    fn what_an_event_out_of_history_stands_for_did_not_come_out_of_it() {
+        let (mut inlet, outlet) = ends(Overflow::Latest, 1);
+        let header = EventHeader { seq: 9, flags: NLBUS_EVENT_F_REPLAYED, ..EventHeader::default() };
+        let mut datagram = Vec::new();
+        push_event(&mut datagram, Header::default(), &header, "t1", b"");
+        let datagram = Bytes::from(datagram);
+        let message = Messages::new(&datagram).next().unwrap().unwrap();
+        let event = Event::new(1, &datagram, &EventView::parse(message.body).unwrap());
+        inlet.push_event(event.standing_for_more(8), &datagram);
+        let counted = outlet.counts.read();
+        assert_eq!((counted.received, counted.replayed, counted.dropped), (9, 1, 8));
+    }
+
+    #[test]
+    fn bytes_bound_the_latest_of_many_topics() {
+        let (mut inlet, outlet) = ends(Overflow::Latest, 1);
+        // Of 16 KiB each, so that about 1000 of them fill it; and one that grows in its place.
+        for topic in 1..=1500 {
+            give(&mut inlet, &[(topic, 1), (topic, 2)], 16 << 10);
+        }
+        give(&mut inlet, &[(1500, 3)], 60_000);
+        let seen = read(&outlet);
+        let lost = seen.iter().take_while(|seen| seen.contains("lost")).count();
+        assert!((470..500).contains(&lost), "{lost} lost of 1500");
+        assert_eq!((&*seen[0], &*seen[lost - 1]), ("t1:lost 1-2", &*format!("t{lost}:lost 1-2")));
+        assert_eq!((&*seen[lost], &*seen[1499]), (&*format!("t{}:2(2)", lost + 1), "t1500:3(3)"));
+        let counted = outlet.counts.read();
+        assert_eq!((counted.received, counted.dropped), (3001, 3001 - 1500 + lost as u64));
+        // What was read is out of the count.
+        give(&mut inlet, &[(1, 3), (2, 3)], 1);
+        assert_eq!(read(&outlet), ["t1:3", "t2:3"]);
+    }
+
+    #[test]
+    fn losses_of_different_causes_stay_apart_as_long_as_they_are_few() {
+        for overflow in [Overflow::DropOldest, Overflow::DropNewest] {
+            let (mut inlet, outlet) = ends(overflow, 1);
+            one_by_one(2, 1..=1, &mut inlet);
+            one_by_one(2, 2..=2, &mut inlet);
+            for seq in (1..100_000).step_by(4) {
+                // What history lost, twice, and what there is no room for, twice.
+                inlet.push(lost(seq, seq));
+                inlet.push(lost(seq + 1, seq + 1));
+                give(&mut inlet, &[(1, seq + 2), (1, seq + 3)], 1);
+            }
+            let seen: Vec<String> = read(&outlet).into_iter().filter(|seen| seen.starts_with("t1:lost")).collect();
+            assert_eq!(seen[..3], ["t1:lost 1-2 overrun", "t1:lost 3-4", "t1:lost 5-6 overrun"], "{overflow:?}");
+            assert!(seen.len() < 1100, "{} losses of {overflow:?}", seen.len());
+        }
+    }
+
     #[test]
     fn losses_merge_and_a_restart_keeps_its_place() {
         let restart = || Delivery::Restarted(Restarted::new(2));
-        let lost = |from, to| {
-            Delivery::Lost(Lost { epoch: 1, topic: "t1".into(), topic_id: 1, from, to, cause: Cause::Overrun })
-        };
         let (mut inlet, outlet) = ends(Overflow::DropOldest, 2);
         one_by_one(1, 1..=2, &mut inlet);
         inlet.push(lost(3, 9));
         one_by_one(1, 10..=11, &mut inlet);
         inlet.push(restart());
         one_by_one(1, 1..=3, &mut inlet);
-        assert_eq!(read(&outlet), ["t1:lost 1-11", "restarted", "t1:lost 1-1", "t1:2", "t1:3"]);
+        let seen = ["t1:lost 1-2", "t1:lost 3-9 overrun", "t1:lost 10-11", "restarted", "t1:lost 1-1", "t1:2", "t1:3"];
+        assert_eq!(read(&outlet), seen);
         let (mut inlet, outlet) = ends(Overflow::Latest, 2);
         one_by_one(1, 1..=2, &mut inlet);
         inlet.push(restart());
@@ -335,6 +396,57 @@ mod tests {
         assert!(outlet.batches.is_empty());
         one_by_one(1, 9..=9, &mut inlet);
         assert_eq!(read(&outlet), ["t1:9"]);
+    }
+
+    const DROPPING: [Overflow; 3] = [Overflow::DropOldest, Overflow::DropNewest, Overflow::Latest];
+
+    #[test]
+    fn whoever_keeps_a_batch_gets_the_next_one_all_the_same() {
+        for overflow in [DROPPING[0], DROPPING[1], DROPPING[2], Overflow::CatchUp] {
+            let (mut inlet, outlet) = ends(overflow, 100);
+            one_by_one(1, 1..=1, &mut inlet);
+            let first = outlet.batches.try_recv().unwrap();
+            one_by_one(2, 1..=1, &mut inlet);
+            let mut second = outlet.batches.try_recv().unwrap_or_else(|_| panic!("{overflow:?}: told of nothing more"));
+            one_by_one(3, 1..=1, &mut inlet);
+            // Begun, and then kept.
+            assert!(second.next().is_some());
+            one_by_one(4, 1..=1, &mut inlet);
+            let third = outlet.batches.try_recv().unwrap_or_else(|_| panic!("{overflow:?}: told of nothing more"));
+            assert!(!first.is_empty() && !third.is_empty(), "{overflow:?}: each has something");
+            drop((first, second, third));
+            assert_eq!(read(&outlet).len(), usize::from(overflow == Overflow::CatchUp), "{overflow:?}: all of it went");
+            one_by_one(1, 2..=2, &mut inlet);
+            assert_eq!(read(&outlet), ["t1:2"], "{overflow:?}");
+        }
+    }
+
+    #[test]
+    fn a_batch_that_is_kept_unread_holds_up_nothing_when_there_is_no_room() {
+        let (mut inlet, outlet) = ends(Overflow::DropOldest, 1);
+        one_by_one(1, 1..=1, &mut inlet);
+        let first = outlet.batches.try_recv().unwrap();
+        one_by_one(1, 2..=9, &mut inlet);
+        assert_eq!(read(&outlet), ["t1:lost 1-8"], "one is left to the other");
+        assert_eq!(first.map(|delivery| shown(&delivery)).collect::<Vec<_>>(), ["t1:9"]);
+        one_by_one(1, 10..=10, &mut inlet);
+        assert_eq!(read(&outlet), ["t1:10"]);
+    }
+
+    #[test]
+    fn the_end_comes_after_what_came_to_a_batch_that_was_begun() {
+        for overflow in DROPPING {
+            let (mut inlet, outlet) = ends(overflow, 10);
+            give(&mut inlet, &[(1, 1), (2, 1)], 1);
+            let mut begun = outlet.batches.try_recv().unwrap();
+            let mut seen = vec![shown(&begun.next().unwrap())];
+            give(&mut inlet, &[(3, 1), (4, 1)], 1);
+            drop(inlet);
+            seen.extend(begun.map(|delivery| shown(&delivery)));
+            seen.extend(read(&outlet));
+            assert_eq!(seen, ["t1:1", "t2:1", "t3:1", "t4:1"], "{overflow:?}");
+            assert!(outlet.batches.recv().is_err(), "{overflow:?}");
+        }
     }
 
     #[test]

@@ -1,33 +1,42 @@
 //! What a consumer hasn't read yet, of a subscription that drops rather than catches up: bounded, and shared by the
 //! client, which puts in and drops, and the consumer, who takes out. A batch in the channel only says that there is
 //! something; what it is, is decided when it is read, so nothing older is read than has to be.
+//!
+//! A batch that nobody has looked into is for all that waits, and comes after it. So the client sends one whenever the
+//! channel is empty: then whoever waits at the channel is told, however many batches he keeps elsewhere, and each of those
+//! has something left to give.
 
-use crate::arrivals::Arrivals;
-use crate::delivery::{Cause, Delivery, Event, Lost};
+mod line;
+mod share;
+
+pub(crate) use share::Share;
+
+use crate::delivery::{Delivery, Event};
 use crate::sys::ForkMark;
 use bytes::Bytes;
-use std::collections::{HashMap, VecDeque};
+use line::{Entry, Line, Pinned};
+use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Losses that wait before they merge whatever their causes: after that there is at most one more of each topic.
+const LOSSES: usize = 1024;
 
 /// What is dropped when there is no room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Drops {
     Oldest,
     Newest,
-    /// All but the newest event of each topic; the room is the number of topics, whatever the capacity.
+    /// All but the newest event of each topic. The room is the number of topics, whatever the capacity; of those that have
+    /// waited longest, the events go altogether where all together have too many bytes.
     AllButLatest,
 }
-
-/// Puts a batch that stands for the ring, which is locked, into the channel. Whether somebody can receive it.
-pub(crate) type Announce = Box<dyn Fn(&Arc<Ring>) -> bool + Send>;
 
 /// The deliveries that wait for one consumer.
 pub(crate) struct Ring {
     drops: Drops,
     /// In events, and in bytes of the datagrams that they pin.
     capacity: (usize, usize),
-    arrivals: Arc<Arrivals>,
     mark: ForkMark,
     state: Mutex<State>,
 }
@@ -39,94 +48,23 @@ struct State {
     waiting: Line,
     events: usize,
     bytes: usize,
-    /// A batch that stands for the ring is in the channel or with the consumer.
-    announced: bool,
-    /// `None` once the client has ended the subscription.
-    announce: Option<Announce>,
-}
-
-/// Deliveries in order, in which a loss grows where it continues the last one of its topic.
-#[derive(Default)]
-struct Line {
-    queue: VecDeque<Entry>,
-    /// How many have been taken out at the front: places count from the first one ever.
-    taken: u64,
-    /// Where each topic's last loss or, if only the latest event is kept, its event is.
-    places: HashMap<u32, u64>,
-}
-
-struct Entry {
-    delivery: Delivery,
-    pinned: Pinned,
-}
-
-/// The datagram that an event keeps in memory.
-#[derive(Clone, Copy, Default)]
-struct Pinned {
-    /// Where it lies: while it is kept, no other one lies there.
-    at: usize,
-    /// Its bytes, unless an entry before counts them.
-    bytes: usize,
-}
-
-impl Line {
-    fn push(&mut self, delivery: Delivery, pinned: Pinned) {
-        if let Delivery::Restarted(_) = delivery {
-            // Ids of another broker are other topics.
-            self.places.clear();
-        }
-        self.queue.push_back(Entry { delivery, pinned });
-    }
-
-    fn push_noted(&mut self, topic_id: u32, delivery: Delivery) {
-        self.places.insert(topic_id, self.taken + self.queue.len() as u64);
-        self.push(delivery, Pinned::default());
-    }
-
-    fn noted(&mut self, topic_id: u32) -> Option<&mut Entry> {
-        let place = self.places.get(&topic_id)?.checked_sub(self.taken)?;
-        self.queue.get_mut(usize::try_from(place).ok()?)
-    }
-
-    /// Whether the last loss of the topic could grow by this range.
-    fn grow(&mut self, topic_id: u32, from: u64, to: u64) -> bool {
-        match self.noted(topic_id) {
-            Some(Entry { delivery: Delivery::Lost(last), .. }) if last.to.saturating_add(1) == from => {
-                last.to = to;
-                true
-            }
-            _ => false,
-        }
-    }
-
-    fn push_lost(&mut self, lost: Lost) {
-        if !self.grow(lost.topic_id, lost.from, lost.to) {
-            self.push_noted(lost.topic_id, Delivery::Lost(lost));
-        }
-    }
-
-    fn push_dropped(&mut self, event: &Event) {
-        let (topic_id, seq) = (event.topic_id(), event.seq());
-        if !self.grow(topic_id, seq, seq) {
-            let (epoch, topic) = (event.epoch(), event.topic().into());
-            let lost = Lost { epoch, topic, topic_id, from: seq, to: seq, cause: Cause::Overflow };
-            self.push_noted(topic_id, Delivery::Lost(lost));
-        }
-    }
-
-    fn pop(&mut self) -> Option<Entry> {
-        let entry = self.queue.pop_front()?;
-        self.taken += 1;
-        if self.queue.is_empty() {
-            self.places.clear();
-        }
-        Some(entry)
-    }
+    /// Shares that nobody has looked into. One delivery is left to each.
+    unread: usize,
 }
 
 impl State {
     fn len(&self) -> usize {
         self.gone.queue.len() + self.waiting.queue.len()
+    }
+
+    /// How many deliveries a share that was looked into may take: all but those that are left to the others.
+    fn free(&self) -> usize {
+        self.len().saturating_sub(self.unread)
+    }
+
+    /// Whether so many losses wait that they merge whatever their causes, so that what takes no room has an end, too.
+    fn is_crowded(&self) -> bool {
+        self.len() - self.events >= LOSSES
     }
 
     /// Takes the oldest delivery out.
@@ -141,6 +79,32 @@ impl State {
         Some(entry.delivery)
     }
 
+    /// Takes the oldest deliveries out, so many. The client may wait for the lock, so none of them is looked at if all go,
+    /// and otherwise no more of them than stay.
+    fn take_front(&mut self, count: usize) -> impl Iterator<Item = Entry> + use<> {
+        let gone = self.gone.take_front(count);
+        let mut front = self.waiting.take_front(count - gone.len());
+        let rest = &mut self.waiting.queue;
+        if let Some(Entry { pinned: Pinned { at: at @ 1.., bytes }, .. }) = rest.front_mut() {
+            // Events of its datagram that go leave that to it.
+            for gone in front.iter_mut().rev().take_while(|gone| gone.pinned.at == *at) {
+                *bytes += std::mem::take(&mut gone.pinned.bytes);
+            }
+        }
+        let sum = |line: &VecDeque<Entry>| {
+            line.iter().fold((0, 0), |(events, bytes), entry| {
+                (events + usize::from(entry.is_event()), bytes + entry.pinned.bytes)
+            })
+        };
+        if front.len() <= rest.len() {
+            let (events, bytes) = sum(&front);
+            (self.events, self.bytes) = (self.events - events, self.bytes - bytes);
+        } else {
+            (self.events, self.bytes) = sum(rest);
+        }
+        gone.into_iter().chain(front)
+    }
+
     /// An event left the front. Its datagram stays as long as the next one is of it, too.
     fn forget(&mut self, pinned: Pinned) {
         self.events -= 1;
@@ -150,16 +114,47 @@ impl State {
         }
     }
 
+    /// Puts an event in the place of the one of its topic that waits. How many it replaces.
+    fn push_latest(&mut self, event: Event) -> u64 {
+        // One that waits long among many must not pin all that came with it: it pins its own bytes.
+        let event = event.to_owned();
+        let (topic_id, topic) = (event.topic_id(), event.topic());
+        let pinned = Pinned { at: topic.as_ptr() as usize, bytes: topic.len() + event.payload().len() };
+        self.bytes += pinned.bytes;
+        if let Some(Entry { delivery: Delivery::Event(older), pinned: before }) = self.waiting.noted(topic_id) {
+            self.bytes -= before.bytes;
+            *before = pinned;
+            let merged = older.stands_for();
+            *older = event.standing_for_more(merged);
+            return 1;
+        }
+        self.events += 1;
+        self.waiting.push_noted(topic_id, Delivery::Event(event), pinned);
+        0
+    }
+
+    /// Drops the oldest events as long as there are too many, or too many bytes. How many went. The last one stays even if
+    /// it alone is too much.
+    fn drop_excess(&mut self, events: usize, bytes: usize) -> u64 {
+        let mut dropped = 0;
+        while self.events > 1 && (self.events > events || self.bytes > bytes) {
+            self.drop_oldest();
+            dropped += 1;
+        }
+        dropped
+    }
+
     /// Drops the oldest event. What isn't an event is kept, in its place.
     fn drop_oldest(&mut self) {
+        let crowded = self.is_crowded();
         while let Some(entry) = self.waiting.pop() {
             match entry.delivery {
                 Delivery::Event(event) => {
                     self.forget(entry.pinned);
-                    self.gone.push_dropped(&event);
+                    self.gone.push_dropped(&event, crowded);
                     return;
                 }
-                Delivery::Lost(lost) => self.gone.push_lost(lost),
+                Delivery::Lost(lost) => self.gone.push_lost(lost, crowded),
                 other => self.gone.push(other, Pinned::default()),
             }
         }
@@ -167,15 +162,9 @@ impl State {
 }
 
 impl Ring {
-    pub(crate) fn new(
-        drops: Drops,
-        capacity: usize,
-        capacity_bytes: usize,
-        announce: Announce,
-        arrivals: Arc<Arrivals>,
-    ) -> Arc<Ring> {
-        let state = Mutex::new(State { announce: Some(announce), ..State::default() });
-        Arc::new(Ring { drops, capacity: (capacity.max(1), capacity_bytes), arrivals, mark: ForkMark::new(), state })
+    pub(crate) fn new(drops: Drops, capacity: usize, capacity_bytes: usize) -> Arc<Ring> {
+        let state = Mutex::default();
+        Arc::new(Ring { drops, capacity: (capacity.max(1), capacity_bytes), mark: ForkMark::new(), state })
     }
 
     pub(crate) fn drops(&self) -> Drops {
@@ -191,20 +180,9 @@ impl Ring {
         let mut state = self.lock();
         let state = &mut *state;
         match self.drops {
-            Drops::AllButLatest => {
-                // One that waits long among many must not pin all that came with it.
-                let event = event.to_owned();
-                if let Some(Entry { delivery: Delivery::Event(older), .. }) = state.waiting.noted(event.topic_id()) {
-                    let merged = older.stands_for();
-                    *older = event.standing_for_more(merged);
-                    return 1;
-                }
-                state.events += 1;
-                state.waiting.push_noted(event.topic_id(), Delivery::Event(event));
-                0
-            }
+            Drops::AllButLatest => state.push_latest(event) + state.drop_excess(usize::MAX, self.capacity.1),
             Drops::Newest if state.events >= self.capacity.0 || state.bytes >= self.capacity.1 => {
-                state.waiting.push_dropped(&event);
+                state.waiting.push_dropped(&event, state.is_crowded());
                 1
             }
             Drops::Newest | Drops::Oldest => {
@@ -213,85 +191,31 @@ impl Ring {
                 let pinned = Pinned { at, bytes: if counted { 0 } else { datagram.len() } };
                 (state.events, state.bytes) = (state.events + 1, state.bytes + pinned.bytes);
                 state.waiting.push(Delivery::Event(event), pinned);
-                let mut dropped = 0;
-                // The newest stays even if it alone is too much.
-                let too_much = |state: &State| {
-                    state.events > 1 && (state.events > self.capacity.0 || state.bytes > self.capacity.1)
-                };
-                while self.drops == Drops::Oldest && too_much(state) {
-                    state.drop_oldest();
-                    dropped += 1;
+                match self.drops {
+                    Drops::Oldest => state.drop_excess(self.capacity.0, self.capacity.1),
+                    _ => 0,
                 }
-                dropped
             }
         }
     }
 
     /// Puts in what isn't an event, and so takes no room.
     pub(crate) fn push(&self, delivery: Delivery) {
+        let mut state = self.lock();
+        let crowded = state.is_crowded();
         match delivery {
-            Delivery::Lost(lost) => self.lock().waiting.push_lost(lost),
-            other => self.lock().waiting.push(other, Pinned::default()),
+            Delivery::Lost(lost) => state.waiting.push_lost(lost, crowded),
+            other => state.waiting.push(other, Pinned::default()),
         }
     }
 
-    /// Lets the consumer know. Whether somebody can still receive it.
-    pub(crate) fn announce(self: &Arc<Ring>) -> bool {
+    /// A share for a channel that has none, if something waits that the shares elsewhere would leave.
+    pub(crate) fn share(self: &Arc<Ring>) -> Option<Share> {
         let mut state = self.lock();
-        if state.announced || state.len() == 0 {
-            // Whoever has the batch takes what came after it, too, or announces it anew.
-            return true;
-        }
-        let sent = self.send(&mut state);
-        drop(state);
-        self.arrivals.tell();
-        sent
-    }
-
-    fn send(self: &Arc<Ring>, state: &mut State) -> bool {
-        state.announced = state.announce.as_ref().is_some_and(|announce| announce(self));
-        state.announced
-    }
-
-    /// Nothing more will be put in.
-    pub(crate) fn end(&self) {
-        // Not dropped under the lock: a batch may go with it.
-        let announce = self.lock().announce.take();
-        drop(announce);
-        self.arrivals.tell();
-    }
-
-    fn len(&self) -> usize {
-        self.lock().len()
-    }
-
-    /// Takes the next delivery out for a share of `left` more, which is over when nothing is left.
-    fn take(self: &Arc<Ring>, left: &mut usize) -> Option<Delivery> {
-        let mut state = self.lock();
-        let delivery = state.pop();
-        *left = if state.len() == 0 { 0 } else { left.saturating_sub(1) };
-        if *left == 0 {
-            self.end_share(state);
-        }
-        delivery
-    }
-
-    /// Takes out what a share of `left` may have, and ends it.
-    fn take_all(self: &Arc<Ring>, left: usize) -> VecDeque<Delivery> {
-        let mut state = self.lock();
-        let taken = std::iter::from_fn(|| state.pop()).take(left).collect();
-        self.end_share(state);
-        taken
-    }
-
-    /// The batch stands for the ring no more: another one has to, if something waits.
-    fn end_share(self: &Arc<Ring>, mut state: MutexGuard<'_, State>) {
-        state.announced = false;
-        if state.len() > 0 {
-            self.send(&mut state);
-            drop(state);
-            self.arrivals.tell();
-        }
+        (state.len() > state.unread).then(|| {
+            state.unread += 1;
+            Share::new(self)
+        })
     }
 
     /// Nothing panics while it is held, and if it did, the state would be whole.
@@ -306,71 +230,66 @@ impl fmt::Debug for Ring {
     }
 }
 
-/// What one batch may take out of a ring: no more than waits when it is first looked into, so that a consumer comes to an
-/// end of it however fast the ring is filled.
-#[derive(Debug)]
-pub(crate) struct Share {
-    ring: Arc<Ring>,
-    /// How many more; `None` until it is looked into.
-    left: Option<usize>,
-    /// All of them, once they were looked at without taking them.
-    taken: OnceLock<VecDeque<Delivery>>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{EventHeader, EventView, Header, Messages, push_event};
+    use nix::time::{ClockId, clock_gettime};
+    use proptest::prelude::*;
+    use std::time::Duration;
 
-impl Share {
-    pub(crate) fn new(ring: &Arc<Ring>) -> Share {
-        Share { ring: Arc::clone(ring), left: None, taken: OnceLock::new() }
-    }
-
-    /// It takes no more.
-    pub(crate) fn end(&mut self) {
-        self.left = Some(0);
-    }
-
-    /// What is left of it is the parent process's, and the ring may have been copied while it was locked.
-    fn is_inherited(&self) -> bool {
-        self.ring.mark.is_child()
-    }
-
-    pub(crate) fn next(&mut self) -> Option<Delivery> {
-        if self.is_inherited() {
-            return None;
+    /// Datagrams of so many events each, whose sequence numbers begin at 1.
+    fn filled(capacity: usize, datagrams: &[usize]) -> Arc<Ring> {
+        let ring = Ring::new(Drops::Oldest, capacity, usize::MAX);
+        let mut seq = 0;
+        for events in datagrams {
+            let mut datagram = Vec::new();
+            for _ in 0..*events {
+                seq += 1;
+                push_event(&mut datagram, Header::default(), &EventHeader { seq, ..Default::default() }, "a", b"");
+            }
+            let datagram = Bytes::from(datagram);
+            for message in Messages::new(&datagram) {
+                ring.push_event(Event::new(1, &datagram, &EventView::parse(message.unwrap().body).unwrap()), &datagram);
+            }
         }
-        if let Some(taken) = self.taken.get_mut() {
-            return taken.pop_front();
+        ring
+    }
+
+    fn counted(state: &State) -> (usize, usize, usize) {
+        let next = state.waiting.queue.front().map_or(0, |next| next.pinned.bytes);
+        (state.events, state.bytes, next)
+    }
+
+    proptest! {
+        /// However many are taken at once: what stays is as if they had been taken one by one.
+        #[test]
+        fn taking_many_counts_as_taking_each(
+            datagrams in prop::collection::vec(1usize..6, 0..20), capacity in 1usize..60, count in 0usize..100
+        ) {
+            let (each, at_once) = (filled(capacity, &datagrams), filled(capacity, &datagrams));
+            let (mut each, mut at_once) = (each.lock(), at_once.lock());
+            let taken: Vec<_> = std::iter::from_fn(|| each.pop()).take(count).map(|it| format!("{it:?}")).collect();
+            let front: Vec<_> = at_once.take_front(count).map(|entry| format!("{:?}", entry.delivery)).collect();
+            prop_assert_eq!(taken, front);
+            prop_assert_eq!(counted(&each), counted(&at_once));
         }
-        match self.left.get_or_insert_with(|| self.ring.len()) {
-            0 => None,
-            left => self.ring.take(left),
+    }
+
+    /// The client may be waiting for the lock, and all of its other subscriptions with it.
+    #[test]
+    fn taking_all_holds_the_lock_no_longer_than_taking_a_few() {
+        let ring = filled(usize::MAX, &[1000; 200]);
+        for count in [usize::MAX, 199_000, 1000] {
+            let ring = if count == usize::MAX { &ring } else { &filled(usize::MAX, &[1000; 200]) };
+            let cpu_time = || Duration::from(clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap());
+            let mut state = ring.lock();
+            let start = cpu_time();
+            let taken = state.take_front(count);
+            let held = cpu_time() - start;
+            drop(state);
+            assert_eq!(taken.count(), count.min(200_000));
+            assert!(held < Duration::from_millis(4), "the lock was held for {held:?} to take {count}");
         }
-    }
-
-    /// How many it would give now.
-    pub(crate) fn len(&self) -> usize {
-        if self.is_inherited() {
-            return 0;
-        }
-        self.taken.get().map_or_else(|| self.left.unwrap_or(usize::MAX).min(self.ring.len()), VecDeque::len)
-    }
-
-    /// No more than this, if that is known.
-    pub(crate) fn bound(&self) -> Option<usize> {
-        self.taken.get().map(VecDeque::len).or(self.left)
-    }
-
-    /// All of them. They are out of the ring then.
-    pub(crate) fn deliveries(&self) -> &VecDeque<Delivery> {
-        self.taken.get_or_init(|| match self.left {
-            Some(0) => VecDeque::new(),
-            _ if self.is_inherited() => VecDeque::new(),
-            left => self.ring.take_all(left.unwrap_or(usize::MAX)),
-        })
-    }
-}
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        // What a batch held goes with it.
-        self.deliveries();
     }
 }

@@ -15,6 +15,7 @@ mod registry;
 mod repair;
 mod requests;
 mod subscriber;
+mod turns;
 
 pub(crate) use requests::REQUEST_BIT;
 pub use subscriber::Start;
@@ -73,11 +74,14 @@ pub struct ClientCounters {
     pub foreign: u64,
     /// Datagrams that arrived cut.
     pub cut: u64,
-    /// Events that the kernel dropped because the event socket's buffer was full, as far as seen.
+    /// Datagrams that the kernel dropped because the event socket's buffer was full, as far as seen. Each may have held many
+    /// events, or none that was of interest here.
     pub overruns: u64,
-    /// Events read out of history.
+    /// Events given to subscriptions out of history: an event counts once for each that got it.
     pub repaired: u64,
-    /// Events reported as lost.
+    /// Events that history no longer held, reported to subscriptions as lost: an event counts once for each that it was
+    /// reported to. What subscriptions dropped by their own [`Overflow`](crate::Overflow) policy isn't here, but in
+    /// [`SubscriptionCounters::dropped`](crate::SubscriptionCounters::dropped).
     pub lost: u64,
 }
 
@@ -217,6 +221,7 @@ impl Client {
 
     /// A consumer made room in its channel.
     pub(crate) fn room(&mut self, now: Instant) {
+        self.registry.look_for_room(now);
         self.finish(now);
     }
 
@@ -255,7 +260,8 @@ impl Client {
     /// When [`Client::tick`] wants to be called at the latest.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let silence = self.heard.filter(|_| !self.disconnected).map(|heard| heard + SILENCE);
-        [self.requests.deadline(), self.held.deadline(), silence].into_iter().flatten().min()
+        let refill = self.registry.turns.deadline().filter(|_| !self.disconnected);
+        [self.requests.deadline(), self.held.deadline(), refill, silence].into_iter().flatten().min()
     }
 
     /// Time has passed.
@@ -272,6 +278,9 @@ impl Client {
             }
         }
         self.send_held(now);
+        if self.registry.turns.deadline().is_some_and(|refill| refill <= now) {
+            self.registry.look_for_room(now);
+        }
         if !self.disconnected && self.heard.is_some_and(|heard| heard + SILENCE <= now) {
             self.heard = Some(now);
             self.probe(now);

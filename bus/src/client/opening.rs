@@ -177,9 +177,9 @@ impl Client {
     }
 
     fn finish_opening(&mut self, id: SubId) {
-        if let Some(subscriber) = self.registry.subscribers.get_mut(&id) {
-            subscriber.resolved = true;
-            let Some(opener) = subscriber.opener.take() else { return };
+        let Some(subscriber) = self.registry.subscribers.get_mut(&id) else { return };
+        subscriber.resolved = true;
+        if let Some(opener) = subscriber.opener.take() {
             let mut positions = std::mem::take(&mut subscriber.positions);
             positions.set_last_id(subscriber.watermark.unwrap_or_default());
             if opener.send(Ok(Opened { id, positions })).is_err() {
@@ -187,6 +187,7 @@ impl Client {
                 self.close(id);
             }
         }
+        self.registry.sweep(&mut self.outputs);
     }
 
     /// Tells a handle that its subscription can't be. One that was told otherwise before lives on.
@@ -197,6 +198,7 @@ impl Client {
             let _ = opener.send(Err(refused));
             self.close(id);
         }
+        self.registry.sweep(&mut self.outputs);
     }
 
     /// The driver could not join a group. Who waits for his subscription is told, and a wildcard covers what it may

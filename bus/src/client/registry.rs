@@ -2,11 +2,12 @@
 
 use super::Output;
 use super::subscriber::{SubId, Subscriber};
+use super::turns::Turns;
 use crate::delivery::{Cause, Event};
 use crate::sequence::{Cursor, Place};
 use crate::wire::{EventView, TopicRecord};
 use bytes::Bytes;
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 /// One topic that subscriptions follow, or are about to.
@@ -17,8 +18,8 @@ pub(super) struct Topic {
     /// Newest sequence number known.
     pub(super) head: u64,
     pub(super) follows: Vec<Follow>,
-    /// A replay is under way.
-    pub(super) replaying: bool,
+    /// A replay is under way, asked for in the turn of this subscription.
+    pub(super) replaying: Option<SubId>,
     /// Counts replays, so that each of those who are behind gets its turn.
     pub(super) turn: usize,
 }
@@ -30,6 +31,8 @@ pub(super) struct Follow {
     pub(super) cursor: Cursor,
     /// Why it isn't live, if it isn't.
     pub(super) behind: Option<Cause>,
+    /// The topic is in the subscription's backlog.
+    pub(super) queued: bool,
 }
 
 /// All of a client's subscriptions, topics and groups.
@@ -37,12 +40,14 @@ pub(super) struct Follow {
 pub(super) struct Registry {
     pub(super) subscribers: BTreeMap<SubId, Subscriber>,
     pub(super) topics: HashMap<u32, Topic>,
-    /// Topics with a subscription that is behind.
-    pub(super) behind: BTreeSet<u32>,
+    /// Who is behind.
+    pub(super) turns: Turns,
     /// Joined groups, each with the number of topics that need it.
     groups: HashMap<u32, usize>,
     /// Subscriptions with a batch to send.
     pub(super) touched: Vec<SubId>,
+    /// A subscription is gone, and topics without a follower may be left of it.
+    unswept: bool,
     next_id: u64,
 }
 
@@ -54,8 +59,7 @@ impl Registry {
         id
     }
 
-    /// Forgets a subscription, and the topics that nobody else follows.
-    /// Whether there was one.
+    /// Forgets a subscription, and the topics that nobody else follows. Whether there was one.
     pub(super) fn remove(&mut self, id: SubId, outputs: &mut VecDeque<Output>) -> bool {
         if self.subscribers.remove(&id).is_none() {
             return false;
@@ -63,19 +67,26 @@ impl Registry {
         for topic in self.topics.values_mut() {
             topic.follows.retain(|follow| follow.sub != id);
         }
-        // A subscription that is still looking may be about to follow a topic that has no follower yet.
-        if self.subscribers.values().all(|subscriber| subscriber.resolved) {
+        self.unswept = true;
+        self.sweep(outputs);
+        true
+    }
+
+    /// Forgets the topics that a subscription which is gone left without a follower. One that is still looking may be about
+    /// to follow them: then they go when it has found what it follows.
+    pub(super) fn sweep(&mut self, outputs: &mut VecDeque<Output>) {
+        if self.unswept && self.subscribers.values().all(|subscriber| subscriber.resolved) {
+            self.unswept = false;
             let idle: Vec<u32> =
                 self.topics.iter().filter(|(_, topic)| topic.follows.is_empty()).map(|(id, _)| *id).collect();
             for id in idle {
                 self.forget_topic(id, outputs);
             }
         }
-        true
     }
 
     pub(super) fn forget_topic(&mut self, id: u32, outputs: &mut VecDeque<Output>) {
-        self.behind.remove(&id);
+        self.replay_is_over(id);
         if let Some(topic) = self.topics.remove(&id) {
             self.release_group(topic.group, outputs);
         }
@@ -112,7 +123,7 @@ impl Registry {
                     group: record.group,
                     head: record.head,
                     follows: Vec::new(),
-                    replaying: false,
+                    replaying: None,
                     turn: 0,
                 };
                 self.topics.insert(record.id, topic);
@@ -130,10 +141,13 @@ impl Registry {
         // A newer topic's group is joined after its head was told. What came in between shows in the answer to a
         // replay alone, so there is one even if the head was 0.
         let behind = (seq == 0 || !cursor.reached(topic.head)).then_some(Cause::Late);
-        if behind.is_some() {
-            self.behind.insert(topic_id);
+        let mut follow = Follow { sub, cursor, behind, queued: false };
+        if behind.is_some()
+            && let Some(subscriber) = self.subscribers.get_mut(&sub)
+        {
+            self.turns.add(topic_id, &mut follow, subscriber);
         }
-        topic.follows.push(Follow { sub, cursor, behind });
+        topic.follows.push(follow);
     }
 
     /// An event of this epoch from its topic's group, in this datagram, goes to those who are live there.
@@ -158,7 +172,7 @@ impl Registry {
                     continue;
                 }
             };
-            self.behind.insert(view.header.topic_id);
+            self.turns.add(view.header.topic_id, follow, subscriber);
         }
     }
 
@@ -186,21 +200,9 @@ impl Registry {
         topic.head = topic.head.max(head);
         for follow in topic.follows.iter_mut().filter(|follow| !follow.cursor.reached(head)) {
             follow.behind.get_or_insert(Cause::Overrun);
-            self.behind.insert(topic_id);
-        }
-    }
-
-    /// A replay will not be answered.
-    pub(super) fn replay_is_over(&mut self, topic_id: u32) {
-        if let Some(topic) = self.topics.get_mut(&topic_id) {
-            topic.replaying = false;
-        }
-    }
-
-    /// The replays under way will not be answered.
-    pub(super) fn forget_replays(&mut self) {
-        for topic in self.topics.values_mut() {
-            topic.replaying = false;
+            if let Some(subscriber) = self.subscribers.get_mut(&follow.sub) {
+                self.turns.add(topic_id, follow, subscriber);
+            }
         }
     }
 
@@ -208,7 +210,7 @@ impl Registry {
     pub(super) fn forget_topics(&mut self) {
         self.topics.clear();
         self.groups.clear();
-        self.behind.clear();
+        self.forget_turns();
         for subscriber in self.subscribers.values_mut() {
             subscriber.watermark = None;
         }

@@ -4,50 +4,53 @@
 use super::Client;
 use super::answers::ReplayPage;
 use super::registry::Registry;
+use super::subscriber::SubId;
 use crate::delivery::{Delivery, Event, Lost};
 use crate::sequence::Place;
 use crate::wire::{EventView, Message, ReplayEnd};
 use bytes::Bytes;
 
-/// Replays under way at a time: each may be a datagram of 64 KiB in the request socket's buffer.
-const PARALLEL: usize = 16;
-
 impl Registry {
-    /// The replays to ask for: of each topic that somebody with room is behind in.
+    /// The replays to ask for now.
     pub(super) fn plan_replays(&mut self) -> Vec<ReplayPage> {
         let mut pages = Vec::new();
-        let mut under_way = self.behind.iter().filter(|id| self.topics.get(id).is_some_and(|t| t.replaying)).count();
-        for id in &self.behind {
-            let Some(topic) = self.topics.get_mut(id).filter(|topic| !topic.replaying) else { continue };
-            // A page begins at the place of the hindmost, and serves all whom it reaches; but each second one begins at
-            // that of the next in turn, or one that takes an event at a time would hold up those who are far ahead.
-            let (mut from, mut limit, mut ready) = (u64::MAX, 0, Vec::new());
-            for follow in topic.follows.iter().filter(|follow| follow.behind.is_some()) {
-                let Some(subscriber) = self.subscribers.get(&follow.sub) else { continue };
-                let mut room = subscriber.inlet.room();
-                if room == 0 && subscriber.inlet.starve() {
-                    room = 1;
-                }
-                if room > 0 {
-                    // One event stands for all before it: the newest is enough.
-                    let newest = if subscriber.inlet.conflates() { topic.head } else { 0 };
-                    let next = follow.cursor.next().max(newest);
-                    from = from.min(next);
-                    ready.push(next);
-                    limit = limit.max(room);
-                }
-            }
-            if limit > 0 && under_way < PARALLEL {
-                under_way += 1;
-                topic.replaying = true;
-                topic.turn = topic.turn.wrapping_add(1);
-                if topic.turn % 2 == 0 {
-                    from = ready[topic.turn / 2 % ready.len()];
-                }
-                pages.push(ReplayPage { topic_id: *id, from, limit: limit.min(u32::MAX as usize) as u32 });
-            }
+        while let Some((sub, topic_id)) = self.turns.next(&mut self.subscribers) {
+            pages.extend(self.plan_replay(sub, topic_id));
         }
         pages
+    }
+
+    /// The page of a topic to ask for in a subscription's turn, if it is still behind there.
+    fn plan_replay(&mut self, sub: SubId, topic_id: u32) -> Option<ReplayPage> {
+        let topic = self.topics.get_mut(&topic_id)?;
+        let mine = topic.follows.iter_mut().find(|follow| follow.sub == sub)?;
+        let waits = std::mem::take(&mut mine.queued) && mine.behind.is_some();
+        // At the end of one that is under way it is put in the queue again.
+        if !waits || topic.replaying.is_some() {
+            return None;
+        }
+        // Where each of those begins who are behind and have room, and how much.
+        let places = || {
+            topic.follows.iter().filter(|follow| follow.behind.is_some()).filter_map(|follow| {
+                let inlet = &self.subscribers.get(&follow.sub)?.inlet;
+                // One event stands for all before it: the newest is enough.
+                let newest = if inlet.conflates() { topic.head } else { 0 };
+                let room = inlet.room().max(usize::from(follow.sub == sub));
+                (room > 0).then(|| (follow.cursor.next().max(newest), room))
+            })
+        };
+        // A page begins at the place of the hindmost, and serves all whom it reaches; but each second one begins at
+        // that of the next in turn, or one that takes an event at a time would hold up those who are far ahead.
+        let turn = topic.turn.wrapping_add(1);
+        let from = match turn % 2 {
+            0 => places().nth(turn / 2 % places().count())?.0,
+            _ => places().map(|(from, _)| from).min()?,
+        };
+        let limit = places().map(|(_, room)| room).max()?;
+        topic.turn = turn;
+        topic.replaying = Some(sub);
+        self.turns.begin(self.subscribers.get_mut(&sub)?);
+        Some(ReplayPage { topic_id, from, limit: limit.min(u32::MAX as usize) as u32 })
     }
 
     /// Gives a page of history to those who are behind, as far as they have room.
@@ -61,7 +64,6 @@ impl Registry {
     ) -> Progress {
         let mut progress = Progress::default();
         let Some(topic) = self.topics.get_mut(&page.topic_id) else { return progress };
-        topic.replaying = false;
         // A new topic's group was joined after its head was told: what came in between shows here alone.
         topic.head = topic.head.max(end.head);
         // A broker that says it keeps events and sends none: without this the asking would never end.
@@ -104,9 +106,7 @@ impl Registry {
                 follow.behind = None;
             }
         }
-        if topic.follows.iter().all(|follow| follow.behind.is_none()) {
-            self.behind.remove(&page.topic_id);
-        }
+        self.replay_is_over(page.topic_id);
         progress
     }
 }

@@ -1,5 +1,6 @@
 //! One subscription, as the client holds it, and what is said about it when it begins.
 
+use super::turns::Backlog;
 use crate::inlet::Inlet;
 use crate::positions::Positions;
 use crate::topic::Filter;
@@ -79,6 +80,8 @@ pub(super) struct Subscriber {
     pub(super) watermark: Option<u32>,
     /// A topic that it matches was listed as new before its watermark was known.
     pub(super) overtaken: bool,
+    /// What it is behind in.
+    pub(super) backlog: Backlog,
     /// The broker restarted: all of its topics are newer than the subscription.
     pub(super) from_the_beginning: bool,
 }
@@ -95,6 +98,7 @@ impl Subscriber {
             resolved: false,
             watermark: None,
             overtaken: false,
+            backlog: Backlog::default(),
             from_the_beginning: false,
         }
     }

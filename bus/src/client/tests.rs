@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::batch::Batch;
-use crate::inlet::{Overflow, inlet};
+use crate::inlet::{Outlet, Overflow, inlet};
+use crate::sequence::Cursor;
 use crate::topic::Filter;
 use crate::wire::{
     Content, EventHeader, Header, Message, ReplayEnd, ReplayRequest, TopicPageEnd, TopicRecord, push_event,
@@ -10,6 +11,7 @@ use crate::wire::{
 };
 use crossbeam_channel::{Receiver, bounded};
 use nix::errno::Errno;
+use nix::time::{ClockId, clock_gettime};
 use std::sync::Arc;
 
 const TOPIC: u32 = 4;
@@ -31,6 +33,13 @@ impl World {
         let filter = Filter::new("#").unwrap();
         self.client.open(Opening { filter, start: Start::All, resume: None, inlet, opener }, self.now);
         (outlet.batches, opened)
+    }
+
+    /// So many events, of which the client learns by a check of heads alone.
+    fn publish(&mut self, events: u64) {
+        self.head += events;
+        self.client.missed(self.now);
+        self.answer(None);
     }
 
     /// Answers what the client asks for, with `refuse`, if any, the first replay. Returns where the replays began.
@@ -98,6 +107,26 @@ fn a_handle_that_gave_up_waiting_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_group_is_left_when_those_who_might_have_needed_it_have_found_something_else() {
+    let mut world = World::new(5);
+    let (_batches, opened) = world.open(100);
+    world.answer(None);
+    let (inlet, _outlet) = inlet(Overflow::CatchUp, 1, Arc::new(|| ()));
+    let (opener, other) = bounded(1);
+    let filter = Filter::new("other/#").unwrap();
+    world.client.open(Opening { filter, start: Start::Live, resume: None, inlet, opener }, world.now);
+    world.client.close(opened.try_recv().unwrap().unwrap().id);
+    assert!(!world.client.registry.topics.is_empty(), "the other one may match it");
+    let mut left = false;
+    while let Some(output) = world.client.next_output() {
+        left |= output == Output::Leave(3);
+        world.answer_one(output, &mut None);
+    }
+    assert!(other.try_recv().unwrap().is_ok());
+    assert!(left && world.client.registry.topics.is_empty());
+}
+
+#[test]
 fn one_who_takes_an_event_at_a_time_does_not_hold_up_the_others() {
     let mut world = World::new(1000);
     let (slow, _opened) = world.open(1);
@@ -113,6 +142,37 @@ fn one_who_takes_an_event_at_a_time_does_not_hold_up_the_others() {
         assert!(pages < 300, "{slow_got} and {quick_got} in {pages} pages");
     }
     assert!(slow_got > 50, "nor do they hold it up: {slow_got}");
+}
+
+#[test]
+fn a_batch_that_is_kept_leaves_the_rest_of_the_room_in_use() {
+    let mut world = World::new(2);
+    let (batches, _opened) = world.open(3);
+    world.answer(None);
+    let kept = batches.try_recv().unwrap();
+    world.publish(98);
+    for round in 1..=20 {
+        assert_eq!(batches.try_recv().expect("one more, in the place that is left").count(), 1, "{round}");
+        world.client.room(world.now);
+        world.answer(None);
+    }
+    assert_eq!(kept.len(), 2);
+}
+
+#[test]
+fn little_room_is_used_in_the_end_even_if_nothing_more_is_given_back() {
+    let mut world = World::new(0);
+    let (batches, _opened) = world.open(8);
+    world.answer(None);
+    (0..9).for_each(|_| world.publish(1));
+    assert_eq!(batches.len(), 8);
+    drop(batches.try_recv().unwrap());
+    world.client.room(world.now);
+    assert_eq!(world.answer(None), [0; 0], "there is much to read, and so much more room to come");
+    let kept: Vec<Batch> = batches.try_iter().collect();
+    world.now = world.client.deadline().unwrap();
+    world.client.tick(world.now);
+    assert_eq!((world.answer(None).len(), kept.len(), batches.len()), (1, 7, 1));
 }
 
 #[test]
@@ -159,4 +219,106 @@ fn a_request_that_found_no_room_is_sent_again_as_long_as_it_is_waited_for() {
     }
     assert!((200..=251).contains(&sent), "{sent} times in 5 s");
     assert_eq!((world.now, world.client.deadline()), (deadline, None));
+}
+
+/// A subscription to so many topics, from id `first` on, of which it has seen nothing yet.
+fn follow(client: &mut Client, overflow: Overflow, first: u32, topics: u32) -> (SubId, Outlet) {
+    let (inlet, outlet) = inlet(overflow, 1, Arc::new(|| ()));
+    let opening =
+        Opening { filter: Filter::new("#").unwrap(), start: Start::All, resume: None, inlet, opener: bounded(1).0 };
+    let id = client.registry.insert(Subscriber::new(opening, 1));
+    for topic in first..first + topics {
+        let record = TopicRecord { id: topic, name: topic.to_string(), group: 3, head: 9, ..Default::default() };
+        client.registry.track(&record, &mut client.outputs);
+        client.registry.follow(id, topic, 0);
+    }
+    (id, outlet)
+}
+
+/// Which topics are asked for, a round of replays after the other, none of which gets anybody to the head.
+fn asked_for(client: &mut Client, rounds: usize) -> Vec<u32> {
+    let round = |_| {
+        let pages = client.registry.plan_replays();
+        pages.iter().for_each(|page| client.registry.replay_is_over(page.topic_id));
+        pages
+    };
+    (0..rounds).flat_map(round).map(|page| page.topic_id).collect()
+}
+
+#[test]
+fn topics_that_fall_behind_again_and_again_wait_for_the_others() {
+    let mut client = Client::new(1);
+    let (_id, _outlet) = follow(&mut client, Overflow::DropNewest, 1, 200);
+    let asked = asked_for(&mut client, 30);
+    let again = |topic| asked.iter().enumerate().filter(move |(_, asked)| **asked == topic).map(|(at, _)| at);
+    for topic in 1..=200 {
+        assert!(again(topic).count() >= 2, "{topic}: {asked:?}");
+        assert!(again(topic).zip(again(topic).skip(1)).all(|(at, next)| next - at == 200), "{topic}: {asked:?}");
+    }
+}
+
+#[test]
+fn a_subscription_that_is_behind_in_much_does_not_hold_up_one_that_is_behind_in_little() {
+    let mut client = Client::new(1);
+    let (_id, _outlet) = follow(&mut client, Overflow::DropNewest, 1, 200);
+    asked_for(&mut client, 5);
+    let (_other, _its_outlet) = follow(&mut client, Overflow::CatchUp, 500, 1);
+    let asked = asked_for(&mut client, 1);
+    assert!(asked.contains(&500), "{asked:?}");
+}
+
+/// Processor time that events of another topic take, a datagram each.
+fn cost_of_events(client: &mut Client) -> Duration {
+    let (_id, _outlet) = follow(client, Overflow::Latest, 1_000_000, 1);
+    let cpu_time = || Duration::from(clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap());
+    let now = Instant::now();
+    let start = cpu_time();
+    for seq in 1..=300 {
+        let mut datagram = Vec::new();
+        let header = EventHeader { seq, topic_id: 1_000_000, ..Default::default() };
+        push_event(&mut datagram, Header { kind: NLBUS_MSG_EVENT, seq: 1, ..Default::default() }, &header, "a", b"");
+        client.events(&datagram.into(), false, now);
+    }
+    cpu_time() - start
+}
+
+#[test]
+fn who_is_stalled_costs_the_others_nothing() {
+    let mut client = Client::new(1);
+    let (_id, outlet) = follow(&mut client, Overflow::CatchUp, 1, 20_000);
+    // One event: its consumer is full.
+    let first = client.registry.plan_replays()[0].topic_id;
+    let mut world = World { client, now: Instant::now(), head: 1 };
+    let mut reply = Vec::new();
+    let header = EventHeader { seq: 1, topic_id: first, ..Default::default() };
+    push_event(&mut reply, Header { kind: NLBUS_MSG_EVENT, ..Default::default() }, &header, "a", b"");
+    let reply = Bytes::from(reply);
+    let page = answers::ReplayPage { topic_id: first, from: 1, limit: 1 };
+    let end = ReplayEnd { topic_id: first, first: 1, next: 2, head: 9 };
+    let events: Vec<_> = Messages::new(&reply).map(Result::unwrap).collect();
+    world.client.replayed(page, &events, end, &reply);
+    world.client.finish(world.now);
+    assert_eq!(outlet.batches.len(), 1);
+    let cost = cost_of_events(&mut world.client);
+    assert!(cost < Duration::from_millis(60), "{cost:?} for 300 datagrams");
+    // And it goes on when there is room.
+    world.client.outputs.clear();
+    drop(outlet.batches.recv().unwrap());
+    world.client.room(world.now);
+    assert!(world.client.outputs.iter().any(|output| matches!(output, Output::Send(_))));
+}
+
+#[test]
+fn what_a_closed_subscription_was_behind_in_costs_nothing() {
+    let mut client = Client::new(1);
+    let (_live, _outlet) = follow(&mut client, Overflow::CatchUp, 1, 20_000);
+    for topic in client.registry.topics.values_mut() {
+        topic.follows[0].cursor = Cursor::after(9);
+        topic.follows[0].behind = None;
+    }
+    let (stalled, _its_outlet) = follow(&mut client, Overflow::CatchUp, 1, 20_000);
+    client.finish(Instant::now());
+    client.close(stalled);
+    let cost = cost_of_events(&mut client);
+    assert!(cost < Duration::from_millis(60), "{cost:?} for 300 datagrams");
 }
