@@ -14,7 +14,7 @@ RUN ?=
 KDIR ?= $$(tests/vm/fetch linux)/kdir
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test vm kmod lint bench bench-docs clean
+.PHONY: help demo test test-debug vm kmod lint bench bench-docs clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 17
@@ -34,6 +34,12 @@ test: ## run all tests: natively, and on the module in a VM; the suite on both d
 	tests/vm/run 'export NLBUS_SUITE_BROKER=module; suite && NLBUS_SUITE_DRIVER=direct suite && examples && module'
 
 # value: as it was given; make would take $HOME in it for its own variable H.
+test-debug: ## run the tests of the module on a kernel that finds mistakes, and look for leaks (builds the kernel once)
+	@scripts/need build kmod vm debug
+	VM_KERNEL=debug VM_MEMORY=2048 VM_TIMEOUT=3000 tests/vm/run 'export NLBUS_SUITE_BROKER=module; \
+		suite && NLBUS_SUITE_DRIVER=direct suite && module'
+	VM_KERNEL=debug VM_MEMORY=2048 VM_APPEND=kmemleak=on tests/vm/run leaks
+
 vm: export VM_LINE = $(value RUN)
 vm: ## boot a VM with the module loaded, run the shell line RUN in it, exit with its status
 ifeq ($(value RUN),)

@@ -5,6 +5,7 @@ use crate::fixture::broker_kind;
 use crate::{Role, child, namespace, patience};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use nlbus::BrokerKind;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::sync::{PoisonError, RwLock};
@@ -20,12 +21,13 @@ pub struct Case {
     run: fn(),
     only: Option<BrokerKind>,
     alone: bool,
+    faults: bool,
 }
 
 impl Case {
     /// A test for both brokers that runs beside others. The name begins with the binary's, which is left out.
     pub const fn new(name: &'static str, run: fn()) -> Case {
-        Case { name, run, only: None, alone: false }
+        Case { name, run, only: None, alone: false, faults: false }
     }
 
     /// Has no meaning for the module.
@@ -43,6 +45,11 @@ impl Case {
         Case { alone: true, ..self }
     }
 
+    /// Has allocations fail, which a kernel must be built for.
+    pub const fn needs_fault_injection(self) -> Case {
+        Case { faults: true, ..self }
+    }
+
     /// Its name, without the binary's.
     pub fn name(&self) -> &'static str {
         self.name.split_once("::").map_or(self.name, |(_, name)| name)
@@ -58,6 +65,9 @@ impl Case {
             (Some(BrokerKind::User), BrokerKind::Module) => return Ok(Completion::ignored_with("user broker only")),
             (Some(BrokerKind::Module), BrokerKind::User) => return Ok(Completion::ignored_with("module only")),
             _ => {}
+        }
+        if self.faults && !Path::new("/proc/self/fail-nth").exists() {
+            return Ok(Completion::ignored_with("needs a kernel with fault injection"));
         }
         let (_write, _read);
         if self.alone {

@@ -80,16 +80,30 @@ impl KernelLog {
 
     /// Messages above the level `info`, but for the unavoidable ones.
     pub(crate) fn loud(&mut self) -> Vec<String> {
-        let mut loud = Vec::new();
+        let of = |(priority, message): (u32, String)| {
+            let counts = priority <= NOTICE && !UNAVOIDABLE.iter().any(|known| message.contains(known));
+            counts.then(|| format!("<{priority}> {message}"))
+        };
+        self.records().into_iter().filter_map(of).collect()
+    }
+
+    /// All messages since it was last asked.
+    pub(crate) fn all(&mut self) -> Vec<String> {
+        self.records().into_iter().map(|(_, message)| message).collect()
+    }
+
+    /// Messages, each with its level.
+    fn records(&mut self) -> Vec<(u32, String)> {
+        let mut records = Vec::new();
         let mut record = [0; 8192];
         loop {
             // A record a call.
             let len = match self.0.read(&mut record) {
                 Ok(len) => len,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return loud,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return records,
                 // Overwritten before it was read.
                 Err(error) if error.raw_os_error() == Some(Errno::EPIPE as i32) => {
-                    loud.push("messages were lost".into());
+                    records.push((NOTICE, "messages were lost".into()));
                     continue;
                 }
                 Err(error) => panic!("/dev/kmsg: {error}"),
@@ -97,9 +111,7 @@ impl KernelLog {
             let text = String::from_utf8_lossy(&record[..len]);
             let (prefix, message) = text.split_once(';').unwrap_or(("", &text));
             let priority: u32 = prefix.split(',').next().and_then(|number| number.parse().ok()).unwrap_or(0);
-            if priority % 8 <= NOTICE && !UNAVOIDABLE.iter().any(|known| message.contains(known)) {
-                loud.push(format!("<{}> {}", priority % 8, message.trim_end()));
-            }
+            records.push((priority % 8, message.trim_end().to_owned()));
         }
     }
 }

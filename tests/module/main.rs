@@ -4,6 +4,7 @@
 mod burst;
 mod direct;
 mod discovery;
+mod failures;
 mod kernel;
 mod parameters;
 mod retire;
@@ -13,7 +14,15 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let status = nlbus_tests::main(
-        &[burst::CASES, direct::CASES, discovery::CASES, unload::CASES, parameters::CASES, retire::CASES],
+        &[
+            burst::CASES,
+            direct::CASES,
+            discovery::CASES,
+            unload::CASES,
+            parameters::CASES,
+            retire::CASES,
+            failures::CASES,
+        ],
         &[],
     );
     if nlbus_tests::broker_kind() == nlbus::BrokerKind::Module {
