@@ -6,6 +6,8 @@ use crate::driver::{Driver, Settings};
 use crate::link::{self, Choice, ConnectError};
 use crate::publisher::{Publisher, Route};
 use crate::reactor;
+use crate::sys::NetlinkSocket;
+use crate::wire::Info;
 use crate::wire::uapi::NLBUS_USER_PORT;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::sync::Arc;
@@ -173,17 +175,23 @@ impl Builder {
         self
     }
 
+    /// Looks for the broker, and opens the sockets: it may go in between.
+    fn reach(&self) -> Result<(Info, NetlinkSocket, Arc<NetlinkSocket>), ConnectError> {
+        let info = link::find(self.choice, self.port)?;
+        let events = link::open_events(&info, self.receive_buffer)?;
+        let requests = Arc::new(link::open_requests(&info, self.receive_buffer)?);
+        Ok((info, events, requests))
+    }
+
     /// Looks for the broker, opens the sockets and starts what drives them.
     pub(crate) fn open(self) -> Result<Shared, ConnectError> {
         let start = Instant::now();
-        let info = loop {
-            match link::find(self.choice, self.port) {
+        let (info, events, requests) = loop {
+            match self.reach() {
                 Err(error) if error.may_pass() && start.elapsed() < self.wait => thread::sleep(LOOK_AGAIN),
-                found => break found?,
+                reached => break reached?,
             }
         };
-        let events = link::open_events(&info, self.receive_buffer)?;
-        let requests = Arc::new(link::open_requests(&info, self.receive_buffer)?);
         let route = Route { socket: Arc::clone(&requests), port: info.publish_port, epoch: info.epoch };
         let io = |what| move |error| ConnectError::Io { what, error };
         let waker = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK);

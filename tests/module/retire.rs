@@ -149,6 +149,8 @@ fn the_command_lists_who_holds_on_and_unloads_when_nobody_does() {
     }
     let (done, said) = nlbus(&["module", "unload"]);
     assert!(!done && said.contains("2 sockets are open"), "{said}");
+    let (done, said) = nlbus(&["module", "load"]);
+    assert!(!done && said.contains("retired"), "{said}");
     drop((raw, elsewhere));
     let (done, said) = nlbus(&["module", "retire"]);
     assert!(done, "{said}");
@@ -158,6 +160,9 @@ fn the_command_lists_who_holds_on_and_unloads_when_nobody_does() {
     assert!(!done && said.contains("it isn't loaded"), "{said}");
     drop(bus);
     load(MODULE, "").unwrap();
+    assert!(nlbus(&["module", "load"]).0);
+    let (done, said) = nlbus(&["module", "load", "heartbeat_ms=5"]);
+    assert!(!done && said.contains("takes parameters only then"), "{said}");
     assert_eq!(log.loud(), Vec::<String>::new());
 }
 

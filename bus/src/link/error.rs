@@ -52,6 +52,8 @@ impl ConnectError {
         match self {
             ConnectError::NoBroker { .. } => true,
             ConnectError::Refused(refusal) => refusal.errno == Errno::ESHUTDOWN,
+            // The module went between its answer and the socket.
+            ConnectError::Io { error, .. } => error.raw_os_error() == Some(Errno::EPROTONOSUPPORT as i32),
             _ => false,
         }
     }

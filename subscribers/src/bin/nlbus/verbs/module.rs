@@ -3,7 +3,7 @@
 use humantime::Duration as HumanDuration;
 use nix::errno::Errno;
 use nix::kmod::{DeleteModuleFlags, delete_module};
-use nlbus::{ConnectError, retire_module};
+use nlbus::{Choice, ConnectError, retire_module};
 use nlbus_subscribers::clients::{Client, clients};
 use nlbus_subscribers::end::{End, say};
 use nlbus_subscribers::holders::{Holders, MODULE};
@@ -50,6 +50,19 @@ pub fn run(args: &Args) -> Result<(), End> {
 }
 
 fn load(parameters: &[String]) -> Result<(), End> {
+    // modprobe calls that a success, whatever the parameters are and whether the module still serves anybody.
+    if Path::new(MODULE).exists() {
+        return match nlbus::Bus::builder().broker(Choice::Module).connect() {
+            Err(ConnectError::Refused(refusal)) if refusal.errno == Errno::ESHUTDOWN => {
+                Err(End::Failed("the module is loaded, and retired; unload it first: nlbus module unload".into()))
+            }
+            _ if !parameters.is_empty() => Err(End::Failed(
+                "the module is loaded already, and takes parameters only then; nlbus module retire and unload come first"
+                    .into(),
+            )),
+            _ => Ok(()),
+        };
+    }
     let modprobe = Command::new("modprobe").arg("nlbus").args(parameters).output();
     let output = modprobe.map_err(|error| End::Failed(format!("can't run modprobe: {error}; install kmod")))?;
     if output.status.success() {
