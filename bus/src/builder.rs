@@ -3,11 +3,9 @@
 use crate::connection::Shared;
 use crate::direct::Direct;
 use crate::driver::{Driver, Settings};
-use crate::link::{self, Choice, ConnectError};
+use crate::link::{self, Choice, ConnectError, Reached};
 use crate::publisher::{Publisher, Route};
 use crate::reactor;
-use crate::sys::NetlinkSocket;
-use crate::wire::Info;
 use crate::wire::uapi::NLBUS_USER_PORT;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::sync::Arc;
@@ -175,19 +173,11 @@ impl Builder {
         self
     }
 
-    /// Looks for the broker, and opens the sockets: it may go in between.
-    fn reach(&self) -> Result<(Info, NetlinkSocket, Arc<NetlinkSocket>), ConnectError> {
-        let info = link::find(self.choice, self.port)?;
-        let events = link::open_events(&info, self.receive_buffer)?;
-        let requests = Arc::new(link::open_requests(&info, self.receive_buffer)?);
-        Ok((info, events, requests))
-    }
-
     /// Looks for the broker, opens the sockets and starts what drives them.
     pub(crate) fn open(self) -> Result<Shared, ConnectError> {
         let start = Instant::now();
-        let (info, events, requests) = loop {
-            match self.reach() {
+        let Reached { info, events, requests } = loop {
+            match link::reach(self.choice, self.port, self.receive_buffer) {
                 Err(error) if error.may_pass() && start.elapsed() < self.wait => thread::sleep(LOOK_AGAIN),
                 reached => break reached?,
             }

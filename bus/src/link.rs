@@ -12,6 +12,7 @@ pub use error::ConnectError;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long a broker may take to say that it is there.
@@ -260,6 +261,21 @@ fn readable(socket: &NetlinkSocket, deadline: Instant) -> Result<bool, ConnectEr
             Err(errno) => return Err(ConnectError::Io { what: "wait for the broker's answer", error: errno.into() }),
         }
     }
+}
+
+/// A broker, and the sockets that a connection to it has.
+pub(crate) struct Reached {
+    pub(crate) info: Info,
+    pub(crate) events: NetlinkSocket,
+    pub(crate) requests: Arc<NetlinkSocket>,
+}
+
+/// Finds the broker and opens the sockets; it may go in between.
+pub(crate) fn reach(choice: Choice, port: u32, receive_buffer: usize) -> Result<Reached, ConnectError> {
+    let info = find(choice, port)?;
+    let events = open_events(&info, receive_buffer)?;
+    let requests = Arc::new(open_requests(&info, receive_buffer)?);
+    Ok(Reached { info, events, requests })
 }
 
 /// A bound socket of a protocol.
