@@ -1,0 +1,279 @@
+//! The broker's core, two hosts and the network between them.
+
+use super::consumer::{Consumer, Seen};
+use super::{FILTERS, SOCKET, Step, TOPICS};
+use crate::broker::config::Config;
+use crate::broker::core::{Action, Core, Endpoint, Now, Sender};
+use crate::client::{Client, Opening, Output, Refused};
+use crate::inlet::inlet;
+use crate::intake::{Faults, Intake};
+use crate::topic::Filter;
+use crate::wire::{Content, TopicRequest, push_publish};
+use bytes::Bytes;
+use crossbeam_channel::bounded;
+use proptest::prelude::*;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+struct Host {
+    client: Client,
+    port: u32,
+    groups: BTreeSet<u32>,
+    events: VecDeque<Bytes>,
+    drops: u32,
+    replies: VecDeque<Bytes>,
+    reconnect: bool,
+    /// What happens to events and to replies between the socket and the client.
+    intakes: [Intake; 2],
+}
+
+pub(super) struct World {
+    core: Core,
+    now: Now,
+    instant: Instant,
+    epoch: u64,
+    hosts: Vec<Host>,
+    consumers: Vec<Consumer>,
+    heads: BTreeMap<String, u64>,
+}
+
+impl World {
+    pub(super) fn new(seed: Option<u64>) -> World {
+        let now = Now::default();
+        let host = |at| Host {
+            client: Client::new(1),
+            port: 100 + at,
+            groups: BTreeSet::new(),
+            events: VecDeque::new(),
+            drops: 0,
+            replies: VecDeque::new(),
+            reconnect: false,
+            intakes: [0, 1].map(|way| {
+                seed.map_or_else(Intake::default, |seed| Intake::with(Faults::new(seed ^ u64::from(2 * at + way))))
+            }),
+        };
+        World {
+            core: Core::new(World::config(), 1, now),
+            now,
+            instant: Instant::now(),
+            epoch: 1,
+            hosts: (0..2u32).map(host).collect(),
+            consumers: Vec::new(),
+            heads: BTreeMap::new(),
+        }
+    }
+
+    /// A history of some thirty events, so that some are gone when they are asked for.
+    fn config() -> Config {
+        // Nothing may depend on heartbeats: a broker may have none.
+        Config { topic_history: 4 << 10, history: 12 << 10, heartbeat: Duration::ZERO, ..Config::default() }
+    }
+
+    fn route(hosts: &mut [Host], action: Action<'_>) {
+        match action {
+            Action::Broadcast { group, datagram } => {
+                for host in hosts.iter_mut().filter(|host| host.groups.contains(&group)) {
+                    if host.events.len() < SOCKET {
+                        host.events.push_back(Bytes::copy_from_slice(datagram));
+                    } else {
+                        host.drops += 1;
+                    }
+                }
+            }
+            Action::Unicast { port, datagram, .. } => {
+                for host in hosts.iter_mut().filter(|host| host.port == port) {
+                    host.replies.push_back(Bytes::copy_from_slice(datagram));
+                }
+            }
+        }
+    }
+
+    fn carry_out(&mut self) {
+        for at in 0..self.hosts.len() {
+            while let Some(output) = self.hosts[at].client.next_output() {
+                match output {
+                    Output::Send(datagram) => {
+                        let sender =
+                            Sender { port: self.hosts[at].port, pid: 1, uid: 0, gid: 0, to: Endpoint::Request };
+                        self.core.accept(&datagram, sender, self.now, &mut |action| {
+                            World::route(&mut self.hosts, action);
+                        });
+                    }
+                    Output::Join(group) => drop(self.hosts[at].groups.insert(group)),
+                    Output::Leave(group) => drop(self.hosts[at].groups.remove(&group)),
+                    Output::Answer(..) => {}
+                    Output::Reconnect => self.hosts[at].reconnect = true,
+                }
+            }
+        }
+        self.consumers.retain_mut(|consumer| match consumer.opener.try_recv() {
+            Ok(Ok(_)) => {
+                consumer.opened = Some(self.heads.clone());
+                true
+            }
+            Ok(Err(refused)) => {
+                assert_eq!(refused, Refused::TimedOut, "the only way to fail here");
+                false
+            }
+            Err(_) => true,
+        });
+    }
+
+    fn find_broker(&mut self) {
+        for host in self.hosts.iter_mut().filter(|host| host.reconnect) {
+            host.reconnect = false;
+            host.groups.clear();
+            host.events.clear();
+            host.replies.clear();
+            host.drops = 0;
+            host.intakes.iter_mut().for_each(Intake::clear);
+            host.client.restarted(self.epoch, self.instant);
+        }
+        self.carry_out();
+    }
+
+    pub(super) fn take(&mut self, step: &Step) {
+        match *step {
+            Step::Publish { topic, count, bytes } => self.publish((0..count).map(|_| TOPICS[topic].to_owned()), bytes),
+            Step::Flood { topics } => self.publish((0..topics).map(|at| format!("f/{at}")), 10),
+            Step::Create { topic } => {
+                let mut datagram = Vec::new();
+                TopicRequest::Create { name: TOPICS[topic], exclusive: false }.push(&mut datagram, 1);
+                let sender = Sender { port: 7, pid: 1, uid: 0, gid: 0, to: Endpoint::Request };
+                self.core.accept(&datagram, sender, self.now, &mut |action| World::route(&mut self.hosts, action));
+            }
+            Step::Flush => self.core.flush(self.now, &mut |action| World::route(&mut self.hosts, action)),
+            Step::Open { client, filter, capacity, start, overflow } => {
+                let (inlet, outlet) = inlet(overflow, capacity, Arc::new(|| ()));
+                let (opener, opened) = bounded(1);
+                let filter = Filter::new(FILTERS[filter]).unwrap();
+                self.consumers.push(Consumer {
+                    filter: filter.clone(),
+                    start,
+                    overflow,
+                    asked: self.heads.clone(),
+                    opened: None,
+                    opener: opened,
+                    batches: outlet.batches,
+                    counts: outlet.counts,
+                    delivered: 0,
+                    lost: 0,
+                    seen: Seen::new(),
+                    epoch: self.epoch,
+                    restarted: false,
+                });
+                let opening = Opening { filter, start, resume: None, inlet, opener };
+                self.hosts[client].client.open(opening, self.instant);
+            }
+            Step::ReadReplies { client } => {
+                self.read_replies(client);
+            }
+            Step::ReadEvents { client, count } => {
+                self.read_events(client, count);
+            }
+            Step::LoseReply { client } => drop(self.hosts[client].replies.pop_front()),
+            Step::Consume { subscription, batches } => {
+                if let Some(consumer) = self.consumers.get_mut(subscription) {
+                    consumer.consume(batches);
+                }
+            }
+            Step::Pass { millis } => self.pass(millis),
+            Step::Restart => {
+                self.epoch += 1;
+                self.heads.clear();
+                for consumer in self.consumers.iter_mut().filter(|consumer| consumer.opened.is_none()) {
+                    // Whether it is told of the restart depends on whether it was told anything before.
+                    consumer.asked.clear();
+                }
+                self.core = Core::new(World::config(), self.epoch, self.now);
+                for host in &mut self.hosts {
+                    host.client.disconnect();
+                }
+                self.carry_out();
+                self.find_broker();
+            }
+        }
+        self.carry_out();
+    }
+
+    /// Events in one datagram.
+    fn publish(&mut self, topics: impl Iterator<Item = String>, bytes: usize) {
+        let mut datagram = Vec::new();
+        for topic in topics {
+            push_publish(&mut datagram, 1, false, 0, Content::Opaque, &topic, &vec![0; bytes]);
+            *self.heads.entry(topic).or_default() += 1;
+        }
+        let sender = Sender { port: 7, pid: 1, uid: 0, gid: 0, to: Endpoint::Publish };
+        self.core.accept(&datagram, sender, self.now, &mut |action| World::route(&mut self.hosts, action));
+    }
+
+    fn read_replies(&mut self, at: usize) -> bool {
+        let Host { replies, intakes: [_, intake], client, .. } = &mut self.hosts[at];
+        let Some(datagram) = replies.pop_front() else { return false };
+        intake.take(datagram, false, self.instant, |datagram, _| client.replies(&datagram, self.instant));
+        self.carry_out();
+        true
+    }
+
+    fn read_events(&mut self, at: usize, count: usize) -> bool {
+        let Host { events, drops, intakes: [intake, _], client, .. } = &mut self.hosts[at];
+        let mut any = false;
+        for _ in 0..count {
+            let Some(datagram) = events.pop_front() else {
+                client.drained(*drops + intake.drops(), self.instant);
+                break;
+            };
+            any = true;
+            intake.take(datagram, false, self.instant, |datagram, cut| client.events(&datagram, cut, self.instant));
+        }
+        self.carry_out();
+        any
+    }
+
+    fn pass(&mut self, millis: u64) {
+        self.now.boot_ns += millis * 1_000_000;
+        self.instant += Duration::from_millis(millis);
+        for Host { client, intakes: [events, replies], drops, .. } in &mut self.hosts {
+            events.pass(self.instant, |datagram, cut| client.events(&datagram, cut, self.instant));
+            replies.pass(self.instant, |datagram, _| client.replies(&datagram, self.instant));
+            client.drained(*drops + events.drops(), self.instant);
+            client.room(self.instant);
+            client.tick(self.instant);
+        }
+        self.carry_out();
+        self.core.flush(self.now, &mut |action| World::route(&mut self.hosts, action));
+    }
+
+    /// Lets everything happen that is under way. What went wrong before has to be made good without another mishap.
+    pub(super) fn settle(&mut self) {
+        for intake in self.hosts.iter_mut().flat_map(|host| &mut host.intakes) {
+            intake.calm();
+        }
+        // The longest silence is a request that was lost: its deadline passes within these rounds.
+        for _ in 0..60 {
+            self.pass(200);
+            loop {
+                let mut any = false;
+                for at in 0..self.hosts.len() {
+                    any |= self.read_replies(at);
+                    any |= self.read_events(at, SOCKET + 1);
+                }
+                for consumer in &mut self.consumers {
+                    any |= consumer.consume(usize::MAX);
+                }
+                for host in &mut self.hosts {
+                    host.client.room(self.instant);
+                }
+                self.carry_out();
+                if !any {
+                    break;
+                }
+            }
+        }
+    }
+
+    pub(super) fn check(&self) -> Result<(), TestCaseError> {
+        self.consumers.iter().try_for_each(|consumer| consumer.check(self.epoch, &self.heads))
+    }
+}
