@@ -14,7 +14,7 @@ RUN ?=
 KDIR ?= $$(tests/vm/fetch linux)/kdir
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-debug vm kmod lint bench bench-docs clean
+.PHONY: help demo test test-debug vm bench-vm kmod lint bench bench-docs clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 17
@@ -54,6 +54,10 @@ target/make-exec.so: scripts/make-exec.c
 -load target/make-exec.so(setup)
 endif
 endif
+
+bench-vm: ## count the instructions that an event costs in the module, in a VM; fails if they grew by more than 5 %
+	@scripts/need build kmod vm
+	@tests/vm/count
 
 kmod: ## build target/kmod/nlbus.ko
 	@scripts/need kmod

@@ -95,13 +95,14 @@ void nlbus_bus_retire(void)
  * @bus: the bus, whose owner is the caller: number, time, history and the order
  *       of broadcast are one thing because nobody else does any of them
  * @record: the event; the caller's reference stays the caller's
+ * @now: CLOCK_BOOTTIME in ns; events that are numbered in one go may share it
  * @may_sleep: whether this may sleep; if not, nlbus_history_has_slot()
  */
 void nlbus_bus_number(struct nlbus_bus *bus, struct nlbus_record *record,
-		      bool may_sleep)
+		      u64 now, bool may_sleep)
 {
 	record->msg.nlmsg_seq = lower_32_bits(bus->epoch);
-	record->hdr.time_ns = ktime_get_boottime_ns();
+	record->hdr.time_ns = now;
 	record->hdr.topic_id = record->topic->id;
 	nlbus_history_append(bus, &record->topic->history, record, may_sleep);
 	atomic64_inc(&bus->counters.published);
@@ -112,16 +113,19 @@ void nlbus_bus_number(struct nlbus_bus *bus, struct nlbus_record *record,
  * @bus: the bus, whose thread is the caller and owns it
  * @record: the event, whose reference is taken over. Broadcast follows with
  *          nlbus_packs_flush() at the latest.
+ * @now: as nlbus_bus_number()
  */
-void nlbus_bus_sequence(struct nlbus_bus *bus, struct nlbus_record *record)
+void nlbus_bus_sequence(struct nlbus_bus *bus, struct nlbus_record *record,
+			u64 now)
 {
-	nlbus_bus_number(bus, record, true);
+	nlbus_bus_number(bus, record, now, true);
 	nlbus_pack_add(bus, record);
 }
 
 /* Sequences and broadcasts a part of what was taken from the queue. */
 static void nlbus_bus_turn(struct nlbus_bus *bus, struct list_head *records)
 {
+	u64 now = ktime_get_boottime_ns();
 	struct nlbus_record *record;
 	size_t done = 0;
 
@@ -130,7 +134,7 @@ static void nlbus_bus_turn(struct nlbus_bus *bus, struct list_head *records)
 						  link))) {
 		list_del(&record->link);
 		done += record->size;
-		nlbus_bus_sequence(bus, record);
+		nlbus_bus_sequence(bus, record, now);
 	}
 	nlbus_packs_flush(bus);
 	nlbus_record_free_list(&bus->dead);

@@ -109,8 +109,9 @@ int nlbus_bus_start(struct nlbus_bus *bus);
 void nlbus_bus_retire(void);
 bool nlbus_bus_retired(void);
 void nlbus_bus_number(struct nlbus_bus *bus, struct nlbus_record *record,
-		      bool may_sleep);
-void nlbus_bus_sequence(struct nlbus_bus *bus, struct nlbus_record *record);
+		      u64 now, bool may_sleep);
+void nlbus_bus_sequence(struct nlbus_bus *bus, struct nlbus_record *record,
+			u64 now);
 
 /* A publisher that owns the bus must not be preempted until it has disowned it. */
 static inline bool nlbus_bus_try_own(struct nlbus_bus *bus)

@@ -5,6 +5,7 @@
  */
 #include <linux/errno.h>
 #include <linux/kernel.h>
+#include <linux/string.h>
 #include <net/netlink.h>
 
 #include "check.h"
@@ -29,7 +30,11 @@ void nlbus_publish_split(const struct nlmsghdr *nlh,
 	publish->payload_len = nlmsg_len(nlh) - sizeof(*publish->hdr) - payload;
 }
 
+/* @known: the last event header of the datagram whose topic was checked, or
+ * NULL; mostly the next one has the same topic.
+ */
 static int nlbus_publish_check(const struct nlmsghdr *nlh, bool last,
+			       const struct nlbus_event_hdr **known,
 			       struct nlbus_refusal *refusal)
 {
 	const struct nlbus_event_hdr *hdr = nlmsg_data(nlh);
@@ -64,9 +69,14 @@ static int nlbus_publish_check(const struct nlmsghdr *nlh, bool last,
 					 "the topic of %u bytes runs with its padding beyond the message",
 					 hdr->topic_len);
 	nlbus_publish_split(nlh, &publish);
-	err = nlbus_name_check_open(publish.name, hdr->topic_len, refusal);
-	if (err)
-		return err;
+	if (!*known || (*known)->topic_len != hdr->topic_len ||
+	    memcmp(*known + 1, publish.name, hdr->topic_len)) {
+		err = nlbus_name_check_open(publish.name, hdr->topic_len,
+					    refusal);
+		if (err)
+			return err;
+		*known = hdr;
+	}
 
 	if (publish.payload_len > NLBUS_PAYLOAD_MAX)
 		return nlbus_refusal_set(refusal, -EMSGSIZE,
@@ -78,6 +88,7 @@ static int nlbus_publish_check(const struct nlmsghdr *nlh, bool last,
 }
 
 static int nlbus_message_check(const struct nlmsghdr *nlh, bool last,
+			       const struct nlbus_event_hdr **known,
 			       struct nlbus_refusal *refusal)
 {
 	u16 flags = NLM_F_REQUEST | NLM_F_ACK;
@@ -106,7 +117,7 @@ static int nlbus_message_check(const struct nlmsghdr *nlh, bool last,
 					 nlh->nlmsg_flags & ~flags);
 
 	if (nlh->nlmsg_type == NLBUS_MSG_PUBLISH)
-		return nlbus_publish_check(nlh, last, refusal);
+		return nlbus_publish_check(nlh, last, known, refusal);
 	return nlbus_request_check(nlh, &request, refusal);
 }
 
@@ -122,6 +133,7 @@ int nlbus_datagram_check(const struct sk_buff *skb,
 			 const struct nlmsghdr **bad,
 			 struct nlbus_refusal *refusal)
 {
+	const struct nlbus_event_hdr *known = NULL;
 	const struct nlmsghdr *nlh;
 	u32 offset, left;
 	int err;
@@ -151,7 +163,7 @@ int nlbus_datagram_check(const struct sk_buff *skb,
 						 NLMSG_HDRLEN);
 		err = nlbus_message_check(nlh,
 					  NLMSG_ALIGN(nlh->nlmsg_len) >= left,
-					  refusal);
+					  &known, refusal);
 		if (err)
 			return err;
 	}

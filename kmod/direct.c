@@ -15,6 +15,7 @@
 #include <linux/preempt.h>
 #include <linux/sched.h>
 #include <linux/time64.h>
+#include <linux/timekeeping.h>
 
 #include "bus.h"
 #include "direct.h"
@@ -54,7 +55,7 @@ static enum nlbus_direct nlbus_direct_dispatch(struct nlbus_bus *bus,
 {
 	if (!nlbus_direct_may(bus, record))
 		return NLBUS_DIRECT_NOT;
-	nlbus_bus_number(bus, record, false);
+	nlbus_bus_number(bus, record, ktime_get_boottime_ns(), false);
 	list_splice_init(&bus->dead, dead);
 	if (nlbus_pack_now(bus, record))
 		return NLBUS_DIRECT_SENT;

@@ -14,6 +14,7 @@
 #include <linux/sched.h>
 #include <linux/sched/signal.h>
 #include <linux/skbuff.h>
+#include <linux/string.h>
 #include <net/net_namespace.h>
 #include <net/netlink.h>
 #include <net/sock.h>
@@ -37,9 +38,23 @@ static_assert(NLBUS_QUEUE_MIN - NLBUS_QUEUE_RESERVE(NLBUS_QUEUE_MIN) >=
 	      NLBUS_DATAGRAM_MAX / 64 * 2 *
 	      (offsetof(struct nlbus_record, msg) + 64));
 
+/* The topic of an event; mostly it is that of the one before it in the datagram. */
+static struct nlbus_topic *
+nlbus_accept_topic(struct nlbus_bus *bus, const struct nlbus_record *before,
+		   const struct nlbus_publish *publish)
+{
+	u16 len = publish->hdr->topic_len;
+
+	if (before && before->hdr.topic_len == len &&
+	    !memcmp(before->data, publish->name, len))
+		return before->topic;
+	return nlbus_topic_by_name(&bus->topics, publish->name, len);
+}
+
 static struct nlbus_record *nlbus_accept_one(struct nlbus_bus *bus,
 					     const struct sk_buff *skb,
-					     const struct nlmsghdr *nlh)
+					     const struct nlmsghdr *nlh,
+					     const struct nlbus_record *before)
 {
 	struct nlbus_publish publish;
 	struct nlbus_record *record;
@@ -54,8 +69,7 @@ static struct nlbus_record *nlbus_accept_one(struct nlbus_bus *bus,
 	record->hdr.portid = NETLINK_CB(skb).portid;
 	record->hdr.pid = task_tgid_nr(current);
 	record->hdr.uid = from_kuid_munged(bus->net->user_ns, current_uid());
-	record->topic = nlbus_topic_by_name(&bus->topics, publish.name,
-					    publish.hdr->topic_len);
+	record->topic = nlbus_accept_topic(bus, before, &publish);
 	if (nlh->nlmsg_flags & NLM_F_ACK) {
 		record->ack = nlbus_ack_new(nlh, true, GFP_KERNEL_ACCOUNT);
 		if (!record->ack) {
@@ -143,6 +157,7 @@ static int nlbus_accept(struct nlbus_bus *bus, const struct sk_buff *skb,
 			const struct nlmsghdr **bad,
 			struct nlbus_refusal *refusal)
 {
+	const struct nlbus_record *before = NULL;
 	struct nlbus_record *missing = NULL;
 	const struct nlmsghdr *nlh = NULL;
 	struct nlbus_record *record;
@@ -159,7 +174,7 @@ static int nlbus_accept(struct nlbus_bus *bus, const struct sk_buff *skb,
 			continue;
 		/* Before the look-up: what a full bus hasn't, it never will. */
 		full = nlbus_topics_last_id(&bus->topics) >= nlbus_params.topics;
-		record = nlbus_accept_one(bus, skb, nlh);
+		record = nlbus_accept_one(bus, skb, nlh, before);
 		if (!record) {
 			*bad = nlh;
 			err = nlbus_refusal_set(refusal, -ENOMEM,
@@ -168,6 +183,7 @@ static int nlbus_accept(struct nlbus_bus *bus, const struct sk_buff *skb,
 		}
 		list_add_tail(&record->link, &records);
 		bytes += record->size;
+		before = record;
 
 		/* Whose header a refusal echoes that is the whole datagram's. */
 		if (list_is_singular(&records))

@@ -85,7 +85,7 @@ static bool nlbus_sys_publish(struct nlbus_bus *bus, struct nlbus_topic *topic,
 	record->topic = topic;
 	record->hdr.flags = NLBUS_EVENT_F_KERNEL;
 	record->hdr.content = NLBUS_CONTENT_BINCODE;
-	nlbus_bus_sequence(bus, record);
+	nlbus_bus_sequence(bus, record, ktime_get_boottime_ns());
 	return true;
 }
 

@@ -1,0 +1,192 @@
+//! What an event costs in instructions, counted in a VM whose clock is the number of instructions done
+//! (`make bench-vm`): figures that repeat to the last digits, whatever else the host does. They say nothing of caches, nor
+//! of what two CPUs cost each other.
+//!
+//! One CPU: a publisher, and subscribers that sleep in a call until there is something. The publisher sends an event, or
+//! 64, and yields until all subscribers have them; so what is counted is the whole way, with all wake-ups and both
+//! system calls, and nothing else runs. Prints one line a figure: its name, and instructions for each delivered event.
+
+use netlink_sys::{Socket, SocketAddr};
+use nix::libc::MSG_TRUNC;
+use nix::sched::sched_yield;
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
+use nlbus::wire::uapi::{NETLINK_USERSOCK, NLBUS_PROTOCOL};
+use nlbus::wire::{Content, Messages, push_publish};
+use nlbus::{Bus, Delivery};
+use std::env;
+use std::os::fd::AsRawFd;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Instant;
+
+const PAYLOAD: [u8; 64] = [7; 64];
+/// Events that share a datagram.
+const BATCH: usize = 64;
+/// Sent before what counts, and what counts.
+const ROUNDS: [u32; 2] = [300, 1000];
+const TOPIC: &str = "counted";
+
+/// A subscriber: waits for something, and returns how many events it was.
+type Receive = Box<dyn FnMut() -> u64 + Send>;
+/// Sends so many events at once.
+type Publish = Box<dyn FnMut(usize)>;
+
+/// Instructions for each delivered event.
+fn count(events: usize, mut publish: Publish, subscribers: Vec<Receive>) -> u64 {
+    let delivered: Vec<AtomicU64> = subscribers.iter().map(|_| AtomicU64::new(0)).collect();
+    let total = u64::from(ROUNDS.iter().sum::<u32>()) * events as u64;
+    thread::scope(|scope| {
+        for (mut receive, delivered) in subscribers.into_iter().zip(&delivered) {
+            scope.spawn(move || {
+                let mut sum = 0;
+                while sum < total {
+                    sum += receive();
+                    delivered.store(sum, Ordering::Release);
+                }
+            });
+        }
+        let mut published = 0;
+        let mut took = 0;
+        for rounds in ROUNDS {
+            let start = Instant::now();
+            for _ in 0..rounds {
+                publish(events);
+                published += events as u64;
+                while delivered.iter().any(|delivered| delivered.load(Ordering::Acquire) < published) {
+                    sched_yield().expect("sched_yield");
+                }
+            }
+            took = start.elapsed().as_nanos() as u64 / (u64::from(rounds) * events as u64 * delivered.len() as u64);
+        }
+        took
+    })
+}
+
+/// Netlink multicast as tutorials have it: each event a datagram to a group.
+fn netlink(subscribers: usize) -> (Publish, Vec<Receive>) {
+    let open = || {
+        let mut socket = Socket::new(NETLINK_USERSOCK as isize).expect("a netlink socket");
+        socket.bind_auto().expect("bind");
+        socket
+    };
+    let receive = |_| -> Receive {
+        let socket = open();
+        socket.add_membership(5).expect("join a group");
+        let mut bytes = Vec::with_capacity(65536);
+        Box::new(move || {
+            bytes.clear();
+            socket.recv(&mut bytes, 0).expect("receive");
+            1
+        })
+    };
+    let receivers = (0..subscribers).map(receive).collect();
+    let publisher = open();
+    let group = SocketAddr::new(0, 1 << 4);
+    let mut event = vec![0; 16];
+    event[0] = 80;
+    event.extend(PAYLOAD);
+    let publish = move |events: usize| {
+        for _ in 0..events {
+            // It is delivered, and nobody has port 0 of this protocol.
+            let _ = publisher.send_to(&event, &group, 0);
+        }
+    };
+    (Box::new(publish), receivers)
+}
+
+/// A socket pair for each subscriber.
+fn seqpacket(subscribers: usize) -> (Publish, Vec<Receive>) {
+    let pair = || socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::empty()).expect("a socket pair");
+    let (near, far): (Vec<_>, Vec<_>) = (0..subscribers).map(|_| pair()).unzip();
+    let receive = |socket: std::os::fd::OwnedFd| -> Receive {
+        Box::new(move || {
+            recv(socket.as_raw_fd(), &mut [0; 256], MsgFlags::empty()).expect("receive");
+            1
+        })
+    };
+    let publish = move |events: usize| {
+        for _ in 0..events {
+            for socket in &near {
+                send(socket.as_raw_fd(), &PAYLOAD, MsgFlags::empty()).expect("send");
+            }
+        }
+    };
+    (Box::new(publish), far.into_iter().map(receive).collect())
+}
+
+/// The module, with sockets and frames by hand on both sides.
+fn frames(subscribers: usize) -> (Publish, Vec<Receive>) {
+    let group = Bus::connect().expect("the module").create_topic(TOPIC).expect("a topic").group;
+    let open = || {
+        let mut socket = Socket::new(NLBUS_PROTOCOL as isize).expect("a netlink socket");
+        socket.bind_auto().expect("bind");
+        socket
+    };
+    let receive = |_| -> Receive {
+        let socket = open();
+        socket.add_membership(group).expect("join the topic's group");
+        let mut bytes = Vec::with_capacity(65536);
+        Box::new(move || {
+            bytes.clear();
+            socket.recv(&mut bytes, MSG_TRUNC).expect("receive");
+            Messages::new(&bytes).filter(Result::is_ok).count() as u64
+        })
+    };
+    let receivers = (0..subscribers).map(receive).collect();
+    let publisher = open();
+    let mut datagram = Vec::new();
+    let publish = move |events| {
+        datagram.clear();
+        for _ in 0..events {
+            push_publish(&mut datagram, 1, false, 0, Content::Opaque, TOPIC, &PAYLOAD);
+        }
+        publisher.send_to(&datagram, &SocketAddr::new(0, 0), 0).expect("send");
+    };
+    (Box::new(publish), receivers)
+}
+
+/// The module through the library; subscribers drive their connections themselves.
+fn library(subscribers: usize) -> (Publish, Vec<Receive>) {
+    let receive = |_| -> Receive {
+        let bus = Bus::builder().direct().connect().expect("the module");
+        let mut subscription = bus.subscribe(TOPIC).expect("a subscription");
+        Box::new(move || match subscription.recv().expect("a delivery") {
+            Delivery::Event(_) => 1,
+            other => panic!("{other:?}"),
+        })
+    };
+    let bus = Bus::connect().expect("the module");
+    bus.create_topic(TOPIC).expect("a topic");
+    let receivers = (0..subscribers).map(receive).collect();
+    let publish = move |events| {
+        if events == 1 {
+            return bus.publish(TOPIC, &PAYLOAD).expect("publish");
+        }
+        let mut batch = bus.batch();
+        for _ in 0..events {
+            batch.push(TOPIC, &PAYLOAD).expect("room");
+        }
+        batch.send().expect("publish");
+    };
+    (Box::new(publish), receivers)
+}
+
+fn main() -> ExitCode {
+    if env::var_os("NLBUS_COUNT").is_none() {
+        println!("only where time is the number of instructions: make bench-vm");
+        return ExitCode::SUCCESS;
+    }
+    type System = fn(usize) -> (Publish, Vec<Receive>);
+    let systems: [(&str, System); 4] =
+        [("netlink", netlink), ("seqpacket", seqpacket), ("module", frames), ("library", library)];
+    for (name, system) in systems {
+        for (what, events) in [("lone", 1), ("batch", BATCH)] {
+            for subscribers in [1, 8] {
+                let (publish, receivers) = system(subscribers);
+                println!("{name}-{what}-{subscribers} {}", count(events, publish, receivers));
+            }
+        }
+    }
+    ExitCode::SUCCESS
+}
