@@ -4,6 +4,7 @@ use super::answers::ReplayPage;
 use super::*;
 use crate::batch::Batch;
 use crate::delivery::Event;
+use crate::flow::Wake;
 use crate::inlet::{Outlet, Overflow, inlet};
 use crate::sequence::Cursor;
 use crate::topic::Filter;
@@ -15,6 +16,7 @@ use crossbeam_channel::{Receiver, bounded};
 use nix::errno::Errno;
 use nix::time::{ClockId, clock_gettime};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 const TOPIC: u32 = 4;
 
@@ -223,9 +225,21 @@ fn a_request_that_found_no_room_is_sent_again_as_long_as_it_is_waited_for() {
     assert_eq!((world.now, world.client.deadline()), (deadline, None));
 }
 
+/// An event that comes live.
+fn live(client: &mut Client, topic_id: u32, seq: u64) {
+    let mut datagram = Vec::new();
+    let header = EventHeader { seq, topic_id, ..Default::default() };
+    push_event(&mut datagram, Header { kind: NLBUS_MSG_EVENT, seq: 1, ..Default::default() }, &header, "a", b"");
+    client.events(&datagram.into(), false, Instant::now());
+}
+
 /// A subscription to so many topics, from id `first` on, of which it has seen nothing yet.
 fn follow(client: &mut Client, overflow: Overflow, first: u32, topics: u32) -> (SubId, Outlet) {
-    let (inlet, outlet) = inlet(overflow, 1, Arc::new(|| ()));
+    follow_awake(client, overflow, first, topics, Arc::new(|| ()))
+}
+
+fn follow_awake(client: &mut Client, overflow: Overflow, first: u32, topics: u32, wake: Wake) -> (SubId, Outlet) {
+    let (inlet, outlet) = inlet(overflow, 1, wake);
     let opening =
         Opening { filter: Filter::new("#").unwrap(), start: Start::All, resume: None, inlet, opener: bounded(1).0 };
     let id = client.registry.insert(Subscriber::new(opening, 1));
@@ -273,14 +287,8 @@ fn a_subscription_that_is_behind_in_much_does_not_hold_up_one_that_is_behind_in_
 fn cost_of_events(client: &mut Client) -> Duration {
     let (_id, _outlet) = follow(client, Overflow::Latest, 1_000_000, 1);
     let cpu_time = || Duration::from(clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap());
-    let now = Instant::now();
     let start = cpu_time();
-    for seq in 1..=300 {
-        let mut datagram = Vec::new();
-        let header = EventHeader { seq, topic_id: 1_000_000, ..Default::default() };
-        push_event(&mut datagram, Header { kind: NLBUS_MSG_EVENT, seq: 1, ..Default::default() }, &header, "a", b"");
-        client.events(&datagram.into(), false, now);
-    }
+    (1..=300).for_each(|seq| live(client, 1_000_000, seq));
     cpu_time() - start
 }
 
@@ -309,6 +317,30 @@ fn who_is_stalled_costs_the_others_nothing() {
     assert!(cost < Duration::from_millis(60), "{cost:?} for 300 datagrams");
     // And it goes on when there is room.
     drop(outlet.batches.recv().unwrap());
+    client.room(Instant::now());
+    assert!(client.outputs.iter().any(|output| matches!(output, Output::Send(_))));
+}
+
+#[test]
+fn room_that_live_events_took_first_is_waited_for_again() {
+    let wakes = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&wakes);
+    let wake: Wake = Arc::new(move || drop(count.fetch_add(1, Ordering::SeqCst)));
+    let mut client = Client::new(1);
+    let (_id, outlet) = follow_awake(&mut client, Overflow::CatchUp, 1, 2, wake);
+    let other = &mut client.registry.topics.get_mut(&2).unwrap().follows[0];
+    (other.cursor, other.behind) = (Cursor::after(9), None);
+    let page = client.registry.plan_replays()[0];
+    assert_eq!(page.topic_id, 1);
+    answer_replay(&mut client, page);
+    assert_eq!(client.registry.plan_replays(), []);
+    drop(outlet.batches.recv().unwrap());
+    assert_eq!(wakes.load(Ordering::SeqCst), 1);
+    // Before the client gets to look for the room.
+    live(&mut client, 2, 10);
+    client.room(Instant::now());
+    drop(outlet.batches.recv().unwrap());
+    assert_eq!(wakes.load(Ordering::SeqCst), 2, "nobody looks for room any more");
     client.room(Instant::now());
     assert!(client.outputs.iter().any(|output| matches!(output, Output::Send(_))));
 }

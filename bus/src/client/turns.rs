@@ -156,7 +156,8 @@ impl Registry {
         let late = self.turns.refill.is_some_and(|at| at <= now);
         full.retain(|id| {
             let Some(subscriber) = self.subscribers.get_mut(id) else { return false };
-            let any = subscriber.inlet.room() > 0;
+            // What woke the client may be gone again, to live events: then it is to be woken once more.
+            let any = subscriber.inlet.room() > 0 || subscriber.inlet.starve();
             let enough = any && (late || subscriber.inlet.is_worth_refilling());
             if enough {
                 subscriber.backlog.place = Place::Nowhere;
