@@ -74,8 +74,12 @@ impl Registry {
             };
             let inlet = &mut subscriber.inlet;
             let conflates = inlet.conflates();
-            // Without room, or behind from before this page: the next page is its.
-            if inlet.room() == 0 || (follow.cursor.next() < page.from && !conflates) {
+            if inlet.room() == 0 {
+                self.turns.add_again(page.topic_id, follow, subscriber);
+                continue;
+            }
+            // Behind from before this page: the next one is its.
+            if follow.cursor.next() < page.from && !conflates {
                 continue;
             }
             if inlet.is_flushed() {

@@ -1,7 +1,10 @@
 //! What the simulation's broker never does: refuse what it should not, and be left waiting.
 
+use super::answers::ReplayPage;
 use super::*;
 use crate::batch::Batch;
+use crate::delivery::Event;
+use crate::flow::Wake;
 use crate::inlet::{Outlet, Overflow, inlet};
 use crate::sequence::Cursor;
 use crate::topic::Filter;
@@ -13,6 +16,7 @@ use crossbeam_channel::{Receiver, bounded};
 use nix::errno::Errno;
 use nix::time::{ClockId, clock_gettime};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 const TOPIC: u32 = 4;
 
@@ -221,9 +225,21 @@ fn a_request_that_found_no_room_is_sent_again_as_long_as_it_is_waited_for() {
     assert_eq!((world.now, world.client.deadline()), (deadline, None));
 }
 
+/// An event that comes live.
+fn live(client: &mut Client, topic_id: u32, seq: u64) {
+    let mut datagram = Vec::new();
+    let header = EventHeader { seq, topic_id, ..Default::default() };
+    push_event(&mut datagram, Header { kind: NLBUS_MSG_EVENT, seq: 1, ..Default::default() }, &header, "a", b"");
+    client.events(&datagram.into(), false, Instant::now());
+}
+
 /// A subscription to so many topics, from id `first` on, of which it has seen nothing yet.
 fn follow(client: &mut Client, overflow: Overflow, first: u32, topics: u32) -> (SubId, Outlet) {
-    let (inlet, outlet) = inlet(overflow, 1, Arc::new(|| ()));
+    follow_awake(client, overflow, first, topics, Arc::new(|| ()))
+}
+
+fn follow_awake(client: &mut Client, overflow: Overflow, first: u32, topics: u32, wake: Wake) -> (SubId, Outlet) {
+    let (inlet, outlet) = inlet(overflow, 1, wake);
     let opening =
         Opening { filter: Filter::new("#").unwrap(), start: Start::All, resume: None, inlet, opener: bounded(1).0 };
     let id = client.registry.insert(Subscriber::new(opening, 1));
@@ -271,15 +287,21 @@ fn a_subscription_that_is_behind_in_much_does_not_hold_up_one_that_is_behind_in_
 fn cost_of_events(client: &mut Client) -> Duration {
     let (_id, _outlet) = follow(client, Overflow::Latest, 1_000_000, 1);
     let cpu_time = || Duration::from(clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap());
-    let now = Instant::now();
     let start = cpu_time();
-    for seq in 1..=300 {
-        let mut datagram = Vec::new();
-        let header = EventHeader { seq, topic_id: 1_000_000, ..Default::default() };
-        push_event(&mut datagram, Header { kind: NLBUS_MSG_EVENT, seq: 1, ..Default::default() }, &header, "a", b"");
-        client.events(&datagram.into(), false, now);
-    }
+    (1..=300).for_each(|seq| live(client, 1_000_000, seq));
     cpu_time() - start
+}
+
+/// Answers a replay with the one event that it begins with.
+fn answer_replay(client: &mut Client, page: ReplayPage) {
+    let mut reply = Vec::new();
+    let header = EventHeader { seq: page.from, topic_id: page.topic_id, ..Default::default() };
+    push_event(&mut reply, Header { kind: NLBUS_MSG_EVENT, ..Default::default() }, &header, "a", b"");
+    let reply = Bytes::from(reply);
+    let events: Vec<_> = Messages::new(&reply).map(Result::unwrap).collect();
+    let end = ReplayEnd { topic_id: page.topic_id, first: 1, next: page.from + 1, head: 9 };
+    client.replayed(page, &events, end, &reply);
+    client.registry.flush();
 }
 
 #[test]
@@ -287,25 +309,77 @@ fn who_is_stalled_costs_the_others_nothing() {
     let mut client = Client::new(1);
     let (_id, outlet) = follow(&mut client, Overflow::CatchUp, 1, 20_000);
     // One event: its consumer is full.
-    let first = client.registry.plan_replays()[0].topic_id;
-    let mut world = World { client, now: Instant::now(), head: 1 };
-    let mut reply = Vec::new();
-    let header = EventHeader { seq: 1, topic_id: first, ..Default::default() };
-    push_event(&mut reply, Header { kind: NLBUS_MSG_EVENT, ..Default::default() }, &header, "a", b"");
-    let reply = Bytes::from(reply);
-    let page = answers::ReplayPage { topic_id: first, from: 1, limit: 1 };
-    let end = ReplayEnd { topic_id: first, first: 1, next: 2, head: 9 };
-    let events: Vec<_> = Messages::new(&reply).map(Result::unwrap).collect();
-    world.client.replayed(page, &events, end, &reply);
-    world.client.finish(world.now);
-    assert_eq!(outlet.batches.len(), 1);
-    let cost = cost_of_events(&mut world.client);
+    for page in client.registry.plan_replays() {
+        answer_replay(&mut client, page);
+    }
+    assert_eq!((outlet.batches.len(), client.registry.plan_replays().len()), (1, 0));
+    let cost = cost_of_events(&mut client);
     assert!(cost < Duration::from_millis(60), "{cost:?} for 300 datagrams");
     // And it goes on when there is room.
-    world.client.outputs.clear();
     drop(outlet.batches.recv().unwrap());
-    world.client.room(world.now);
-    assert!(world.client.outputs.iter().any(|output| matches!(output, Output::Send(_))));
+    client.room(Instant::now());
+    assert!(client.outputs.iter().any(|output| matches!(output, Output::Send(_))));
+}
+
+#[test]
+fn room_that_live_events_took_first_is_waited_for_again() {
+    let wakes = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&wakes);
+    let wake: Wake = Arc::new(move || drop(count.fetch_add(1, Ordering::SeqCst)));
+    let mut client = Client::new(1);
+    let (_id, outlet) = follow_awake(&mut client, Overflow::CatchUp, 1, 2, wake);
+    let other = &mut client.registry.topics.get_mut(&2).unwrap().follows[0];
+    (other.cursor, other.behind) = (Cursor::after(9), None);
+    let page = client.registry.plan_replays()[0];
+    assert_eq!(page.topic_id, 1);
+    answer_replay(&mut client, page);
+    assert_eq!(client.registry.plan_replays(), []);
+    drop(outlet.batches.recv().unwrap());
+    assert_eq!(wakes.load(Ordering::SeqCst), 1);
+    // Before the client gets to look for the room.
+    live(&mut client, 2, 10);
+    client.room(Instant::now());
+    drop(outlet.batches.recv().unwrap());
+    assert_eq!(wakes.load(Ordering::SeqCst), 2, "nobody looks for room any more");
+    client.room(Instant::now());
+    assert!(client.outputs.iter().any(|output| matches!(output, Output::Send(_))));
+}
+
+#[test]
+fn one_event_at_a_time_is_of_each_topic_in_turn() {
+    // A multiple of what is asked for at a time, 9, so that the same ones would come first each time.
+    const TOPICS: u32 = 198;
+    let mut client = Client::new(1);
+    let (_id, outlet) = follow(&mut client, Overflow::CatchUp, 1, TOPICS);
+    let (mut seen, mut replays) = (Vec::new(), 0);
+    while seen.len() < 594 {
+        let pages = client.registry.plan_replays();
+        replays += pages.len();
+        pages.into_iter().for_each(|page| answer_replay(&mut client, page));
+        seen.extend(outlet.batches.recv().unwrap().filter_map(|it| it.event().map(Event::topic_id)));
+        client.registry.look_for_room(Instant::now());
+    }
+    for round in seen.chunks_mut(TOPICS as usize) {
+        round.sort_unstable();
+        assert!(round.iter().copied().eq(1..=TOPICS), "{round:?}");
+    }
+    assert!(replays < 594 * 10, "{replays} replays for 594 events");
+}
+
+#[test]
+fn an_answer_that_is_lost_does_not_stop_one_who_has_little_room() {
+    let mut client = Client::new(1);
+    let (_id, outlet) = follow(&mut client, Overflow::CatchUp, 1, 200);
+    for page in client.registry.plan_replays().into_iter().skip(2) {
+        answer_replay(&mut client, page);
+    }
+    for _ in 0..50 {
+        assert!(outlet.batches.try_recv().is_ok());
+        client.registry.look_for_room(Instant::now());
+        for page in client.registry.plan_replays() {
+            answer_replay(&mut client, page);
+        }
+    }
 }
 
 #[test]

@@ -11,6 +11,10 @@ use std::time::{Duration, Instant};
 /// Replays under way at a time: each may be a datagram of 64 KiB in the request socket's buffer.
 const PARALLEL: usize = 16;
 
+/// How many of them may be one subscription's, besides those that there is room for: an answer may be lost, and then it is
+/// waited for for two seconds.
+const SPARE: usize = PARALLEL / 2;
+
 /// How long one that has little room waits for more, and reads what it has. It may have read it all meanwhile and keep it, so
 /// that there won't be more; nothing tells of that.
 const SOON: Duration = Duration::from_millis(100);
@@ -20,6 +24,8 @@ const SOON: Duration = Duration::from_millis(100);
 pub(super) struct Backlog {
     /// Topics to ask for, the next one first. One that was forgotten, or that it has caught up with, may still be here.
     topics: VecDeque<u32>,
+    /// Those that come before: they had their turn, but there was no room any more when the answer came.
+    again: VecDeque<u32>,
     /// Replays under way that were asked for in its turn.
     asked: usize,
     place: Place,
@@ -56,10 +62,18 @@ impl Turns {
         }
     }
 
+    /// A subscription had no room any more when its topic's page came: that topic is the first to be asked for again.
+    pub(super) fn add_again(&mut self, topic_id: u32, follow: &mut Follow, subscriber: &mut Subscriber) {
+        if !std::mem::replace(&mut follow.queued, true) {
+            subscriber.backlog.again.push_back(topic_id);
+            self.enqueue(follow.sub, subscriber);
+        }
+    }
+
     /// Puts a subscription that waits nowhere, and has something to ask for, at the end of the queue.
     fn enqueue(&mut self, id: SubId, subscriber: &mut Subscriber) {
-        let Backlog { topics, place, .. } = &mut subscriber.backlog;
-        if *place == Place::Nowhere && !topics.is_empty() {
+        let Backlog { topics, again, place, .. } = &mut subscriber.backlog;
+        if *place == Place::Nowhere && !(topics.is_empty() && again.is_empty()) {
             *place = Place::Queue;
             self.queue.push_back(id);
         }
@@ -74,8 +88,9 @@ impl Turns {
             if subscriber.inlet.room() == 0 && !subscriber.inlet.starve() {
                 subscriber.backlog.place = Place::Full;
                 self.full.push(id);
-            } else if subscriber.inlet.admits(subscriber.backlog.asked) {
-                let topic_id = subscriber.backlog.topics.pop_front();
+            } else if subscriber.inlet.admits(subscriber.backlog.asked.saturating_sub(SPARE)) {
+                let Backlog { topics, again, .. } = &mut subscriber.backlog;
+                let topic_id = again.pop_front().or_else(|| topics.pop_front());
                 self.enqueue(id, subscriber);
                 if let Some(topic_id) = topic_id {
                     return Some((id, topic_id));
@@ -141,7 +156,8 @@ impl Registry {
         let late = self.turns.refill.is_some_and(|at| at <= now);
         full.retain(|id| {
             let Some(subscriber) = self.subscribers.get_mut(id) else { return false };
-            let any = subscriber.inlet.room() > 0;
+            // What woke the client may be gone again, to live events: then it is to be woken once more.
+            let any = subscriber.inlet.room() > 0 || subscriber.inlet.starve();
             let enough = any && (late || subscriber.inlet.is_worth_refilling());
             if enough {
                 subscriber.backlog.place = Place::Nowhere;

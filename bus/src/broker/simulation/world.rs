@@ -14,6 +14,7 @@ use crossbeam_channel::bounded;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 struct Host {
@@ -24,6 +25,8 @@ struct Host {
     drops: u32,
     replies: VecDeque<Bytes>,
     reconnect: bool,
+    /// A consumer made room, and the client doesn't know yet.
+    woken: Arc<AtomicBool>,
     /// What happens to events and to replies between the socket and the client.
     intakes: [Intake; 2],
 }
@@ -49,6 +52,7 @@ impl World {
             drops: 0,
             replies: VecDeque::new(),
             reconnect: false,
+            woken: Arc::default(),
             intakes: [0, 1].map(|way| {
                 seed.map_or_else(Intake::default, |seed| Intake::with(Faults::new(seed ^ u64::from(2 * at + way))))
             }),
@@ -145,7 +149,9 @@ impl World {
             }
             Step::Flush => self.core.flush(self.now, &mut |action| World::route(&mut self.hosts, action)),
             Step::Open { client, filter, capacity, start, overflow } => {
-                let (inlet, outlet) = inlet(overflow, capacity, Arc::new(|| ()));
+                let woken = Arc::clone(&self.hosts[client].woken);
+                let wake = Arc::new(move || woken.store(true, Ordering::Relaxed));
+                let (inlet, outlet) = inlet(overflow, capacity, wake);
                 let (opener, opened) = bounded(1);
                 let filter = Filter::new(FILTERS[filter]).unwrap();
                 self.consumers.push(Consumer {
@@ -234,11 +240,13 @@ impl World {
     fn pass(&mut self, millis: u64) {
         self.now.boot_ns += millis * 1_000_000;
         self.instant += Duration::from_millis(millis);
-        for Host { client, intakes: [events, replies], drops, .. } in &mut self.hosts {
+        for Host { client, intakes: [events, replies], drops, woken, .. } in &mut self.hosts {
             events.pass(self.instant, |datagram, cut| client.events(&datagram, cut, self.instant));
             replies.pass(self.instant, |datagram, _| client.replies(&datagram, self.instant));
             client.drained(*drops + events.drops(), self.instant);
-            client.room(self.instant);
+            if woken.swap(false, Ordering::Relaxed) {
+                client.room(self.instant);
+            }
             client.tick(self.instant);
         }
         self.carry_out();
@@ -262,8 +270,10 @@ impl World {
                 for consumer in &mut self.consumers {
                     any |= consumer.consume(usize::MAX);
                 }
-                for host in &mut self.hosts {
-                    host.client.room(self.instant);
+                for Host { client, woken, .. } in &mut self.hosts {
+                    if woken.swap(false, Ordering::Relaxed) {
+                        client.room(self.instant);
+                    }
                 }
                 self.carry_out();
                 if !any {
