@@ -325,7 +325,9 @@ fn who_is_stalled_costs_the_others_nothing() {
 fn room_that_live_events_took_first_is_waited_for_again() {
     let wakes = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&wakes);
-    let wake: Wake = Arc::new(move || drop(count.fetch_add(1, Ordering::SeqCst)));
+    let wake: Wake = Arc::new(move || {
+        count.fetch_add(1, Ordering::SeqCst);
+    });
     let mut client = Client::new(1);
     let (_id, outlet) = follow_awake(&mut client, Overflow::CatchUp, 1, 2, wake);
     let other = &mut client.registry.topics.get_mut(&2).unwrap().follows[0];
