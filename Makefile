@@ -11,10 +11,11 @@
 
 BROKER ?= user
 RUN ?=
+FUZZ_SECONDS ?= 60
 KDIR ?= $$(tests/vm/fetch linux)/kdir
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-debug vm bench-vm kmod lint bench bench-docs clean
+.PHONY: help demo test test-debug vm bench-vm fuzz kmod lint bench bench-docs clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 17
@@ -59,6 +60,10 @@ bench-vm: ## count the instructions that an event costs in the module, in a VM; 
 	@scripts/need build kmod vm
 	@tests/vm/count
 
+fuzz: ## feed bytes to all that reads them from outside, FUZZ_SECONDS (60) each
+	@scripts/need build fuzz
+	@fuzz/run "$(FUZZ_SECONDS)"
+
 kmod: ## build target/kmod/nlbus.ko
 	@scripts/need kmod
 	scripts/kmod "$(KDIR)" target/kmod
@@ -66,6 +71,7 @@ kmod: ## build target/kmod/nlbus.ko
 lint: ## check formats, lints, docs, scripts, the module's style, and which part imports which
 	@scripts/need build kmod lint
 	cargo fmt --all --check
+	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	cargo fmt --check --manifest-path benches/Cargo.toml
 	scripts/check-deps
 	scripts/check-examples

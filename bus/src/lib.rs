@@ -93,6 +93,9 @@ mod typed;
 pub mod wire;
 
 pub use batch::Batch;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub use broker::fuzzing;
 pub use broker::{Broker, BrokerBuilder, BrokerError, BrokerHandle};
 pub use builder::Builder;
 pub use bus::{Bus, BusCounters};

@@ -114,8 +114,13 @@ impl Core {
         let checked = checked.and_then(|requests| self.check_publishes(&requests).map(|()| requests));
         match checked {
             Ok(requests) => {
-                for (message, request) in &requests {
-                    self.execute(message, request, sender, out);
+                // As the module does, and as was checked: a request of the same datagram can't take a publish's room.
+                for publishes in [true, false] {
+                    for (message, request) in &requests {
+                        if matches!(request, Request::Publish(_)) == publishes {
+                            self.execute(message, request, sender, out);
+                        }
+                    }
                 }
             }
             Err(refused) => self.refuse(&refused, sender, out),

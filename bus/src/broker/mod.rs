@@ -9,6 +9,8 @@ mod builder;
 mod config;
 mod core;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod handle;
 mod module;
 mod outbox;

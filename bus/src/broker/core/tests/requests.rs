@@ -163,3 +163,15 @@ fn wills_are_not_served() {
     WillRequest::Clear.push(&mut datagram, 3);
     assert_eq!(bus.refusal(&datagram), (Errno::EOPNOTSUPP, 3));
 }
+
+#[test]
+fn requests_take_no_room_from_the_publishes_of_their_datagram() {
+    let mut bus = Bus::new(Config { topics_max: 4, heartbeat: Duration::ZERO, ..Config::default() });
+    let mut datagram = Vec::new();
+    TopicRequest::Create { name: "created", exclusive: false }.push(&mut datagram, 1);
+    push_publish(&mut datagram, 2, false, 0, Content::Opaque, "published", b"x");
+    bus.accept(7, &datagram);
+    bus.flush();
+    assert_eq!(bus.core.info().counters.topics, 4, "the limit holds");
+    assert!(bus.broadcasts.iter().any(|(group, _)| *group == NLBUS_GROUP_FIRST), "it was published");
+}

@@ -1,0 +1,47 @@
+//! The core, for the fuzzer: what it must keep to whatever comes.
+
+use super::config::Config;
+use super::core::{Action, Core, Endpoint, Now, Sender};
+use crate::wire::{EventView, Messages};
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// Gives the core datagrams, each from a port id and so many milliseconds after the one before, and checks what it sends.
+///
+/// # Panics
+/// When it sends what can't be read, numbers that aren't consecutive, or keeps more than it may.
+pub fn broker(steps: &[(u32, u32, Vec<u8>)]) {
+    let config = Config {
+        heartbeat: Duration::from_millis(500),
+        history: 20_000,
+        topic_history: 8_000,
+        topics_max: 12,
+        ..Config::default()
+    };
+    let mut now = Now { boot_ns: 1_000_000, clock_offset_ns: 7 };
+    let mut core = Core::new(config, 0x0123_4567_89ab_cdef, now);
+    let mut heads: HashMap<u32, u64> = HashMap::new();
+    let mut sent = |action: Action<'_>| match action {
+        Action::Broadcast { group, datagram } => {
+            assert!((1..=32).contains(&group), "group {group}");
+            for message in Messages::new(datagram) {
+                let event = EventView::parse(message.expect("a whole message").body).expect("an event");
+                let head = heads.entry(event.header.topic_id).or_default();
+                assert_eq!(event.header.seq, *head + 1, "of '{}'", event.topic);
+                *head += 1;
+            }
+        }
+        Action::Unicast { datagram, .. } => assert!(Messages::new(datagram).all(|message| message.is_ok())),
+    };
+    for (port, ms, datagram) in steps {
+        now.boot_ns += u64::from(ms % 2000) * 1_000_000;
+        let to = if port % 2 == 0 { Endpoint::Publish } else { Endpoint::Request };
+        let sender = Sender { port: *port, pid: 1, uid: port % 3, gid: 0, to };
+        core.accept(datagram, sender, now, &mut sent);
+        core.flush(now, &mut sent);
+        let info = core.info();
+        // Each topic's newest event is kept beyond the limit.
+        let most = 20_000 + u64::from(core.topics.len()) * 66_000;
+        assert!(info.counters.history <= most && core.topics.len() <= 12, "{info:?}");
+    }
+}

@@ -1,0 +1,85 @@
+//! Sequences of datagrams from several clients, with time that passes, to the user broker's core: nothing panics, all that
+//! it sends can be read, its numbers are consecutive, and its bounds hold. Most are frames as clients write them, some with
+//! a byte changed, some any bytes.
+#![no_main]
+
+use arbitrary::Arbitrary;
+use libfuzzer_sys::fuzz_target;
+use nlbus::Content;
+use nlbus::wire::{ReplayRequest, TopicKey, TopicRequest, push_info_request, push_publish};
+
+const TOPICS: [&str; 16] =
+    ["a", "b", "a/b", "a/b/c", "ü", "$SYS/heartbeat", "kernel/x", "d", "e", "f", "g", "h", "i", "j", "k", "+"];
+
+#[derive(Debug, Arbitrary)]
+enum Frame {
+    Publish { topic: u8, len: u16, ack: bool, flags: u8, content: u8 },
+    Info,
+    Get { id: u8 },
+    Create { topic: u8, exclusive: bool },
+    Change { id: u8, history: u32 },
+    List { cursor: u8, since: Option<u16> },
+    Replay { epoch: bool, id: u8, from: u16, limit: Option<u8> },
+    Any(Vec<u8>),
+}
+
+#[derive(Debug, Arbitrary)]
+struct Step {
+    port: u8,
+    ms: u16,
+    frames: Vec<Frame>,
+    /// Where a byte is changed, and what is xored to it.
+    change: Option<(u16, u8)>,
+}
+
+impl Frame {
+    fn push(&self, to: &mut Vec<u8>) {
+        let topic = |number: u8| TOPICS[usize::from(number) % TOPICS.len()];
+        match *self {
+            Frame::Publish { topic: number, len, ack, flags, content } => push_publish(
+                to,
+                1,
+                ack,
+                u16::from(flags),
+                Content::from_wire(u16::from(content)),
+                topic(number),
+                &vec![7; usize::from(len) % 4000],
+            ),
+            Frame::Info => push_info_request(to, 2),
+            Frame::Get { id } => TopicRequest::Get(TopicKey::Id(u32::from(id))).push(to, 3),
+            Frame::Create { topic: number, exclusive } => {
+                TopicRequest::Create { name: topic(number), exclusive }.push(to, 4);
+            }
+            Frame::Change { id, history } => {
+                TopicRequest::Change { key: TopicKey::Id(u32::from(id)), history: u64::from(history) }.push(to, 5);
+            }
+            Frame::List { cursor, since } => {
+                TopicRequest::List { cursor: u32::from(cursor), since: since.map(u64::from) }.push(to, 6);
+            }
+            Frame::Replay { epoch, id, from, limit } => {
+                let epoch = if epoch { 0x0123_4567_89ab_cdef } else { 1 };
+                let limit = limit.map(u32::from);
+                ReplayRequest { epoch, topic_id: u32::from(id), from: u64::from(from), limit }.push(to, 7);
+            }
+            Frame::Any(ref bytes) => to.extend(bytes),
+        }
+    }
+}
+
+fuzz_target!(|steps: Vec<Step>| {
+    let steps: Vec<_> = steps
+        .iter()
+        .map(|step| {
+            let mut datagram = Vec::new();
+            step.frames.iter().take(20).for_each(|frame| frame.push(&mut datagram));
+            if let Some((at, xor)) = step.change
+                && !datagram.is_empty()
+            {
+                let at = usize::from(at) % datagram.len();
+                datagram[at] ^= xor;
+            }
+            (u32::from(step.port), u32::from(step.ms), datagram)
+        })
+        .collect();
+    nlbus::fuzzing::broker(&steps);
+});

@@ -1,0 +1,50 @@
+//! Any bytes, to whatever reads frames: nothing panics, and what a broker accepts it can write again as it was.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use nlbus::wire::{
+    Answer, Content, EventView, Heartbeat, Info, Messages, PublishView, ReplayEnd, ReplayRequest, Request,
+    TopicPageEnd, TopicRecord, TopicRequest, TopicsAnnouncement, WillRequest, check_datagram, family_id,
+    genl_info_reply, push_publish,
+};
+
+fuzz_target!(|bytes: &[u8]| {
+    for message in Messages::new(bytes).map_while(Result::ok) {
+        let body = message.body;
+        let _ = (EventView::parse(body), Info::read(body), TopicRecord::read(body), TopicPageEnd::read(body));
+        let _ =
+            (ReplayEnd::read(body), Answer::parse(&message), genl_info_reply(&message), family_id(&message, "nlbus"));
+        let _ = (Heartbeat::read(body), TopicsAnnouncement::read(body), WillRequest::check(body));
+        if let Ok(request) = TopicRequest::check(message.header.flags, body) {
+            let mut again = Vec::new();
+            request.push(&mut again, 1);
+            let again = Messages::new(&again).next().unwrap().unwrap();
+            assert_eq!(TopicRequest::check(again.header.flags, again.body), Ok(request));
+        }
+        if let Ok(request) = ReplayRequest::check(body) {
+            let mut again = Vec::new();
+            request.push(&mut again, 1);
+            let again = Messages::new(&again).next().unwrap().unwrap();
+            assert_eq!(ReplayRequest::check(again.body), Ok(request));
+        }
+        if let Ok(event) = PublishView::check(&message) {
+            let mut again = Vec::new();
+            push_publish(&mut again, 1, false, 0, Content::from_wire(event.content), event.topic, event.payload);
+            let again = Messages::new(&again).next().unwrap().unwrap();
+            let again = PublishView::check(&again).unwrap();
+            assert_eq!((again.topic, again.payload, again.content), (event.topic, event.payload, event.content));
+        }
+    }
+    // What is checked whole has no bad message, and what is refused names one within it.
+    match check_datagram(bytes) {
+        Ok(requests) => {
+            assert_eq!(requests.len(), Messages::new(bytes).count());
+            assert!(
+                !requests
+                    .iter()
+                    .any(|(_, request)| matches!(request, Request::Publish(event) if event.topic.is_empty()))
+            );
+        }
+        Err(refused) => assert!(!refused.refusal.message.is_empty()),
+    }
+});
