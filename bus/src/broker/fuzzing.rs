@@ -10,6 +10,10 @@ use std::time::Duration;
 ///
 /// # Panics
 /// When it sends what can't be read, numbers that aren't consecutive, or keeps more than it may.
+///
+/// ```ignore
+/// nlbus::fuzzing::broker(&[(1, 0, vec![0; 16])]); // built with cfg(fuzzing) alone
+/// ```
 pub fn broker(steps: &[(u32, u32, Vec<u8>)]) {
     let config = Config {
         heartbeat: Duration::from_millis(500),
