@@ -3,7 +3,8 @@
  * nlbus: a publish/subscribe event bus, carried by netlink.
  *
  * An event comes in through input.c, in its publisher's task, is checked
- * (check.c), waits in queue.c, and is taken by the bus thread (bus.c), which
+ * (check.c), and finds the bus idle, or waits in queue.c. So it is either its
+ * publisher (direct.c) or the bus thread (bus.c), whoever owns the bus, which
  * gives it its number (history.c) and broadcasts it (pack.c). Requests are
  * checked in request.c and answered in answer.c. Constants and structures that
  * processes see are in include/uapi/linux/nlbus.h; which error answers what is

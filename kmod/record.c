@@ -18,7 +18,7 @@
  * @gfp: how to allocate; must be able to sleep, large ones may be vmalloc'ed
  *
  * The event's header is zero but for the topic's length: the caller fills in
- * who sends it, the bus thread when and as which one.
+ * who sends it, the bus's owner when and as which one.
  *
  * Return: the record with one reference, or NULL.
  */

@@ -24,7 +24,7 @@ struct sk_buff;
  * @size: bytes of memory, which count for queue and history
  * @refs: one for queue and pack, one for history, one for each replay
  * @msg: from here on as it goes out
- * @hdr: event header, of which the bus thread fills the rest
+ * @hdr: event header, of which the bus's owner fills the rest
  * @data: topic, padded to 8, and payload, padded to 4; all padding zero
  */
 struct nlbus_record {

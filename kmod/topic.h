@@ -28,8 +28,8 @@ struct nlbus_bus;
  * @uid: owner
  * @gid: owning group
  * @history: what it keeps
- * @broadcast: events sent to the group; written by the bus thread
- * @dropped: of these, not taken by some socket; written by the bus thread
+ * @broadcast: events sent to the group; written by the bus's owner
+ * @dropped: of these, not taken by some socket that asks for it; written likewise
  * @replayed: events sent out of history
  * @name_len: bytes of the name
  * @name: the name, not terminated
