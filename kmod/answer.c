@@ -20,10 +20,11 @@
 #include "bus.h"
 #include "info.h"
 #include "params.h"
-#include "record.h"
+#include "page.h"
 #include "refusal.h"
 #include "reply.h"
 #include "request.h"
+#include "run.h"
 
 /* Bytes of a page of topics. */
 #define NLBUS_LIST_LEN		SKB_WITH_OVERHEAD(32768)
@@ -328,8 +329,7 @@ static int nlbus_answer_list(struct nlbus_bus *bus, u32 portid,
 static struct sk_buff *nlbus_replay_build(const struct nlbus_page *page,
 					  const struct nlmsghdr *to, u32 id)
 {
-	struct nlbus_event_hdr *hdr;
-	struct nlmsghdr *nlh;
+	struct nlmsghdr *nlh, *event;
 	struct sk_buff *skb;
 	u32 i;
 
@@ -338,13 +338,16 @@ static struct sk_buff *nlbus_replay_build(const struct nlbus_page *page,
 	if (!skb)
 		return NULL;
 
-	for (i = 0; i < page->count; i++) {
-		nlh = skb_put_data(skb, &page->records[i]->msg,
-				   nlbus_record_len(page->records[i]));
-		nlh->nlmsg_seq = to->nlmsg_seq;
-		nlh->nlmsg_pid = to->nlmsg_pid;
-		hdr = nlmsg_data(nlh);
-		hdr->flags |= NLBUS_EVENT_F_REPLAYED;
+	for (i = 0; i < page->runs; i++) {
+		const struct nlbus_piece *piece = &page->pieces[i];
+
+		skb_put_data(skb, piece->run->data + piece->from,
+			     piece->to - piece->from);
+	}
+	nlbus_for_each_event(event, skb->data, skb->len) {
+		event->nlmsg_seq = to->nlmsg_seq;
+		event->nlmsg_pid = to->nlmsg_pid;
+		nlbus_event_hdr(event)->flags |= NLBUS_EVENT_F_REPLAYED;
 	}
 
 	nlh = nlbus_answer_begin(skb, to, 0);
@@ -373,7 +376,7 @@ static int nlbus_answer_page(struct nlbus_bus *bus, u32 portid,
 	struct sk_buff *skb;
 	u32 count;
 
-	if (nlbus_history_page(&topic->history, request->from, page))
+	if (nlbus_page_take(page, &topic->history, request->from))
 		return nlbus_refusal_set(refusal, -ERANGE,
 					 "topic '%.*s': from %llu is beyond %llu, which comes next",
 					 topic->name_len, topic->name,
@@ -401,7 +404,7 @@ static int nlbus_answer_replay(struct nlbus_bus *bus, u32 portid,
 			       struct nlbus_refusal *refusal)
 {
 	struct nlbus_page page = {
-		.room = request->limit ? min_t(u32, request->limit,
+		.most = request->limit ? min_t(u32, request->limit,
 					       NLBUS_REPLAY_MAX) :
 					 NLBUS_REPLAY_MAX,
 		.max_len = NLBUS_DATAGRAM_MAX - NLBUS_REPLAY_END_LEN,
@@ -423,13 +426,13 @@ static int nlbus_answer_replay(struct nlbus_bus *bus, u32 portid,
 		return nlbus_refusal_set(refusal, -ENOENT,
 					 "no topic has the id %u", request->id);
 
-	page.records = kmalloc_array(page.room, sizeof(*page.records),
-				     GFP_KERNEL_ACCOUNT);
-	if (!page.records)
+	page.pieces = kmalloc_array(page.most + 1, sizeof(*page.pieces),
+				    GFP_KERNEL_ACCOUNT);
+	if (!page.pieces)
 		return nlbus_no_memory(refusal);
 	err = nlbus_answer_page(bus, portid, to, request, topic, &page,
 				refusal);
-	kfree(page.records);
+	kfree(page.pieces);
 	return err;
 }
 

@@ -22,7 +22,8 @@
 #include "bus.h"
 #include "input.h"
 #include "params.h"
-#include "record.h"
+#include "reply.h"
+#include "run.h"
 
 /* Bytes that the bus thread sequences before it broadcasts what is left in
  * packs: what an event waits at most for others that share the datagram.
@@ -91,53 +92,56 @@ void nlbus_bus_retire(void)
 }
 
 /**
- * nlbus_bus_number() - give an event its place
+ * nlbus_bus_number() - give events their place
  * @bus: the bus, whose owner is the caller: number, time, history and the order
  *       of broadcast are one thing because nobody else does any of them
- * @record: the event; the caller's reference stays the caller's
+ * @run: the events; the caller's reference stays the caller's
  * @now: CLOCK_BOOTTIME in ns; events that are numbered in one go may share it
- * @may_sleep: whether this may sleep; if not, nlbus_history_has_slot()
+ * @may_sleep: whether this may sleep; if not, nlbus_history_claim()
  */
-void nlbus_bus_number(struct nlbus_bus *bus, struct nlbus_record *record,
-		      u64 now, bool may_sleep)
+void nlbus_bus_number(struct nlbus_bus *bus, struct nlbus_run *run, u64 now,
+		      bool may_sleep)
 {
-	record->msg.nlmsg_seq = lower_32_bits(bus->epoch);
-	record->hdr.time_ns = now;
-	record->hdr.topic_id = record->topic->id;
-	nlbus_history_append(bus, &record->topic->history, record, may_sleep);
-	atomic64_inc(&bus->counters.published);
+	struct nlbus_topic *topic = run->topic;
+	u64 seq = topic->history.head;
+	struct nlmsghdr *event;
+
+	nlbus_for_each_event(event, run->data, run->len)
+		nlbus_event_number(event, bus->epoch, topic->id, ++seq, now);
+	if (run->ack)
+		nlbus_ack_number(run->ack, seq);
+	nlbus_history_append(bus, &topic->history, run, may_sleep);
+	atomic64_add(run->count, &bus->counters.published);
 }
 
 /**
- * nlbus_bus_sequence() - give an event its place, and have it broadcast
+ * nlbus_bus_sequence() - give events their place, and have them broadcast
  * @bus: the bus, whose thread is the caller and owns it
- * @record: the event, whose reference is taken over. Broadcast follows with
- *          nlbus_packs_flush() at the latest.
+ * @run: the events, the reference to which is taken over. Broadcast follows with
+ *       nlbus_packs_flush() at the latest.
  * @now: as nlbus_bus_number()
  */
-void nlbus_bus_sequence(struct nlbus_bus *bus, struct nlbus_record *record,
-			u64 now)
+void nlbus_bus_sequence(struct nlbus_bus *bus, struct nlbus_run *run, u64 now)
 {
-	nlbus_bus_number(bus, record, now, true);
-	nlbus_pack_add(bus, record);
+	nlbus_bus_number(bus, run, now, true);
+	nlbus_pack_add(bus, run);
 }
 
 /* Sequences and broadcasts a part of what was taken from the queue. */
-static void nlbus_bus_turn(struct nlbus_bus *bus, struct list_head *records)
+static void nlbus_bus_turn(struct nlbus_bus *bus, struct list_head *runs)
 {
 	u64 now = ktime_get_boottime_ns();
-	struct nlbus_record *record;
+	struct nlbus_run *run;
 	size_t done = 0;
 
 	while (done < NLBUS_TURN &&
-	       (record = list_first_entry_or_null(records, struct nlbus_record,
-						  link))) {
-		list_del(&record->link);
-		done += record->size;
-		nlbus_bus_sequence(bus, record, now);
+	       (run = list_first_entry_or_null(runs, struct nlbus_run, link))) {
+		list_del(&run->link);
+		done += run->size;
+		nlbus_bus_sequence(bus, run, now);
 	}
 	nlbus_packs_flush(bus);
-	nlbus_record_free_list(&bus->dead);
+	nlbus_run_free_list(&bus->dead);
 	if (done)
 		nlbus_queue_release(&bus->queue, done);
 }
@@ -145,7 +149,7 @@ static void nlbus_bus_turn(struct nlbus_bus *bus, struct list_head *records)
 /* Does what there is to do. Return: jiffies until there is more by itself. */
 static long nlbus_bus_work(struct nlbus_bus *bus)
 {
-	LIST_HEAD(records);
+	LIST_HEAD(runs);
 	long timeout;
 
 	/* A publisher has it for microseconds, and isn't preempted: direct.c. */
@@ -154,10 +158,10 @@ static long nlbus_bus_work(struct nlbus_bus *bus)
 	do {
 		nlbus_history_lower(bus);
 		timeout = nlbus_sys_run(bus);
-		nlbus_queue_take(&bus->queue, &records);
-		nlbus_bus_turn(bus, &records);
+		nlbus_queue_take(&bus->queue, &runs);
+		nlbus_bus_turn(bus, &runs);
 		cond_resched();
-	} while (!list_empty(&records));
+	} while (!list_empty(&runs));
 	nlbus_bus_disown(bus);
 	return timeout;
 }
@@ -299,13 +303,13 @@ static int __net_init nlbus_net_init(struct net *net)
 static void __net_exit nlbus_net_exit(struct net *net)
 {
 	struct nlbus_bus *bus = net_generic(net, nlbus_net_id);
-	LIST_HEAD(records);
+	LIST_HEAD(runs);
 
 	nlbus_queue_close(&bus->queue);
 	if (bus->thread) {
 		kthread_stop(bus->thread);
-		nlbus_queue_take(&bus->queue, &records);
-		nlbus_record_put_list(&records);
+		nlbus_queue_take(&bus->queue, &runs);
+		nlbus_run_put_list(&runs);
 		nlbus_packs_flush(bus);
 		nlbus_packs_free(&bus->packs);
 		nlbus_topics_free(&bus->topics);

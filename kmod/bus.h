@@ -15,7 +15,7 @@
  * Who owns the bus (nlbus_bus_try_own()) numbers events, appends to histories
  * and broadcasts, and nobody else does. What is marked as the owner's is guarded
  * by that. It is the bus thread, for as long as it has something to do, or a
- * publisher, for one event: see direct.c. The owner takes the other locks.
+ * publisher, for one datagram: see direct.c. The owner takes the other locks.
  */
 #ifndef _NLBUS_BUS_H
 #define _NLBUS_BUS_H
@@ -33,6 +33,7 @@
 #include "topic.h"
 
 struct net;
+struct nlbus_run;
 struct sock;
 struct task_struct;
 
@@ -67,7 +68,7 @@ struct nlbus_counters {
  * @topics: all topics
  * @owned: bit 0 while somebody owns the bus
  * @packs: sequenced, not yet broadcast; the owner's
- * @dead: records that nobody needs any more, to be freed when there is time; the
+ * @dead: runs that nobody needs any more, to be freed when there is time; the
  *        owner's
  * @sys: the broker's own topics; the bus thread's own
  * @clients: who ever sent a datagram
@@ -108,10 +109,9 @@ struct nlbus_bus *nlbus_bus_get(struct net *net);
 int nlbus_bus_start(struct nlbus_bus *bus);
 void nlbus_bus_retire(void);
 bool nlbus_bus_retired(void);
-void nlbus_bus_number(struct nlbus_bus *bus, struct nlbus_record *record,
-		      u64 now, bool may_sleep);
-void nlbus_bus_sequence(struct nlbus_bus *bus, struct nlbus_record *record,
-			u64 now);
+void nlbus_bus_number(struct nlbus_bus *bus, struct nlbus_run *run, u64 now,
+		      bool may_sleep);
+void nlbus_bus_sequence(struct nlbus_bus *bus, struct nlbus_run *run, u64 now);
 
 /* A publisher that owns the bus must not be preempted until it has disowned it. */
 static inline bool nlbus_bus_try_own(struct nlbus_bus *bus)

@@ -11,26 +11,36 @@
 #include <uapi/linux/nlbus.h>
 
 struct nlbus_refusal;
+struct nlbus_topics;
 
 /**
- * struct nlbus_publish - a publish that was checked
- * @hdr: event header, in the message
- * @name: topic, in the message
- * @payload: payload, in the message
- * @payload_len: its bytes
+ * struct nlbus_datagram - a datagram that is being checked, or was
+ * @skb: the datagram
+ * @bad: whose header a refusal echoes; NULL if that isn't there whole. Once all is
+ *       well-formed, that of the first publish that doesn't wait for room, else of
+ *       the first publish, else of the first message: for what is refused whole.
+ * @publishes: how many publishes it has
+ * @requests: how many requests
+ * @no_wait: whether some publish doesn't wait for room
  */
-struct nlbus_publish {
-	const struct nlbus_event_hdr *hdr;
-	const u8 *name;
-	const u8 *payload;
-	u32 payload_len;
+struct nlbus_datagram {
+	struct sk_buff *skb;
+	const struct nlmsghdr *bad;
+	u32 publishes;
+	u32 requests;
+	bool no_wait;
 };
 
-int nlbus_datagram_check(const struct sk_buff *skb,
-			 const struct nlmsghdr **bad,
+int nlbus_datagram_check(struct nlbus_datagram *datagram,
+			 const struct nlbus_topics *topics,
 			 struct nlbus_refusal *refusal);
-void nlbus_publish_split(const struct nlmsghdr *nlh,
-			 struct nlbus_publish *publish);
+
+/* The event header of a message that was checked to have one. */
+static inline const struct nlbus_event_hdr *
+nlbus_publish_hdr(const struct nlmsghdr *nlh)
+{
+	return (const void *)nlh + NLMSG_HDRLEN;
+}
 
 static inline const struct nlmsghdr *
 nlbus_message_at(const struct sk_buff *skb, u32 offset)

@@ -5,6 +5,8 @@
  * members of all groups: then idle clients would slow everybody down.
  */
 #include <linux/errno.h>
+#include <linux/hash.h>
+#include <linux/log2.h>
 #include <linux/netlink.h>
 #include <linux/notifier.h>
 #include <linux/sched.h>
@@ -24,6 +26,21 @@ void nlbus_clients_init(struct nlbus_clients *clients)
 	xa_init_flags(&clients->by_port, XA_FLAGS_ACCOUNT);
 }
 
+static struct sock **nlbus_client_slot(struct nlbus_clients *clients,
+				       const struct sock *sk)
+{
+	return &clients->recent[hash_ptr(sk, ilog2(NLBUS_CLIENTS_RECENT))];
+}
+
+/* Lets go of a socket that was closed. No more of it comes in, so it doesn't get
+ * into its slot again, and who has its address next finds it empty.
+ */
+static void nlbus_client_forget(struct nlbus_clients *clients, struct sock *sk)
+{
+	cmpxchg(nlbus_client_slot(clients, sk), sk, NULL);
+	sock_put(sk);
+}
+
 /**
  * nlbus_client_note() - remember who sends a datagram
  * @clients: the set
@@ -35,11 +52,14 @@ int nlbus_client_note(struct nlbus_clients *clients, const struct sk_buff *skb)
 {
 	u32 portid = NETLINK_CB(skb).portid;
 	struct sock *sk = NETLINK_CB(skb).sk;
+	struct sock **slot = nlbus_client_slot(clients, sk);
 	void *old;
 
+	if (READ_ONCE(*slot) == sk)
+		return 0;
 	/* The entry has a reference, so no other socket has that address. */
 	if (xa_load(&clients->by_port, portid) == sk)
-		return 0;
+		goto recent;
 
 	sock_hold(sk);
 	old = xa_store(&clients->by_port, portid, sk, GFP_KERNEL_ACCOUNT);
@@ -49,7 +69,9 @@ int nlbus_client_note(struct nlbus_clients *clients, const struct sk_buff *skb)
 	}
 	/* Closed, but not let go of yet: see nlbus_clients_notify(). */
 	if (old)
-		sock_put(old);
+		nlbus_client_forget(clients, old);
+recent:
+	WRITE_ONCE(*slot, sk);
 	return 0;
 }
 
@@ -118,7 +140,7 @@ static int nlbus_clients_notify(struct notifier_block *block,
 		sk = NULL;
 	xa_unlock(&bus->clients.by_port);
 	if (sk)
-		sock_put(sk);
+		nlbus_client_forget(&bus->clients, sk);
 	return NOTIFY_DONE;
 }
 

@@ -11,12 +11,17 @@
 struct nlbus_bus;
 struct sk_buff;
 
+/* Clients that are known again without a look-up. */
+#define NLBUS_CLIENTS_RECENT	16
+
 /**
  * struct nlbus_clients - all clients of a bus
  * @by_port: sockets by port id, each with a reference
+ * @recent: of these, the one of each slot that last sent, or NULL
  */
 struct nlbus_clients {
 	struct xarray by_port;
+	struct sock *recent[NLBUS_CLIENTS_RECENT];
 };
 
 int nlbus_clients_register(void);

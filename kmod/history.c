@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Histories. The bus's owner appends; replays take references under the lock
- * and copy outside of it, so that they hold the bus thread up for microseconds
- * only.
+ * Histories. The bus's owner appends runs, and adds lone events to the newest one.
  *
  * Each history is bounded by its own limit, and all of a bus together by
  * another one. A topic's newest event is always kept, so the most that a bus
@@ -19,18 +17,20 @@
 #include "bus.h"
 #include "history.h"
 #include "params.h"
-#include "record.h"
+#include "run.h"
 
-/* References that a replay takes before it lets the bus thread have its turn. */
-#define NLBUS_HISTORY_TURN	64
-
-/* Events that one turn of the bus thread lets go for lowered limits: more than
+/* Runs that one turn of the bus thread lets go for lowered limits: more than
  * the largest event can take the place of.
  */
 #define NLBUS_HISTORY_CUT	1024
 
 /* The least that a ring of more than one slot has. */
 #define NLBUS_HISTORY_SLOTS	8
+
+/* Slots that the bus thread leaves free: publishers, who can't make the ring
+ * larger, need some for a datagram.
+ */
+#define NLBUS_HISTORY_SPARE	4
 
 /**
  * nlbus_trim_init() - make a set of empty lists
@@ -65,23 +65,42 @@ void nlbus_history_init(struct nlbus_history *history, size_t limit)
 	spin_lock_init(&history->lock);
 	history->ring = &history->one;
 	history->slots = 1;
+	history->begin = 0;
+	history->end = 0;
 	history->first = 1;
 	history->head = 0;
 	history->bytes = 0;
 	history->limit = limit;
+	history->room = 0;
+	history->claimed = 0;
 	INIT_LIST_HEAD(&history->trim);
 	INIT_LIST_HEAD(&history->lowered);
 }
 
-static u64 nlbus_history_count(const struct nlbus_history *history)
+/* How many runs there are. */
+static u32 nlbus_history_runs(const struct nlbus_history *history)
 {
-	return history->head + 1 - history->first;
+	return history->end - history->begin;
 }
 
-static struct nlbus_record **nlbus_history_slot(struct nlbus_history *history,
-						u64 seq)
+static struct nlbus_kept *nlbus_history_slot(struct nlbus_history *history,
+					     u32 run)
 {
-	return &history->ring[seq & (history->slots - 1)];
+	return &history->ring[run & (history->slots - 1)];
+}
+
+static struct nlbus_kept *nlbus_history_newest(struct nlbus_history *history)
+{
+	return nlbus_history_slot(history, history->end - 1);
+}
+
+/* Whether it can let go of anything: of all but the newest event, and of memory
+ * that nothing is in. The owner's to ask.
+ */
+static bool nlbus_history_gives(const struct nlbus_history *history)
+{
+	return history->first < history->head ||
+	       history->room > history->bytes / 2;
 }
 
 /**
@@ -90,28 +109,69 @@ static struct nlbus_record **nlbus_history_slot(struct nlbus_history *history,
  */
 void nlbus_history_free(struct nlbus_history *history)
 {
-	for (; history->first <= history->head; history->first++) {
-		nlbus_record_put(*nlbus_history_slot(history, history->first));
+	for (; nlbus_history_runs(history); history->begin++) {
+		nlbus_run_put(nlbus_history_slot(history, history->begin)->run);
 		cond_resched();
 	}
 	if (history->ring != &history->one)
 		kvfree(history->ring);
 }
 
+/**
+ * nlbus_history_find() - find the run that an event is in
+ * @history: the history, whose lock the caller holds
+ * @seq: the event's sequence number, from @history's first to its head
+ *
+ * Return: where it is kept.
+ */
+struct nlbus_kept *nlbus_history_find(struct nlbus_history *history, u64 seq)
+{
+	u32 low = history->begin, runs = nlbus_history_runs(history);
+
+	while (runs > 1) {
+		u32 half = runs / 2;
+
+		if (nlbus_history_slot(history, low + half)->first <= seq) {
+			low += half;
+			runs -= half;
+		} else {
+			runs = half;
+		}
+	}
+	return nlbus_history_slot(history, low);
+}
+
+/**
+ * nlbus_history_end() - where a run ends
+ * @history: the history, whose lock the caller holds
+ * @kept: where it is kept
+ *
+ * Return: the sequence number behind its last event.
+ */
+u64 nlbus_history_end(struct nlbus_history *history,
+		      const struct nlbus_kept *kept)
+{
+	if (kept == nlbus_history_newest(history))
+		return history->head + 1;
+	if (++kept == history->ring + history->slots)
+		kept = history->ring;
+	return kept->first;
+}
+
 /* Gives the ring another number of slots, if there is memory. The caller is the
- * one writer, so nothing changes while the records are copied without the lock.
+ * one writer, so nothing changes while the slots are copied without the lock.
  */
 static bool nlbus_history_resize(struct nlbus_history *history, u32 slots)
 {
-	struct nlbus_record **ring, **old = history->ring;
-	u64 seq;
+	struct nlbus_kept *ring, *old = history->ring;
+	u32 run;
 
 	ring = kvmalloc_array(slots, sizeof(*ring),
 			      GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN);
 	if (!ring)
 		return false;
-	for (seq = history->first; seq <= history->head; seq++)
-		ring[seq & (slots - 1)] = *nlbus_history_slot(history, seq);
+	for (run = history->begin; run != history->end; run++)
+		ring[run & (slots - 1)] = *nlbus_history_slot(history, run);
 
 	spin_lock(&history->lock);
 	history->ring = ring;
@@ -123,11 +183,24 @@ static bool nlbus_history_resize(struct nlbus_history *history, u32 slots)
 	return true;
 }
 
-/* Makes room for one more in a full ring; if it can't, the oldest gives way. */
-static void nlbus_history_grow(struct nlbus_history *history)
+/* Whether the oldest run gives way for another one of so many bytes. */
+static bool nlbus_history_is_full(const struct nlbus_history *history,
+				  size_t size)
 {
-	nlbus_history_resize(history,
-			     max_t(u32, history->slots * 2, NLBUS_HISTORY_SLOTS));
+	return history->bytes + size > READ_ONCE(history->limit);
+}
+
+/* Makes room for more in a ring that is nearly full; if it can't, the oldest gives
+ * way. One slot is enough for who keeps one run.
+ */
+static void nlbus_history_grow(struct nlbus_history *history, size_t size)
+{
+	u32 spare = history->slots > 1 ? NLBUS_HISTORY_SPARE : 1;
+
+	if (nlbus_history_runs(history) + spare > history->slots &&
+	    (history->slots > 1 || !nlbus_history_is_full(history, size)))
+		nlbus_history_resize(history, max_t(u32, history->slots * 2,
+						    NLBUS_HISTORY_SLOTS));
 }
 
 /* Whether a ring is to be halved, being mostly empty. Rings don't count for any limit and are
@@ -137,7 +210,7 @@ static void nlbus_history_grow(struct nlbus_history *history)
 static bool nlbus_history_is_loose(const struct nlbus_history *history)
 {
 	return history->slots > NLBUS_HISTORY_SLOTS &&
-	       nlbus_history_count(history) <= history->slots / 4;
+	       nlbus_history_runs(history) + 2 <= history->slots / 4;
 }
 
 /* Has the bus thread look whether a history keeps too much, or its ring. */
@@ -150,25 +223,32 @@ static void nlbus_history_mark(struct nlbus_bus *bus,
 	spin_unlock(&bus->lowered.lock);
 }
 
-/* Takes the oldest event out; under the lock. */
-static struct nlbus_record *nlbus_history_pop(struct nlbus_history *history)
+/* Takes the oldest run out; under the lock. Return: where it was kept, and how
+ * many events go with it.
+ */
+static struct nlbus_run *nlbus_history_pop(struct nlbus_history *history,
+					   u64 *events)
 {
-	struct nlbus_record *record;
+	struct nlbus_run *run;
+	u64 next;
 
-	record = *nlbus_history_slot(history, history->first);
-	history->first++;
-	history->bytes -= record->size;
-	return record;
+	run = nlbus_history_slot(history, history->begin++)->run;
+	next = nlbus_history_runs(history) ?
+		nlbus_history_slot(history, history->begin)->first :
+		history->head + 1;
+	*events = next - history->first;
+	history->first = next;
+	history->bytes -= run->size;
+	return run;
 }
 
-/* Lets an event go that was taken out. */
-static void nlbus_history_drop(struct nlbus_bus *bus,
-			       struct nlbus_record *record)
+/* Lets a run go that was taken out. */
+static void nlbus_history_drop(struct nlbus_bus *bus, struct nlbus_run *run,
+			       u64 events)
 {
-	WRITE_ONCE(bus->history_bytes,
-		   bus->history_bytes - record->size);
-	atomic64_inc(&bus->counters.evicted);
-	nlbus_record_drop(record, &bus->dead);
+	WRITE_ONCE(bus->history_bytes, bus->history_bytes - run->size);
+	atomic64_add(events, &bus->counters.evicted);
+	nlbus_run_drop(run, &bus->dead);
 }
 
 /* Puts a history into the list that it now belongs to. */
@@ -177,8 +257,9 @@ static void nlbus_history_place(struct nlbus_trim *trim,
 {
 	unsigned int size;
 
-	if (nlbus_history_count(history) <= 1) {
-		list_del_init(&history->trim);
+	if (!nlbus_history_gives(history)) {
+		if (!list_empty(&history->trim))
+			list_del_init(&history->trim);
 		return;
 	}
 	size = ilog2(history->bytes);
@@ -189,18 +270,67 @@ static void nlbus_history_place(struct nlbus_trim *trim,
 	__set_bit(size, &trim->used);
 }
 
-static void nlbus_history_evict(struct nlbus_bus *bus,
-				struct nlbus_history *history)
+/* Has the newest event alone stay of a run, in memory of its own: else a small
+ * event could hold on to all those that it came with. Without memory for that,
+ * which isn't waited for, they stay together. Return: whether memory was given.
+ */
+static bool nlbus_history_shrink(struct nlbus_bus *bus,
+				 struct nlbus_history *history)
 {
-	struct nlbus_record *record;
+	struct nlbus_kept *kept = nlbus_history_newest(history);
+	struct nlbus_run *old = kept->run, *run;
+	struct nlmsghdr *event, *newest = NULL;
+	u64 events;
+	u32 len;
+
+	nlbus_for_each_event(event, old->data, kept->len)
+		newest = event;
+	len = NLMSG_ALIGN(newest->nlmsg_len);
+	if (nlbus_run_size(len) >= old->size)
+		return false;
+	run = nlbus_run_alloc(len, len, GFP_NOWAIT | __GFP_ACCOUNT |
+					__GFP_NOWARN);
+	if (!run)
+		return false;
+	run->topic = old->topic;
+	memcpy(run->data, newest, len);
 
 	spin_lock(&history->lock);
-	record = nlbus_history_pop(history);
+	events = history->head - history->first;
+	history->first = history->head;
+	history->bytes -= old->size - run->size;
+	*kept = (struct nlbus_kept) {
+		.run = run,
+		.first = history->head,
+		.len = len,
+	};
 	spin_unlock(&history->lock);
-	nlbus_history_drop(bus, record);
+	WRITE_ONCE(history->room, nlbus_run_room(run) - len);
+
+	WRITE_ONCE(bus->history_bytes, bus->history_bytes + run->size);
+	nlbus_history_drop(bus, old, events);
+	return true;
+}
+
+/* Has a history give up what is oldest. Return: whether it did. */
+static bool nlbus_history_evict(struct nlbus_bus *bus,
+				struct nlbus_history *history)
+{
+	struct nlbus_run *run;
+	u64 events;
+
+	if (nlbus_history_runs(history) > 1) {
+		spin_lock(&history->lock);
+		run = nlbus_history_pop(history, &events);
+		spin_unlock(&history->lock);
+		nlbus_history_drop(bus, run, events);
+	} else if (!nlbus_history_shrink(bus, history)) {
+		return false;
+	}
+	nlbus_history_place(&bus->trim, history);
 	if (nlbus_history_is_loose(history))
 		nlbus_history_mark(bus, history);
-	nlbus_history_place(&bus->trim, history);
+	return true;
 }
 
 /* Brings all histories of the bus below their common limit. Those that keep the
@@ -221,79 +351,133 @@ static void nlbus_history_trim(struct nlbus_bus *bus)
 		}
 		history = list_first_entry(largest, struct nlbus_history, trim);
 		list_move_tail(&history->trim, largest);
-		nlbus_history_evict(bus, history);
+		/* One that can't is left alone until it has more. */
+		if (!nlbus_history_evict(bus, history))
+			list_del_init(&history->trim);
 	}
 }
 
-/* Brings a history below its own limit, by at most so many events. Return:
- * whether it is.
+/* Brings a history below its own limit, by at most so many runs. Return: whether
+ * it is, or can't be.
  */
 static bool nlbus_history_cut(struct nlbus_bus *bus,
 			      struct nlbus_history *history, u32 most)
 {
-	while (nlbus_history_count(history) > 1 &&
-	       history->bytes > READ_ONCE(history->limit)) {
+	while (history->bytes > READ_ONCE(history->limit) &&
+	       nlbus_history_gives(history)) {
 		if (!most--)
 			return false;
-		nlbus_history_evict(bus, history);
+		if (!nlbus_history_evict(bus, history))
+			return true;
 	}
 	return true;
 }
 
 /**
- * nlbus_history_has_slot() - whether a history needs no larger ring for an event
- * @history: the history
- * @record: the event
+ * nlbus_history_claim() - ask for a slot for a run, for who can't make the ring
+ *                         larger
+ * @history: the history, whose @claimed is how many were asked for
+ * @run: the run
  *
- * Return: true if there is a slot, or the oldest event gives way in any case.
+ * Return: true if there is one, or the oldest run gives way in any case.
  */
-bool nlbus_history_has_slot(const struct nlbus_history *history,
-			    const struct nlbus_record *record)
+bool nlbus_history_claim(struct nlbus_history *history,
+			 const struct nlbus_run *run)
 {
-	return nlbus_history_count(history) < history->slots ||
-	       history->bytes + record->size > READ_ONCE(history->limit);
+	u32 claimed = ++history->claimed;
+
+	return nlbus_history_runs(history) + claimed <= history->slots ||
+	       (claimed == 1 && nlbus_history_is_full(history, run->size));
 }
 
 /**
- * nlbus_history_append() - give an event its number and keep it
+ * nlbus_history_append() - give a run its numbers and keep it
  * @bus: the bus
- * @history: the history of the event's topic
- * @record: the event; history takes a reference of its own
- * @may_sleep: whether this may sleep; if not, nlbus_history_has_slot()
+ * @history: the history of the run's topic
+ * @run: the events, numbered from the history's head on; history takes a reference
+ *       of its own
+ * @may_sleep: whether this may sleep; if not, nlbus_history_claim()
  *
  * Called by the bus's owner alone. Nothing in here can fail.
  */
 void nlbus_history_append(struct nlbus_bus *bus, struct nlbus_history *history,
-			  struct nlbus_record *record, bool may_sleep)
+			  struct nlbus_run *run, bool may_sleep)
 {
-	struct nlbus_record *oldest = NULL;
-	size_t size = record->size;
+	struct nlbus_run *oldest = NULL;
+	u64 events;
 
-	if (may_sleep && !nlbus_history_has_slot(history, record))
-		nlbus_history_grow(history);
+	if (may_sleep)
+		nlbus_history_grow(history, run->size);
 
-	nlbus_record_get(record);
+	nlbus_run_get(run);
 
 	spin_lock(&history->lock);
-	if (nlbus_history_count(history) == history->slots)
-		oldest = nlbus_history_pop(history);
-	history->head++;
-	record->hdr.seq = history->head;
-	*nlbus_history_slot(history, history->head) = record;
-	history->bytes += size;
+	if (nlbus_history_runs(history) == history->slots)
+		oldest = nlbus_history_pop(history, &events);
+	*nlbus_history_slot(history, history->end++) = (struct nlbus_kept) {
+		.run = run,
+		.first = history->head + 1,
+		.len = run->len,
+	};
+	history->head += run->count;
+	history->bytes += run->size;
 	/* Inside the lock: who has seen the new count and then takes the lock
 	 * sees this history changed, so that a list of changes misses nothing.
 	 */
-	history->change = atomic64_inc_return(&bus->change);
+	history->change = atomic64_add_return(run->count, &bus->change);
 	spin_unlock(&history->lock);
+	WRITE_ONCE(history->room, nlbus_run_room(run) - run->len);
 
-	WRITE_ONCE(bus->history_bytes, bus->history_bytes + size);
+	WRITE_ONCE(bus->history_bytes, bus->history_bytes + run->size);
 	if (oldest)
-		nlbus_history_drop(bus, oldest);
+		nlbus_history_drop(bus, oldest, events);
 	nlbus_history_place(&bus->trim, history);
-	/* More than this event takes the place of is a limit that was lowered. */
+	/* More than this run takes the place of is a limit that was lowered. */
 	nlbus_history_cut(bus, history, NLBUS_HISTORY_CUT);
 	nlbus_history_trim(bus);
+}
+
+/**
+ * nlbus_history_fits() - whether the newest run has memory for another event
+ * @history: the history
+ * @len: bytes of the event's message
+ *
+ * Anybody may ask; to the bus's owner the answer is the truth.
+ *
+ * Return: true if nlbus_history_extend() may be called.
+ */
+bool nlbus_history_fits(const struct nlbus_history *history, u32 len)
+{
+	/* Not behind what is there only because it is the newest. */
+	return len <= READ_ONCE(history->room) &&
+	       READ_ONCE(history->bytes) <= READ_ONCE(history->limit);
+}
+
+/**
+ * nlbus_history_extend() - keep an event in the newest run
+ * @bus: the bus
+ * @history: the history of the event's topic, into which it fits
+ * @event: the event, numbered with what comes after the history's head; copied
+ * @len: bytes of its message
+ *
+ * Called by the bus's owner alone. Nothing in here can fail or sleep.
+ */
+void nlbus_history_extend(struct nlbus_bus *bus, struct nlbus_history *history,
+			  const struct nlmsghdr *event, u32 len)
+{
+	struct nlbus_kept *kept = nlbus_history_newest(history);
+
+	/* Behind what replays may be reading. */
+	memcpy(kept->run->data + kept->len, event, len);
+
+	spin_lock(&history->lock);
+	kept->len += len;
+	history->head++;
+	history->change = atomic64_inc_return(&bus->change);
+	spin_unlock(&history->lock);
+	WRITE_ONCE(history->room, history->room - len);
+	if (list_empty(&history->trim))
+		nlbus_history_place(&bus->trim, history);
 }
 
 /**
@@ -335,7 +519,7 @@ void nlbus_history_lower(struct nlbus_bus *bus)
 	while (nlbus_history_is_loose(history) &&
 	       nlbus_history_resize(history, history->slots / 2))
 		;
-	nlbus_record_free_list(&bus->dead);
+	nlbus_run_free_list(&bus->dead);
 }
 
 /**
@@ -348,84 +532,4 @@ void nlbus_history_lower(struct nlbus_bus *bus)
 bool nlbus_history_news(const struct nlbus_bus *bus)
 {
 	return !list_empty_careful(&bus->lowered.histories);
-}
-
-/* Takes some references under the lock: more are worth a new turn, because who
- * asks for a replay must not hold the bus thread up. Return: whether to go on.
- */
-static bool nlbus_history_take(struct nlbus_history *history,
-			       struct nlbus_page *page)
-{
-	struct nlbus_record *record;
-	u32 turn = NLBUS_HISTORY_TURN;
-
-	for (; turn && page->next <= history->head; turn--) {
-		if (page->count == page->room)
-			return false;
-		record = *nlbus_history_slot(history, page->next);
-		if (page->count &&
-		    page->len + nlbus_record_len(record) > page->max_len)
-			return false;
-		page->records[page->count++] = nlbus_record_get(record);
-		page->len += nlbus_record_len(record);
-		page->next++;
-	}
-	return !turn;
-}
-
-/**
- * nlbus_history_page() - take events out of a history, to send them again
- * @history: the history
- * @from: the first sequence number wanted, not 0
- * @page: where and how many; filled in, and the caller's to cut to 0
- *
- * Return: 0, or -ERANGE for @from beyond the newest event and the next one;
- * then only the numbers of @page are filled in.
- */
-int nlbus_history_page(struct nlbus_history *history, u64 from,
-		       struct nlbus_page *page)
-{
-	bool more;
-
-	page->count = 0;
-	page->len = 0;
-
-	spin_lock(&history->lock);
-	page->first = history->first;
-	page->head = history->head;
-	page->next = max(from, history->first);
-	if (from > history->head && from - history->head > 1) {
-		spin_unlock(&history->lock);
-		return -ERANGE;
-	}
-	more = nlbus_history_take(history, page);
-	spin_unlock(&history->lock);
-
-	while (more) {
-		spin_lock(&history->lock);
-		/* What was let go in the meantime ends the page: the next one
-		 * says where the history begins now.
-		 */
-		more = page->next >= history->first &&
-		       nlbus_history_take(history, page);
-		spin_unlock(&history->lock);
-	}
-	return 0;
-}
-
-/**
- * nlbus_page_cut() - let go of the last records of a page
- * @page: the page
- * @count: how many to keep, at most as many as there are
- */
-void nlbus_page_cut(struct nlbus_page *page, u32 count)
-{
-	struct nlbus_record *record;
-
-	while (page->count > count) {
-		record = page->records[--page->count];
-		page->len -= nlbus_record_len(record);
-		page->next--;
-		nlbus_record_put(record);
-	}
 }

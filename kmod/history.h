@@ -11,7 +11,8 @@
 #include <linux/types.h>
 
 struct nlbus_bus;
-struct nlbus_record;
+struct nlbus_run;
+struct nlmsghdr;
 
 /**
  * struct nlbus_trim - histories that have more than their newest event, by size
@@ -25,33 +26,54 @@ struct nlbus_trim {
 };
 
 /**
+ * struct nlbus_kept - a run in a history
+ * @run: the run, with a reference
+ * @first: sequence number of its first event
+ * @len: bytes of its messages; of the newest run, which may get more of them, as
+ *       many as there are
+ */
+struct nlbus_kept {
+	struct nlbus_run *run;
+	u64 first;
+	u32 len;
+};
+
+/**
  * struct nlbus_history - the newest events of one topic
- * @lock: guards all but the last three; taken by the bus's owner, the one writer
+ * @lock: guards all down to @change; taken by the bus's owner, the one writer
  *        of all but @limit, and by those who look a topic up, replay it or set @limit
- * @ring: records by sequence number modulo @slots
+ * @ring: runs, by a count of runs modulo @slots
  * @slots: a power of two
  * @one: the ring as long as it has one slot, so that keeping the newest event
  *       never takes an allocation that could fail
- * @first: sequence number of the oldest record, @head + 1 for none
+ * @begin: count of the oldest run
+ * @end: one behind that of the newest run
+ * @first: sequence number of the oldest event, @head + 1 for none
  * @head: the newest sequence number
- * @bytes: memory of the records
- * @limit: bytes to keep; the newest record is kept whatever it has
+ * @bytes: memory of the runs
+ * @limit: bytes to keep; the newest event is kept whatever it has
  * @change: the bus's change count when this last changed
- * @trim: in a list of &nlbus_bus.trim while more than one record is here; the
- *        owner's, as is
+ * @room: bytes of messages for which the newest run has memory left; the owner's,
+ *        as is all that follows but @lowered; others may look
+ * @claimed: runs that a datagram would add
+ * @trim: in a list of &nlbus_bus.trim while more than one event is here
  * @trim_size: which of the lists
  * @lowered: in &nlbus_lowered.histories while @limit is news to the bus thread
  */
 struct nlbus_history {
-	spinlock_t lock; /* all but the last three */
-	struct nlbus_record **ring;
+	spinlock_t lock; /* all down to @change */
+	struct nlbus_kept *ring;
 	u32 slots;
-	struct nlbus_record *one;
+	struct nlbus_kept one;
+	u32 begin;
+	u32 end;
 	u64 first;
 	u64 head;
 	size_t bytes;
 	size_t limit;
 	u64 change;
+	u32 room;
+	u32 claimed;
 	struct list_head trim;
 	unsigned int trim_size;
 	struct list_head lowered;
@@ -67,43 +89,23 @@ struct nlbus_lowered {
 	struct list_head histories;
 };
 
-/**
- * struct nlbus_page - events out of a history, for a replay
- * @records: array of references to records
- * @room: how many fit in @records
- * @max_len: how many bytes of messages are wanted; the first event is given
- *           whatever it has
- * @count: how many records there are
- * @len: bytes of their messages
- * @first: the first sequence number that the history keeps
- * @next: the one behind the last record of the page
- * @head: the newest one
- */
-struct nlbus_page {
-	struct nlbus_record **records;
-	u32 room;
-	u32 max_len;
-	u32 count;
-	u32 len;
-	u64 first;
-	u64 next;
-	u64 head;
-};
-
 void nlbus_trim_init(struct nlbus_trim *trim);
 void nlbus_lowered_init(struct nlbus_lowered *lowered);
 void nlbus_history_init(struct nlbus_history *history, size_t limit);
 void nlbus_history_free(struct nlbus_history *history);
-bool nlbus_history_has_slot(const struct nlbus_history *history,
-			    const struct nlbus_record *record);
+u64 nlbus_history_end(struct nlbus_history *history,
+		      const struct nlbus_kept *kept);
+struct nlbus_kept *nlbus_history_find(struct nlbus_history *history, u64 seq);
+bool nlbus_history_claim(struct nlbus_history *history,
+			 const struct nlbus_run *run);
 void nlbus_history_append(struct nlbus_bus *bus, struct nlbus_history *history,
-			  struct nlbus_record *record, bool may_sleep);
+			  struct nlbus_run *run, bool may_sleep);
+bool nlbus_history_fits(const struct nlbus_history *history, u32 len);
+void nlbus_history_extend(struct nlbus_bus *bus, struct nlbus_history *history,
+			  const struct nlmsghdr *event, u32 len);
 void nlbus_history_set_limit(struct nlbus_bus *bus,
 			     struct nlbus_history *history, size_t limit);
 void nlbus_history_lower(struct nlbus_bus *bus);
 bool nlbus_history_news(const struct nlbus_bus *bus);
-int nlbus_history_page(struct nlbus_history *history, u64 from,
-		       struct nlbus_page *page);
-void nlbus_page_cut(struct nlbus_page *page, u32 count);
 
 #endif /* _NLBUS_HISTORY_H */

@@ -10,6 +10,7 @@
  */
 #include <linux/cred.h>
 #include <linux/err.h>
+#include <linux/minmax.h>
 #include <linux/netlink.h>
 #include <linux/sched.h>
 #include <linux/sched/signal.h>
@@ -25,109 +26,170 @@
 #include "client.h"
 #include "direct.h"
 #include "input.h"
+#include "name.h"
 #include "params.h"
-#include "record.h"
 #include "refusal.h"
 #include "reply.h"
 #include "request.h"
+#include "run.h"
 
-/* The smallest publishes fill a queue the most: headers of records count, and up
- * to half of an allocation may be nobody's.
+/* The smallest publishes fill a queue the most: where each has another topic than
+ * the one before it, so many headers of runs count, and up to half of an allocation
+ * may be nobody's.
  */
 static_assert(NLBUS_QUEUE_MIN - NLBUS_QUEUE_RESERVE(NLBUS_QUEUE_MIN) >=
 	      NLBUS_DATAGRAM_MAX / 64 * 2 *
-	      (offsetof(struct nlbus_record, msg) + 64));
+	      (offsetof(struct nlbus_run, data) + 64));
 
-/* The topic of an event; mostly it is that of the one before it in the datagram. */
-static struct nlbus_topic *
-nlbus_accept_topic(struct nlbus_bus *bus, const struct nlbus_record *before,
-		   const struct nlbus_publish *publish)
+/**
+ * struct nlbus_stretch - publishes of one topic that follow each other
+ * @first: the first one
+ * @topic: their topic, or NULL
+ * @len: bytes of their messages, with padding behind the last one
+ * @count: how many
+ * @last: the last one
+ */
+struct nlbus_stretch {
+	const struct nlmsghdr *first;
+	struct nlbus_topic *topic;
+	u32 len;
+	u32 count;
+	const struct nlmsghdr *last;
+};
+
+/* Bytes of messages that may share a run: history gives whole ones, so there is to
+ * be more than a few of them in it.
+ */
+static u32 nlbus_accept_most(const struct nlbus_topic *topic)
 {
-	u16 len = publish->hdr->topic_len;
+	size_t limit = topic ? READ_ONCE(topic->history.limit) :
+			       nlbus_params.topic_history;
 
-	if (before && before->hdr.topic_len == len &&
-	    !memcmp(before->data, publish->name, len))
-		return before->topic;
-	return nlbus_topic_by_name(&bus->topics, publish->name, len);
+	limit = min(limit, (size_t)nlbus_params.history) / 8;
+	return min3(limit, (size_t)nlbus_params.pack, (size_t)NLBUS_RUN_LEN);
 }
 
-static struct nlbus_record *nlbus_accept_one(struct nlbus_bus *bus,
-					     const struct sk_buff *skb,
-					     const struct nlmsghdr *nlh,
-					     const struct nlbus_record *before)
+/* Whether a message is a publish to the same topic as another one. */
+static bool nlbus_accept_same(const struct nlmsghdr *nlh,
+			      const struct nlmsghdr *other)
 {
-	struct nlbus_publish publish;
-	struct nlbus_record *record;
+	const struct nlbus_event_hdr *hdr, *known = nlbus_publish_hdr(other);
 
-	nlbus_publish_split(nlh, &publish);
-	record = nlbus_record_alloc(publish.name, publish.hdr->topic_len,
-				    publish.payload, publish.payload_len,
-				    GFP_KERNEL_ACCOUNT);
-	if (!record)
+	if (nlh->nlmsg_type != NLBUS_MSG_PUBLISH)
+		return false;
+	hdr = nlbus_publish_hdr(nlh);
+	return hdr->topic_len == known->topic_len &&
+	       nlbus_name_equal((const u8 *)(hdr + 1), (const u8 *)(known + 1),
+				hdr->topic_len);
+}
+
+/* Finds the publishes that share a run with @stretch->first, whose topic is known.
+ * Return: the message behind them, or NULL.
+ */
+static const struct nlmsghdr *nlbus_accept_find(const struct sk_buff *skb,
+						struct nlbus_stretch *stretch)
+{
+	u32 most = nlbus_accept_most(stretch->topic);
+	const struct nlmsghdr *nlh = stretch->first;
+
+	stretch->len = 0;
+	stretch->count = 0;
+	do {
+		stretch->len += NLMSG_ALIGN(nlh->nlmsg_len);
+		stretch->count++;
+		stretch->last = nlh;
+		nlh = nlbus_message_next(skb, nlh);
+	} while (nlh && stretch->len + NLMSG_ALIGN(nlh->nlmsg_len) <= most &&
+		 nlbus_accept_same(nlh, stretch->first));
+	return nlh;
+}
+
+/* Makes a run of publishes, with memory for @room bytes of messages at least. */
+static struct nlbus_run *nlbus_accept_run(const struct sk_buff *skb,
+					  const struct nlbus_stretch *stretch,
+					  const struct nlbus_sender *from,
+					  u32 room)
+{
+	u32 left = skb_tail_pointer(skb) - (const u8 *)stretch->first;
+	struct nlmsghdr *event;
+	struct nlbus_run *run;
+
+	run = nlbus_run_alloc(stretch->len, max(stretch->len, room),
+			      GFP_KERNEL_ACCOUNT);
+	if (!run)
 		return NULL;
-	record->hdr.content = publish.hdr->content;
-	record->hdr.portid = NETLINK_CB(skb).portid;
-	record->hdr.pid = task_tgid_nr(current);
-	record->hdr.uid = from_kuid_munged(bus->net->user_ns, current_uid());
-	record->topic = nlbus_accept_topic(bus, before, &publish);
-	if (nlh->nlmsg_flags & NLM_F_ACK) {
-		record->ack = nlbus_ack_new(nlh, true, GFP_KERNEL_ACCOUNT);
-		if (!record->ack) {
-			nlbus_record_put(record);
+	run->topic = stretch->topic;
+	run->count = stretch->count;
+	/* The last one's padding needn't be there. */
+	memcpy(run->data, stretch->first, min(stretch->len, left));
+	nlbus_for_each_event(event, run->data, run->len)
+		nlbus_event_begin(event, from);
+
+	if (stretch->last->nlmsg_flags & NLM_F_ACK) {
+		run->ack = nlbus_ack_new(stretch->last, true,
+					 GFP_KERNEL_ACCOUNT);
+		if (!run->ack) {
+			nlbus_run_put(run);
 			return NULL;
 		}
 	}
-	return record;
+	return run;
 }
 
 static int nlbus_refuse_topic(struct nlbus_refusal *refusal, int err,
-			      const struct nlbus_record *record)
+			      const struct nlmsghdr *nlh)
 {
+	const struct nlbus_event_hdr *hdr = nlbus_publish_hdr(nlh);
+
 	if (err == -ENOSPC)
 		return nlbus_refusal_set(refusal, err,
 					 "topic '%.*s': the bus has its limit of %u topics",
-					 record->hdr.topic_len, record->data,
+					 hdr->topic_len, (const u8 *)(hdr + 1),
 					 nlbus_params.topics);
 	return nlbus_refusal_set(refusal, err,
 				 "topic '%.*s': no memory to create it",
-				 record->hdr.topic_len, record->data);
+				 hdr->topic_len, (const u8 *)(hdr + 1));
 }
 
-/* Creates the topics that records are still without, all or none. The records
- * are those of the datagram's publishes, in order.
+/* Creates the topics that runs are still without, all or none. The runs are those
+ * of the datagram's publishes, in order.
  */
-static int nlbus_accept_topics(struct nlbus_bus *bus, struct list_head *records,
-			       const struct sk_buff *skb,
-			       const struct nlmsghdr **bad,
+static int nlbus_accept_topics(struct nlbus_bus *bus, struct list_head *runs,
+			       struct nlbus_datagram *datagram,
 			       struct nlbus_refusal *refusal)
 {
-	struct nlbus_record *record = list_entry(records, struct nlbus_record,
-						 link);
 	struct nlbus_topics *topics = &bus->topics;
 	const struct nlmsghdr *nlh = NULL;
+	const struct nlbus_event_hdr *hdr;
 	struct nlbus_topic *topic;
+	struct nlbus_run *run;
 	int err = 0;
+	u32 events;
 
 	if (mutex_lock_killable(&topics->lock)) {
-		*bad = nlbus_message_at(skb, 0);
+		datagram->bad = nlbus_message_at(datagram->skb, 0);
 		return nlbus_refusal_set(refusal, -EINTR,
 					 "the sender was killed");
 	}
-	while ((nlh = nlbus_message_next(skb, nlh))) {
-		if (nlh->nlmsg_type != NLBUS_MSG_PUBLISH)
-			continue;
-		record = list_next_entry(record, link);
-		if (record->topic)
-			continue;
-		topic = nlbus_topic_prepare(topics, record->data,
-					    record->hdr.topic_len);
-		if (IS_ERR(topic)) {
-			*bad = nlh;
-			err = nlbus_refuse_topic(refusal, PTR_ERR(topic),
-						 record);
-			break;
+	list_for_each_entry(run, runs, link) {
+		do {
+			nlh = nlbus_message_next(datagram->skb, nlh);
+		} while (nlh->nlmsg_type != NLBUS_MSG_PUBLISH);
+		if (!run->topic) {
+			hdr = nlbus_publish_hdr(nlh);
+			topic = nlbus_topic_prepare(topics,
+						    (const u8 *)(hdr + 1),
+						    hdr->topic_len);
+			if (IS_ERR(topic)) {
+				datagram->bad = nlh;
+				err = nlbus_refuse_topic(refusal,
+							 PTR_ERR(topic), nlh);
+				break;
+			}
+			run->topic = topic;
 		}
-		record->topic = topic;
+		for (events = run->count; events > 1; events--)
+			nlh = nlbus_message_next(datagram->skb, nlh);
 	}
 	if (err)
 		nlbus_topics_abort(topics);
@@ -138,99 +200,143 @@ static int nlbus_accept_topics(struct nlbus_bus *bus, struct list_head *records,
 }
 
 static int nlbus_refuse_queue(struct nlbus_refusal *refusal, int err,
-			      const struct nlbus_record *record)
+			      struct list_head *runs)
 {
+	struct nlbus_run *run = list_first_entry(runs, struct nlbus_run, link);
+	const struct nlbus_event_hdr *hdr = nlbus_event_hdr(nlbus_run_event(run));
 	const char *why = err == -EAGAIN ? "is full" :
 			  err == -EINTR ? "is full, and the sender was killed" :
 			  "is closed";
 
 	return nlbus_refusal_set(refusal, err,
 				 "topic '%.*s': the publish queue of %lu bytes %s",
-				 record->hdr.topic_len, record->data,
+				 hdr->topic_len, (const u8 *)(hdr + 1),
 				 nlbus_params.queue, why);
 }
 
-/* Queues all publishes of a datagram that was checked, or none. What can fail
- * comes first: from the queue on there is no way back and no allocation.
- */
-static int nlbus_accept(struct nlbus_bus *bus, const struct sk_buff *skb,
-			const struct nlmsghdr **bad,
-			struct nlbus_refusal *refusal)
-{
-	const struct nlbus_record *before = NULL;
-	struct nlbus_record *missing = NULL;
-	const struct nlmsghdr *nlh = NULL;
-	struct nlbus_record *record;
-	LIST_HEAD(records);
-	bool wait = true;
-	size_t bytes = 0;
-	int err;
+/* What is made of the publishes of a datagram. */
+struct nlbus_accepted {
+	struct list_head runs;
+	size_t bytes;
+	u32 len;
+	bool missing; /* some topic */
+};
 
-	while ((nlh = nlbus_message_next(skb, nlh))) {
-		const struct nlbus_event_hdr *hdr = nlmsg_data(nlh);
+/* Makes runs of all publishes of a datagram. */
+static int nlbus_accept_runs(struct nlbus_bus *bus,
+			     struct nlbus_datagram *datagram,
+			     const struct nlbus_sender *from,
+			     struct nlbus_accepted *accepted,
+			     struct nlbus_refusal *refusal)
+{
+	const struct sk_buff *skb = datagram->skb;
+	const struct nlmsghdr *nlh = nlbus_message_next(skb, NULL);
+	struct nlbus_stretch stretch;
+	struct nlbus_run *run;
+	u32 room = 0;
+
+	while (nlh) {
+		const struct nlbus_event_hdr *hdr = nlbus_publish_hdr(nlh);
 		bool full;
 
-		if (nlh->nlmsg_type != NLBUS_MSG_PUBLISH)
+		if (nlh->nlmsg_type != NLBUS_MSG_PUBLISH) {
+			nlh = nlbus_message_next(skb, nlh);
 			continue;
+		}
 		/* Before the look-up: what a full bus hasn't, it never will. */
 		full = nlbus_topics_last_id(&bus->topics) >= nlbus_params.topics;
-		record = nlbus_accept_one(bus, skb, nlh, before);
-		if (!record) {
-			*bad = nlh;
-			err = nlbus_refusal_set(refusal, -ENOMEM,
-						"no memory for the event");
-			goto put_records;
-		}
-		list_add_tail(&record->link, &records);
-		bytes += record->size;
-		before = record;
-
-		/* Whose header a refusal echoes that is the whole datagram's. */
-		if (list_is_singular(&records))
-			*bad = nlh;
-		if (wait && (hdr->flags & NLBUS_EVENT_F_NO_WAIT)) {
-			wait = false;
-			*bad = nlh;
-		}
-		if (!record->topic && !missing) {
-			missing = record;
-			if (full) {
-				*bad = nlh;
-				err = nlbus_refuse_topic(refusal, -ENOSPC,
-							 record);
-				goto put_records;
+		stretch.first = nlh;
+		stretch.topic = nlbus_topic_of_publish(&bus->topics,
+						       (const u8 *)(hdr + 1),
+						       hdr->topic_len);
+		if (!stretch.topic) {
+			if (full && !accepted->missing) {
+				datagram->bad = nlh;
+				return nlbus_refuse_topic(refusal, -ENOSPC,
+							  nlh);
 			}
+			accepted->missing = true;
+		} else if (datagram->publishes == 1 &&
+			   nlbus_queue_idle(&bus->queue)) {
+			/* For those to come: as much again as is kept. */
+			room = min_t(size_t, nlbus_accept_most(stretch.topic),
+				     READ_ONCE(stretch.topic->history.bytes));
 		}
+		nlh = nlbus_accept_find(skb, &stretch);
+		run = nlbus_accept_run(skb, &stretch, from, room);
+		if (!run) {
+			datagram->bad = stretch.first;
+			return nlbus_refusal_set(refusal, -ENOMEM,
+						 "no memory for the event");
+		}
+		list_add_tail(&run->link, &accepted->runs);
+		accepted->bytes += run->size;
+		accepted->len += run->len;
 	}
-	if (list_empty(&records))
+	return 0;
+}
+
+/* Dispatches or queues what was made of a datagram, or none of it. What can fail
+ * comes first: from the queue on there is no way back and no allocation.
+ */
+static int nlbus_accept_all(struct nlbus_bus *bus,
+			    struct nlbus_datagram *datagram,
+			    struct nlbus_accepted *accepted,
+			    struct nlbus_refusal *refusal)
+{
+	int err;
+
+	if (!accepted->missing && accepted->len <= nlbus_params.pack &&
+	    nlbus_direct(bus, &accepted->runs))
 		return 0;
 
-	if (!missing && list_is_singular(&records)) {
-		record = list_first_entry(&records, struct nlbus_record, link);
-		list_del_init(&record->link);
-		if (nlbus_direct(bus, record))
-			return 0;
-		list_add(&record->link, &records);
+	err = nlbus_queue_reserve(&bus->queue, accepted->bytes,
+				  !datagram->no_wait);
+	if (err)
+		return nlbus_refuse_queue(refusal, err, &accepted->runs);
+	if (accepted->missing) {
+		err = nlbus_accept_topics(bus, &accepted->runs, datagram,
+					  refusal);
+		if (err) {
+			nlbus_queue_release(&bus->queue, accepted->bytes);
+			return err;
+		}
 	}
-
-	err = nlbus_queue_reserve(&bus->queue, bytes, wait);
-	if (err) {
-		record = list_first_entry(&records, struct nlbus_record, link);
-		err = nlbus_refuse_queue(refusal, err, record);
-		goto put_records;
-	}
-	if (missing) {
-		err = nlbus_accept_topics(bus, &records, skb, bad, refusal);
-		if (err)
-			goto release;
-	}
-	nlbus_queue_add(&bus->queue, &records);
+	nlbus_queue_add(&bus->queue, &accepted->runs);
 	return 0;
+}
 
-release:
-	nlbus_queue_release(&bus->queue, bytes);
-put_records:
-	nlbus_record_put_list(&records);
+/* Takes all publishes of a datagram that was checked, or none. */
+static int nlbus_accept(struct nlbus_bus *bus, struct nlbus_datagram *datagram,
+			struct nlbus_refusal *refusal)
+{
+	struct nlbus_sender from = {
+		.portid = NETLINK_CB(datagram->skb).portid,
+		.pid = task_tgid_nr(current),
+		.uid = from_kuid_munged(bus->net->user_ns, current_uid()),
+	};
+	struct nlbus_accepted accepted = {
+		.runs = LIST_HEAD_INIT(accepted.runs),
+	};
+	int err;
+
+	if (datagram->publishes == 1 && !datagram->requests) {
+		const struct nlmsghdr *nlh = nlbus_message_at(datagram->skb, 0);
+		const struct nlbus_event_hdr *hdr = nlbus_publish_hdr(nlh);
+		struct nlbus_topic *topic;
+
+		topic = nlbus_topic_recent(&bus->topics, (const u8 *)(hdr + 1),
+					   hdr->topic_len);
+		if (topic &&
+		    nlbus_direct_lone(bus, topic, datagram->skb, &from))
+			return 0;
+	}
+
+	err = nlbus_accept_runs(bus, datagram, &from, &accepted, refusal);
+	if (!err)
+		err = nlbus_accept_all(bus, datagram, &accepted, refusal);
+	if (err)
+		nlbus_run_put_list(&accepted.runs);
 	return err;
 }
 
@@ -238,7 +344,7 @@ put_records:
  * may be thousands, and each may look at all topics: so not on behalf of one who
  * is dead already.
  */
-static void nlbus_answer_all(struct nlbus_bus *bus, struct sk_buff *skb,
+static noinline void nlbus_answer_all(struct nlbus_bus *bus, struct sk_buff *skb,
 			     struct nlbus_refusal *refusal)
 {
 	u32 portid = NETLINK_CB(skb).portid;
@@ -290,31 +396,35 @@ static int nlbus_admit(struct nlbus_bus *bus, const struct sk_buff *skb,
 
 /**
  * nlbus_input() - take a datagram from a client
- * @skb: the datagram, linear; netlink's again afterwards
+ * @skb: the datagram, linear; netlink's again afterwards, if only to be dropped:
+ *       see nlbus_direct_lone()
  */
 void nlbus_input(struct sk_buff *skb)
 {
 	struct nlbus_bus *bus = nlbus_bus_get(sock_net(skb->sk));
-	const struct nlmsghdr *bad = NULL;
-	struct nlbus_refusal refusal;
+	struct nlbus_datagram datagram = { .skb = skb };
+	struct nlbus_refusal refusal = {};
+	const struct nlmsghdr *bad;
 	int err;
 
 	if (!bus) {
 		nlbus_refusal_set(&refusal, -ENODEV,
 				  "the module is being loaded or removed");
-		if (skb->len >= NLMSG_HDRLEN)
-			bad = nlbus_message_at(skb, 0);
+		bad = skb->len >= NLMSG_HDRLEN ? nlbus_message_at(skb, 0) : NULL;
 		nlbus_refuse(skb->sk, NETLINK_CB(skb).portid, bad, &refusal);
 		return;
 	}
 
-	err = nlbus_datagram_check(skb, &bad, &refusal);
+	err = nlbus_datagram_check(&datagram, &bus->topics, &refusal);
+	bad = datagram.bad;
 	if (!err) {
-		bad = nlbus_message_at(skb, 0);
 		err = nlbus_admit(bus, skb, &refusal);
+		bad = nlbus_message_at(skb, 0);
 	}
-	if (!err)
-		err = nlbus_accept(bus, skb, &bad, &refusal);
+	if (!err && datagram.publishes) {
+		err = nlbus_accept(bus, &datagram, &refusal);
+		bad = datagram.bad;
+	}
 	if (err) {
 		atomic64_inc(&bus->counters.refused);
 		nlbus_refuse(bus->sk, NETLINK_CB(skb).portid, bad, &refusal);
@@ -323,5 +433,6 @@ void nlbus_input(struct sk_buff *skb)
 			nlbus_client_shut(skb);
 		return;
 	}
-	nlbus_answer_all(bus, skb, &refusal);
+	if (datagram.requests)
+		nlbus_answer_all(bus, skb, &refusal);
 }

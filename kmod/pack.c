@@ -17,9 +17,12 @@
 #include "bus.h"
 #include "pack.h"
 #include "params.h"
-#include "record.h"
 #include "reply.h"
+#include "run.h"
 #include "topic.h"
+
+/* Of so many broadcasts one is measured, and each while they are slow. */
+#define NLBUS_PACK_MEASURE	8
 
 /**
  * nlbus_packs_start() - make an empty pack for each group
@@ -36,7 +39,7 @@ int nlbus_packs_start(struct nlbus_packs *packs)
 	if (!packs->of)
 		return -ENOMEM;
 	for (group = 0; group <= nlbus_params.groups; group++) {
-		INIT_LIST_HEAD(&packs->of[group].records);
+		INIT_LIST_HEAD(&packs->of[group].runs);
 		INIT_LIST_HEAD(&packs->of[group].waiting);
 	}
 	INIT_LIST_HEAD(&packs->waiting);
@@ -53,42 +56,56 @@ void nlbus_packs_free(struct nlbus_packs *packs)
 	packs->of = NULL;
 }
 
-/* Copies the first @count records into a datagram of @len bytes. */
-static struct sk_buff *nlbus_pack_build(struct list_head *records,
+/* Copies the @count runs behind @first into a datagram of @len bytes. */
+static struct sk_buff *nlbus_pack_build(struct list_head *first,
 					unsigned int count, u32 len, gfp_t gfp)
 {
-	struct nlbus_record *record;
-	struct nlmsghdr *last = NULL;
+	struct nlbus_run *run = list_entry(first, struct nlbus_run, link);
+	struct nlmsghdr *event, *last = NULL;
 	struct sk_buff *skb;
+	void *copy = NULL;
 
 	skb = alloc_skb(len, gfp);
 	if (!skb)
 		return NULL;
 
-	list_for_each_entry(record, records, link) {
-		if (!count--)
-			break;
-		last = (struct nlmsghdr *)skb_tail_pointer(skb);
-		skb_put_data(skb, &record->msg, nlbus_record_len(record));
+	while (count--) {
+		run = list_next_entry(run, link);
+		copy = skb_put_data(skb, run->data, run->len);
 	}
+	nlbus_for_each_event(event, copy, run->len)
+		last = event;
 	last->nlmsg_flags &= ~NLM_F_MULTI;
 	return skb;
 }
 
-/* Return: whether every socket took it, as far as they have that counted
+/**
+ * nlbus_pack_broadcast() - broadcast a datagram
+ * @bus: the bus, whose owner is the caller
+ * @group: whom to
+ * @skb: the datagram; the caller's reference stays the caller's
+ *
+ * Doesn't sleep.
+ *
+ * Return: whether every socket took it, as far as they have that counted
  * (NETLINK_BROADCAST_ERROR).
  */
-static bool nlbus_pack_broadcast(struct nlbus_bus *bus, u32 group,
-				 struct sk_buff *skb)
+bool nlbus_pack_broadcast(struct nlbus_bus *bus, u32 group, struct sk_buff *skb)
 {
-	u64 began = local_clock();
-	bool taken = true;
+	struct nlbus_packs *packs = &bus->packs;
+	bool measure, taken = true;
+	u64 began = 0;
 
+	/* Reading the clock twice takes a tenth of the work. */
+	measure = packs->broadcasts++ % NLBUS_PACK_MEASURE == 0 ||
+		  packs->broadcast_ns >= NLBUS_PACK_SLOW_NS;
+	if (measure)
+		began = local_clock();
 	NETLINK_CB(skb).dst_group = group;
 	atomic64_inc(&bus->counters.broadcasts);
 
-	/* A second reference makes netlink clone it for every receiver: else the
-	 * first one gets this very skb, and its socket filter may cut what the
+	/* The caller's reference makes netlink clone it for every receiver: else
+	 * the first one gets this very skb, and its socket filter may cut what the
 	 * others are to get. GFP_ATOMIC, because with a blocking one
 	 * netlink_broadcast() yields to receivers that are half full.
 	 * -ESRCH says that nobody was there.
@@ -98,94 +115,122 @@ static bool nlbus_pack_broadcast(struct nlbus_bus *bus, u32 group,
 		atomic64_inc(&bus->counters.overruns);
 		taken = false;
 	}
-	consume_skb(skb);
-	bus->packs.broadcast_ns = local_clock() - began;
+	if (measure)
+		packs->broadcast_ns = local_clock() - began;
 	return taken;
 }
 
-/* Counts the @count records behind @first, which were sent, for their topics. */
-static void nlbus_pack_count(struct list_head *first, struct list_head *records,
-			     unsigned int count, bool taken)
+/**
+ * nlbus_pack_count() - count events that were broadcast for their topic
+ * @topic: the topic
+ * @count: how many
+ * @taken: as nlbus_pack_broadcast() returned
+ */
+void nlbus_pack_count(struct nlbus_topic *topic, u32 count, bool taken)
 {
-	struct nlbus_record *record = list_entry(first, struct nlbus_record,
-						 link);
+	atomic64_set(&topic->broadcast,
+		     atomic64_read(&topic->broadcast) + count);
+	if (!taken)
+		atomic64_set(&topic->dropped,
+			     atomic64_read(&topic->dropped) + count);
+}
 
-	list_for_each_entry_continue(record, records, link) {
-		struct nlbus_topic *topic = record->topic;
+/* Broadcasts the @count runs behind @first in a datagram of @len bytes. Return:
+ * false if there was no memory for it.
+ */
+static bool nlbus_pack_send_runs(struct nlbus_bus *bus, u32 group,
+				 struct list_head *first, unsigned int count,
+				 u32 len, gfp_t gfp)
+{
+	struct nlbus_run *run = list_entry(first, struct nlbus_run, link);
+	struct sk_buff *skb = nlbus_pack_build(first, count, len, gfp);
+	bool taken;
 
-		if (!count--)
-			break;
-		atomic64_set(&topic->broadcast,
-			     atomic64_read(&topic->broadcast) + 1);
-		if (!taken)
-			atomic64_set(&topic->dropped,
-				     atomic64_read(&topic->dropped) + 1);
+	if (!skb)
+		return false;
+	taken = nlbus_pack_broadcast(bus, group, skb);
+	consume_skb(skb);
+	while (count--) {
+		run = list_next_entry(run, link);
+		nlbus_pack_count(run->topic, run->count, taken);
 	}
+	return true;
 }
 
 /* Broadcasts all of a pack: in one datagram if there is memory for it, else in
- * several smaller ones. An event for which there is none even alone is lost to
- * the group; its members learn it from their sockets, as nothing else would
- * wake them.
+ * several smaller ones. A run for which there is none even alone is lost to the
+ * group; its members learn it from their sockets, as nothing else would wake them.
  */
 static void nlbus_pack_send(struct nlbus_bus *bus, u32 group,
-			    struct list_head *records)
+			    struct list_head *runs)
 {
-	struct list_head *first = records;
+	struct list_head *first = runs;
 	u32 max = nlbus_params.pack;
 
-	while (!list_is_last(first, records)) {
-		struct nlbus_record *record = list_entry(first,
-							 struct nlbus_record,
-							 link);
+	while (!list_is_last(first, runs)) {
+		struct nlbus_run *run = list_entry(first, struct nlbus_run,
+						   link);
 		struct list_head *last = first;
-		struct sk_buff *skb;
 		unsigned int count = 0;
 		u32 len = 0;
 
-		list_for_each_entry_continue(record, records, link) {
-			if (count && len + nlbus_record_len(record) > max)
+		list_for_each_entry_continue(run, runs, link) {
+			if (count && len + run->len > max)
 				break;
-			len += nlbus_record_len(record);
+			len += run->len;
 			count++;
-			last = &record->link;
+			last = &run->link;
 		}
 
 		/* Patient only with what can't be made smaller. */
-		skb = nlbus_pack_build(first, count, len,
-				       count > 1 ?
-				       GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN :
-				       GFP_KERNEL | __GFP_NOWARN);
-		if (!skb && count > 1) {
-			max = len / 2;
-			continue;
-		}
-		if (skb)
-			nlbus_pack_count(first, records, count,
-					 nlbus_pack_broadcast(bus, group, skb));
-		else
+		if (!nlbus_pack_send_runs(bus, group, first, count, len,
+					  count > 1 ?
+					  GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN :
+					  GFP_KERNEL | __GFP_NOWARN)) {
+			if (count > 1) {
+				max = len / 2;
+				continue;
+			}
 			netlink_set_err(bus->sk, 0, group, -ENOMEM);
+		}
 		first = last;
 	}
+}
+
+/**
+ * nlbus_pack_wanted() - whether there is anybody to broadcast to
+ * @bus: the bus, where the new heads are published
+ * @group: the group
+ *
+ * A client joins, then reads the head: so either it is seen here, or it sees these
+ * events in the head.
+ *
+ * Return: true if so.
+ */
+bool nlbus_pack_wanted(struct nlbus_bus *bus, u32 group)
+{
+	smp_mb();
+	return netlink_has_listeners(bus->sk, group);
+}
+
+/* Empties a pack. Its runs are to be finished with. */
+static void nlbus_pack_sent(struct nlbus_pack *pack, struct list_head *sent)
+{
+	list_splice_tail_init(&pack->runs, sent);
+	pack->count = 0;
+	pack->len = 0;
+	list_del_init(&pack->waiting);
 }
 
 static void nlbus_pack_flush(struct nlbus_bus *bus, u32 group)
 {
 	struct nlbus_pack *pack = &bus->packs.of[group];
-	struct nlbus_record *record, *next;
+	LIST_HEAD(sent);
 
-	/* The new heads are published. A client joins, then reads the head: so
-	 * either it is seen here, or it sees these events in the head.
-	 */
-	smp_mb();
-	if (netlink_has_listeners(bus->sk, group))
-		nlbus_pack_send(bus, group, &pack->records);
-
-	list_for_each_entry_safe(record, next, &pack->records, link)
-		nlbus_record_sent(bus->sk, record);
-	INIT_LIST_HEAD(&pack->records);
-	pack->len = 0;
-	list_del_init(&pack->waiting);
+	if (nlbus_pack_wanted(bus, group))
+		nlbus_pack_send(bus, group, &pack->runs);
+	nlbus_pack_sent(pack, &sent);
+	nlbus_run_sent_list(bus->sk, &sent);
 
 	/* A broadcast takes as long as there are sockets and filters on them, and
 	 * a turn of the bus thread may have a thousand.
@@ -194,21 +239,28 @@ static void nlbus_pack_flush(struct nlbus_bus *bus, u32 group)
 }
 
 /**
- * nlbus_pack_add() - let an event wait for the next broadcast
+ * nlbus_pack_add() - let events wait for the next broadcast
  * @bus: the bus
- * @record: the event, sequenced; its reference is taken over
+ * @run: the events, numbered; the reference to them is taken over
  */
-void nlbus_pack_add(struct nlbus_bus *bus, struct nlbus_record *record)
+void nlbus_pack_add(struct nlbus_bus *bus, struct nlbus_run *run)
 {
-	u32 group = record->topic->group;
+	u32 group = run->topic->group;
 	struct nlbus_pack *pack = &bus->packs.of[group];
 
-	if (pack->len && pack->len + nlbus_record_len(record) > nlbus_params.pack)
+	if (pack->len && pack->len + run->len > nlbus_params.pack)
 		nlbus_pack_flush(bus, group);
-	list_add_tail(&record->link, &pack->records);
-	pack->len += nlbus_record_len(record);
+	list_add_tail(&run->link, &pack->runs);
+	pack->count++;
+	pack->len += run->len;
 	if (list_empty(&pack->waiting))
 		list_add_tail(&pack->waiting, &bus->packs.waiting);
+}
+
+static struct nlbus_pack *nlbus_packs_first(struct nlbus_packs *packs)
+{
+	return list_first_entry_or_null(&packs->waiting, struct nlbus_pack,
+					waiting);
 }
 
 /**
@@ -219,35 +271,36 @@ void nlbus_packs_flush(struct nlbus_bus *bus)
 {
 	struct nlbus_pack *pack;
 
-	while ((pack = list_first_entry_or_null(&bus->packs.waiting,
-						struct nlbus_pack, waiting)))
+	while ((pack = nlbus_packs_first(&bus->packs)))
 		nlbus_pack_flush(bus, pack - bus->packs.of);
 }
 
 /**
- * nlbus_pack_now() - broadcast one event alone
- * @bus: the bus, none of whose packs waits
- * @record: the event, sequenced; its reference stays the caller's
+ * nlbus_packs_flush_now() - broadcast what waits, without sleeping
+ * @bus: the bus
+ * @sent: where to put what was broadcast, for nlbus_run_sent_list()
  *
- * Doesn't sleep.
- *
- * Return: false if there was no memory for it; then nothing was done.
+ * Return: whether that was all; if not, there was no memory or no time, and the
+ * rest goes on waiting.
  */
-bool nlbus_pack_now(struct nlbus_bus *bus, struct nlbus_record *record)
+bool nlbus_packs_flush_now(struct nlbus_bus *bus, struct list_head *sent)
 {
-	u32 group = record->topic->group;
-	struct sk_buff *skb;
-	LIST_HEAD(records);
+	struct nlbus_packs *packs = &bus->packs;
+	struct nlbus_pack *pack;
+	u64 ns = 0;
 
-	smp_mb(); /* as in nlbus_pack_flush() */
-	if (!netlink_has_listeners(bus->sk, group))
-		return true;
-	list_add(&record->link, &records);
-	skb = nlbus_pack_build(&records, 1, nlbus_record_len(record),
-			       GFP_ATOMIC | __GFP_NOWARN);
-	if (skb)
-		nlbus_pack_count(&records, &records, 1,
-				 nlbus_pack_broadcast(bus, group, skb));
-	list_del_init(&record->link);
-	return skb;
+	while ((pack = nlbus_packs_first(packs))) {
+		u32 group = pack - packs->of;
+
+		if (nlbus_pack_wanted(bus, group)) {
+			if (ns >= NLBUS_PACK_SLOW_NS ||
+			    !nlbus_pack_send_runs(bus, group, &pack->runs,
+						  pack->count, pack->len,
+						  GFP_ATOMIC | __GFP_NOWARN))
+				return false;
+			ns += packs->broadcast_ns;
+		}
+		nlbus_pack_sent(pack, sent);
+	}
+	return true;
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * The publish queue: room is reserved for a whole datagram first, then its
- * records are added, so a datagram is accepted whole or not at all.
+ * runs are added, so a datagram is accepted whole or not at all.
  */
 #include <linux/completion.h>
 #include <linux/errno.h>
@@ -37,7 +37,7 @@ struct nlbus_waiter {
 void nlbus_queue_init(struct nlbus_queue *queue, size_t limit)
 {
 	spin_lock_init(&queue->lock);
-	INIT_LIST_HEAD(&queue->records);
+	INIT_LIST_HEAD(&queue->runs);
 	INIT_LIST_HEAD(&queue->waiters);
 	queue->used = 0;
 	queue->limit = limit - NLBUS_QUEUE_RESERVE(limit);
@@ -181,17 +181,17 @@ void nlbus_queue_release(struct nlbus_queue *queue, size_t bytes)
 }
 
 /**
- * nlbus_queue_add() - queue records that room was reserved for
+ * nlbus_queue_add() - queue runs that room was reserved for
  * @queue: the queue
- * @records: the records; empty afterwards
+ * @runs: the runs; empty afterwards
  */
-void nlbus_queue_add(struct nlbus_queue *queue, struct list_head *records)
+void nlbus_queue_add(struct nlbus_queue *queue, struct list_head *runs)
 {
 	bool was_empty;
 
 	spin_lock_irq(&queue->lock);
-	was_empty = list_empty(&queue->records);
-	list_splice_tail_init(records, &queue->records);
+	was_empty = list_empty(&queue->runs);
+	list_splice_tail_init(runs, &queue->runs);
 	/* Under the lock: a publisher that loses its CPU before it has woken
 	 * the reader would hold up all the others, who rely on it.
 	 */
@@ -203,18 +203,18 @@ void nlbus_queue_add(struct nlbus_queue *queue, struct list_head *records)
 /**
  * nlbus_queue_take() - take all that is queued
  * @queue: the queue
- * @records: where to append it. Its room stays in use until the caller gives
+ * @runs: where to append it. Its room stays in use until the caller gives
  *           it back with nlbus_queue_release().
  *
  * Return: whether there was anything.
  */
-bool nlbus_queue_take(struct nlbus_queue *queue, struct list_head *records)
+bool nlbus_queue_take(struct nlbus_queue *queue, struct list_head *runs)
 {
 	bool any;
 
 	spin_lock_irq(&queue->lock);
-	any = !list_empty(&queue->records);
-	list_splice_tail_init(&queue->records, records);
+	any = !list_empty(&queue->runs);
+	list_splice_tail_init(&queue->runs, runs);
 	spin_unlock_irq(&queue->lock);
 	return any;
 }

@@ -25,16 +25,16 @@ struct task_struct;
 /**
  * struct nlbus_queue - what is published and not yet sequenced
  * @lock: guards the rest
- * @records: in the order of acceptance
+ * @runs: events, in the order of acceptance
  * @waiters: publishers that wait for room, first come, first served
- * @used: bytes of the records, and of those that room is reserved for
+ * @used: bytes of the runs, and of those that room is reserved for
  * @limit: bytes that processes may use
  * @reader: the bus thread; NULL until the bus is started
  * @closed: no room for anybody any more
  */
 struct nlbus_queue {
 	spinlock_t lock; /* all */
-	struct list_head records;
+	struct list_head runs;
 	struct list_head waiters;
 	size_t used;
 	size_t limit;
@@ -45,8 +45,8 @@ struct nlbus_queue {
 void nlbus_queue_init(struct nlbus_queue *queue, size_t limit);
 int nlbus_queue_reserve(struct nlbus_queue *queue, size_t bytes, bool wait);
 void nlbus_queue_release(struct nlbus_queue *queue, size_t bytes);
-void nlbus_queue_add(struct nlbus_queue *queue, struct list_head *records);
-bool nlbus_queue_take(struct nlbus_queue *queue, struct list_head *records);
+void nlbus_queue_add(struct nlbus_queue *queue, struct list_head *runs);
+bool nlbus_queue_take(struct nlbus_queue *queue, struct list_head *runs);
 void nlbus_queue_close(struct nlbus_queue *queue);
 
 /* Whether it is closed, and all that found room before was taken out. */
@@ -58,14 +58,14 @@ static inline bool nlbus_queue_done(const struct nlbus_queue *queue)
 /* Whether nothing waits in it or for it, and it is open. */
 static inline bool nlbus_queue_idle(const struct nlbus_queue *queue)
 {
-	return list_empty_careful(&queue->records) &&
+	return list_empty_careful(&queue->runs) &&
 	       list_empty_careful(&queue->waiters) &&
 	       !READ_ONCE(queue->closed);
 }
 
 static inline bool nlbus_queue_empty(const struct nlbus_queue *queue)
 {
-	return list_empty_careful(&queue->records);
+	return list_empty_careful(&queue->runs);
 }
 
 #endif /* _NLBUS_QUEUE_H */

@@ -6,16 +6,16 @@
 #define _NLBUS_REFUSAL_H
 
 #include <linux/compiler_attributes.h>
-#include <uapi/linux/nlbus.h>
 
 /**
  * struct nlbus_refusal - why something is refused
  * @err: negative errno
- * @text: for people: what, its value, its limit, and the topic's name if known
+ * @text: for people: what, its value, its limit, and the topic's name if known;
+ *        NULL for no memory for it. nlbus_refuse() frees it.
  */
 struct nlbus_refusal {
 	int err;
-	char text[NLBUS_TOPIC_MAX + 145];
+	char *text;
 };
 
 int nlbus_refusal_set(struct nlbus_refusal *refusal, int err,

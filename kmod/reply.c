@@ -6,16 +6,17 @@
  */
 #include <linux/netlink.h>
 #include <linux/skbuff.h>
+#include <linux/slab.h>
 #include <linux/socket.h>
 #include <net/netlink.h>
 
-#include "record.h"
 #include "refusal.h"
 #include "reply.h"
+#include "run.h"
 
 /**
  * nlbus_refusal_set() - say why something is refused
- * @refusal: filled in
+ * @refusal: filled in; may sleep
  * @err: negative errno
  * @format: the sentence, as printf() has it
  *
@@ -26,8 +27,9 @@ int nlbus_refusal_set(struct nlbus_refusal *refusal, int err,
 {
 	va_list args;
 
+	kfree(refusal->text);
 	va_start(args, format);
-	vsnprintf(refusal->text, sizeof(refusal->text), format, args);
+	refusal->text = kvasprintf(GFP_KERNEL_ACCOUNT, format, args);
 	va_end(args);
 	refusal->err = err;
 	return err;
@@ -86,34 +88,47 @@ struct sk_buff *nlbus_ack_new(const struct nlmsghdr *to, bool event, gfp_t gfp)
 }
 
 /**
- * nlbus_ack_send() - send the ack of a publish
- * @sk: the bus's socket
- * @ack: made by nlbus_ack_new() with its event; used up
- * @portid: whom to
+ * nlbus_ack_number() - have the ack of a publish tell the sequence number
+ * @ack: made by nlbus_ack_new() for an event
  * @seq: the event's sequence number
  */
-void nlbus_ack_send(struct sock *sk, struct sk_buff *ack, u32 portid, u64 seq)
+void nlbus_ack_number(struct sk_buff *ack, u64 seq)
 {
 	memcpy(skb_tail_pointer(ack) - sizeof(seq), &seq, sizeof(seq));
-	nlbus_reply_send(sk, ack, portid);
 }
 
 /**
- * nlbus_record_sent() - finish with an event that was broadcast
+ * nlbus_run_sent() - finish with events that were broadcast
  * @sk: the bus's socket
- * @record: the event; its reference is taken over. May sleep.
+ * @run: the events; its reference is taken over. May sleep.
  *
- * Its ack, if one was asked for, comes after every subscriber's socket took the
- * event or counted a drop.
+ * Their ack, if one was asked for, comes after every subscriber's socket took the
+ * events or counted a drop.
  */
-void nlbus_record_sent(struct sock *sk, struct nlbus_record *record)
+void nlbus_run_sent(struct sock *sk, struct nlbus_run *run)
 {
-	if (record->ack) {
-		nlbus_ack_send(sk, record->ack, record->hdr.portid,
-			       record->hdr.seq);
-		record->ack = NULL;
+	struct sk_buff *ack = run->ack;
+
+	if (ack) {
+		run->ack = NULL;
+		nlbus_reply_send(sk, ack,
+				 nlbus_event_hdr(nlbus_run_event(run))->portid);
 	}
-	nlbus_record_put(record);
+	nlbus_run_put(run);
+}
+
+/**
+ * nlbus_run_sent_list() - finish with runs that were broadcast
+ * @sk: the bus's socket
+ * @runs: the runs; empty afterwards. May sleep.
+ */
+void nlbus_run_sent_list(struct sock *sk, struct list_head *runs)
+{
+	struct nlbus_run *run, *next;
+
+	list_for_each_entry_safe(run, next, runs, link)
+		nlbus_run_sent(sk, run);
+	INIT_LIST_HEAD(runs);
 }
 
 /**
@@ -137,22 +152,25 @@ bool nlbus_reply_send(struct sock *sk, struct sk_buff *skb, u32 portid)
  * @sk: the bus's socket
  * @portid: whom to
  * @to: what is refused; NULL when it was too short for a header
- * @refusal: why
+ * @refusal: why; empty afterwards
  *
  * May sleep. Without memory for the answer there is none: a client that gets
  * none in time can't know what became of its message.
  */
 void nlbus_refuse(struct sock *sk, u32 portid, const struct nlmsghdr *to,
-		  const struct nlbus_refusal *refusal)
+		  struct nlbus_refusal *refusal)
 {
-	size_t len = strlen(refusal->text) + 1;
+	size_t len = refusal->text ? strlen(refusal->text) + 1 : 0;
 	struct sk_buff *skb;
 
-	skb = nlbus_error_new(to, refusal->err, NLM_F_ACK_TLVS,
+	skb = nlbus_error_new(to, refusal->err, len ? NLM_F_ACK_TLVS : 0,
 			      nla_total_size(len), GFP_KERNEL_ACCOUNT);
-	if (!skb)
-		return;
-	nla_put(skb, NLMSGERR_ATTR_MSG, len, refusal->text);
-	nlmsg_end(skb, nlmsg_hdr(skb));
-	nlbus_reply_send(sk, skb, portid);
+	if (skb) {
+		if (len)
+			nla_put(skb, NLMSGERR_ATTR_MSG, len, refusal->text);
+		nlmsg_end(skb, nlmsg_hdr(skb));
+		nlbus_reply_send(sk, skb, portid);
+	}
+	kfree(refusal->text);
+	refusal->text = NULL;
 }

@@ -7,17 +7,19 @@
 
 #include <linux/types.h>
 
+struct list_head;
 struct nlmsghdr;
-struct nlbus_record;
 struct nlbus_refusal;
+struct nlbus_run;
 struct sk_buff;
 struct sock;
 
 struct sk_buff *nlbus_ack_new(const struct nlmsghdr *to, bool event, gfp_t gfp);
-void nlbus_ack_send(struct sock *sk, struct sk_buff *ack, u32 portid, u64 seq);
-void nlbus_record_sent(struct sock *sk, struct nlbus_record *record);
+void nlbus_ack_number(struct sk_buff *ack, u64 seq);
+void nlbus_run_sent(struct sock *sk, struct nlbus_run *run);
+void nlbus_run_sent_list(struct sock *sk, struct list_head *runs);
 bool nlbus_reply_send(struct sock *sk, struct sk_buff *skb, u32 portid);
 void nlbus_refuse(struct sock *sk, u32 portid, const struct nlmsghdr *to,
-		  const struct nlbus_refusal *refusal);
+		  struct nlbus_refusal *refusal);
 
 #endif /* _NLBUS_REPLY_H */

@@ -12,7 +12,7 @@
 
 #include "bus.h"
 #include "params.h"
-#include "record.h"
+#include "run.h"
 #include "sys.h"
 
 /* Who misses heartbeats wants the newest, who misses $SYS/topics too. */
@@ -76,16 +76,11 @@ int nlbus_sys_start(struct nlbus_bus *bus)
 static bool nlbus_sys_publish(struct nlbus_bus *bus, struct nlbus_topic *topic,
 			      const void *payload, u32 len)
 {
-	struct nlbus_record *record;
+	struct nlbus_run *run = nlbus_run_kernel(topic, payload, len);
 
-	record = nlbus_record_alloc(topic->name, topic->name_len, payload, len,
-				    GFP_KERNEL | __GFP_NOWARN);
-	if (!record)
+	if (!run)
 		return false;
-	record->topic = topic;
-	record->hdr.flags = NLBUS_EVENT_F_KERNEL;
-	record->hdr.content = NLBUS_CONTENT_BINCODE;
-	nlbus_bus_sequence(bus, record, ktime_get_boottime_ns());
+	nlbus_bus_sequence(bus, run, ktime_get_boottime_ns());
 	return true;
 }
 

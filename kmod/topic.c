@@ -5,6 +5,7 @@
  */
 #include <linux/cred.h>
 #include <linux/err.h>
+#include <linux/hash.h>
 #include <linux/log2.h>
 #include <linux/mm.h>
 #include <linux/random.h>
@@ -15,6 +16,7 @@
 #include <uapi/linux/nlbus.h>
 
 #include "bus.h"
+#include "name.h"
 #include "params.h"
 #include "topic.h"
 
@@ -70,6 +72,7 @@ void nlbus_topics_free(struct nlbus_topics *topics)
 	xa_destroy(&topics->by_id);
 	kvfree(topics->by_name);
 	topics->by_name = NULL;
+	memset(topics->recent, 0, sizeof(topics->recent));
 	topics->last_id = 0;
 }
 
@@ -103,6 +106,59 @@ struct nlbus_topic *nlbus_topic_by_name(struct nlbus_topics *topics,
 	rcu_read_lock();
 	topic = nlbus_topic_find(topics, hash, name, len);
 	rcu_read_unlock();
+	return topic;
+}
+
+static u32 nlbus_topic_slot(const u8 *name, u32 len)
+{
+	u64 hash = 0;
+	u32 at;
+
+	for (at = 0; at < len; at += 8)
+		hash = (hash ^ nlbus_name_word(name, len, at)) * GOLDEN_RATIO_64;
+	return hash >> (64 - ilog2(NLBUS_TOPICS_RECENT));
+}
+
+/**
+ * nlbus_topic_recent() - find a topic that a process published to a short while ago
+ * @topics: the set
+ * @name: its name, with its padding; needn't be checked
+ * @len: bytes of it, 1 to NLBUS_TOPIC_MAX
+ *
+ * Return: the topic, which stays as long as the bus; NULL for not known by heart.
+ */
+struct nlbus_topic *nlbus_topic_recent(const struct nlbus_topics *topics,
+				       const u8 *name, u32 len)
+{
+	struct nlbus_topic *topic;
+
+	topic = smp_load_acquire(&topics->recent[nlbus_topic_slot(name, len)]);
+	if (topic && topic->name_len == len &&
+	    nlbus_name_equal(topic->name, name, len))
+		return topic;
+	return NULL;
+}
+
+/**
+ * nlbus_topic_of_publish() - find the topic of a publish
+ * @topics: the set
+ * @name: its name, with its padding, checked to be one that processes may
+ *        publish to
+ * @len: bytes of it
+ *
+ * Return: the topic, which stays as long as the bus, or NULL.
+ */
+struct nlbus_topic *nlbus_topic_of_publish(struct nlbus_topics *topics,
+					   const u8 *name, u32 len)
+{
+	struct nlbus_topic *topic = nlbus_topic_recent(topics, name, len);
+
+	if (topic)
+		return topic;
+	topic = nlbus_topic_by_name(topics, name, len);
+	if (topic)
+		smp_store_release(&topics->recent[nlbus_topic_slot(name, len)],
+				  topic);
 	return topic;
 }
 
@@ -146,7 +202,8 @@ struct nlbus_topic *nlbus_topic_prepare(struct nlbus_topics *topics,
 	if (topics->last_id + topics->n_prepared >= nlbus_params.topics)
 		return ERR_PTR(-ENOSPC);
 
-	topic = kzalloc(struct_size(topic, name, len), GFP_KERNEL_ACCOUNT);
+	topic = kzalloc(struct_size(topic, name, ALIGN(len, NLBUS_TOPIC_ALIGNTO)),
+			GFP_KERNEL_ACCOUNT);
 	if (!topic)
 		return ERR_PTR(-ENOMEM);
 	topic->id = topics->last_id + topics->n_prepared + 1;

@@ -17,6 +17,9 @@
 
 struct nlbus_bus;
 
+/* Topics that are found again without their secret hash. */
+#define NLBUS_TOPICS_RECENT	32
+
 /**
  * struct nlbus_topic - one topic
  * @node: in &nlbus_topics.by_name
@@ -32,7 +35,7 @@ struct nlbus_bus;
  * @dropped: of these, not taken by some socket that asks for it; written likewise
  * @replayed: events sent out of history
  * @name_len: bytes of the name
- * @name: the name, not terminated
+ * @name: the name, not terminated, but with its padding
  */
 struct nlbus_topic {
 	struct hlist_node node;
@@ -58,6 +61,8 @@ struct nlbus_topic {
  * @bits: 1 << @bits lists
  * @key: what makes the hash secret, so that nobody can choose names that
  *       collide
+ * @recent: of those that processes published to, the last one of each slot, or
+ *          NULL; who makes names share a slot makes himself do without
  * @by_id: topics by id
  * @prepared: topics that the holder of @lock is about to create
  * @n_prepared: how many
@@ -70,6 +75,7 @@ struct nlbus_topics {
 	struct hlist_head *by_name;
 	unsigned int bits;
 	siphash_key_t key;
+	struct nlbus_topic *recent[NLBUS_TOPICS_RECENT];
 	struct xarray by_id;
 	struct list_head prepared;
 	u32 n_prepared;
@@ -84,6 +90,10 @@ void nlbus_topics_free(struct nlbus_topics *topics);
 
 struct nlbus_topic *nlbus_topic_by_name(struct nlbus_topics *topics,
 					const u8 *name, u8 len);
+struct nlbus_topic *nlbus_topic_recent(const struct nlbus_topics *topics,
+				       const u8 *name, u32 len);
+struct nlbus_topic *nlbus_topic_of_publish(struct nlbus_topics *topics,
+					   const u8 *name, u32 len);
 struct nlbus_topic *nlbus_topic_by_id(struct nlbus_topics *topics, u32 id);
 struct nlbus_topic *nlbus_topic_prepare(struct nlbus_topics *topics,
 					const u8 *name, u8 len);
