@@ -10,6 +10,7 @@ use crate::client::{Client, Output};
 use crate::intake::Faults;
 use crate::intake::Intake;
 use crate::link::Choice;
+use crate::pool::Pool;
 use crate::publisher::{Publisher, Way};
 use crate::search::Search;
 use crate::sockets::{Ready, Sockets, error_of, watch};
@@ -76,6 +77,8 @@ pub(crate) struct Driver {
     /// When the timer goes off, if it is set.
     armed: Option<Instant>,
     batch: RecvBatch,
+    /// Holds what was received, for as long as somebody has it.
+    pool: Pool,
     /// What happens to events and replies between socket and client.
     event_intake: Intake,
     reply_intake: Intake,
@@ -121,6 +124,7 @@ impl Driver {
             timer,
             armed: None,
             batch: RecvBatch::new(TURN, NLBUS_DATAGRAM_MAX),
+            pool: Pool::default(),
             event_intake,
             reply_intake,
             retired: false,
@@ -210,7 +214,7 @@ impl Driver {
         match command {
             Command::Open(opening) => {
                 self.search.hasten();
-                self.client.open(opening, now);
+                self.client.open(*opening, now);
             }
             Command::Close(id) => self.client.close(id),
             Command::Ask(ask) => self.ask(ask),
@@ -235,7 +239,7 @@ impl Driver {
         let client = &mut self.client;
         for datagram in self.batch.iter() {
             if datagram.port == self.info.request_port || datagram.port == self.info.publish_port {
-                let bytes = Bytes::copy_from_slice(datagram.bytes);
+                let bytes = self.pool.copy(datagram.bytes);
                 self.reply_intake.take(bytes, datagram.truncated, now, |bytes, _| client.replies(&bytes, now));
             } else {
                 client.count_foreign();
@@ -265,9 +269,10 @@ impl Driver {
                 client.count_foreign();
                 continue;
             }
-            let bytes = Bytes::copy_from_slice(datagram.bytes);
+            let bytes = self.pool.copy(datagram.bytes);
             self.event_intake.take(bytes, datagram.truncated, now, |bytes, cut| client.events(&bytes, cut, now));
         }
+        client.finish(now);
         if received < self.batch.slots()
             && let Ok(drops) = sockets.events.drops()
         {
@@ -283,6 +288,7 @@ impl Driver {
     fn let_pass(&mut self, now: Instant) {
         let client = &mut self.client;
         self.event_intake.pass(now, |bytes, cut| client.events(&bytes, cut, now));
+        client.finish(now);
         self.reply_intake.pass(now, |bytes, _| client.replies(&bytes, now));
     }
 

@@ -5,9 +5,9 @@ use super::Client;
 use super::answers::ReplayPage;
 use super::registry::Registry;
 use super::subscriber::SubId;
-use crate::delivery::{Delivery, Event, Lost};
-use crate::sequence::Place;
-use crate::wire::{EventView, Message, ReplayEnd};
+use crate::delivery::{Delivery, Lost};
+use crate::run::{Part, Parts, Run};
+use crate::wire::{Message, ReplayEnd};
 use bytes::Bytes;
 
 impl Registry {
@@ -91,20 +91,8 @@ impl Registry {
                 inlet.push(Delivery::Lost(Lost { epoch, topic, topic_id, from, to, cause }));
                 progress.lost = progress.lost.saturating_add(to - from + 1);
             }
-            for message in events {
-                let Ok(view) = EventView::parse(message.body) else { continue };
-                let seq = view.header.seq;
-                let due = match follow.cursor.place(seq) {
-                    Place::Old => false,
-                    Place::Next => inlet.room() > 0,
-                    Place::Gap => conflates,
-                };
-                if due {
-                    let before = follow.cursor.move_to(seq);
-                    let event = Event::new(epoch, datagram, &view);
-                    inlet.push_event(event.standing_for_more(before), datagram);
-                    progress.repaired += 1;
-                }
+            for run in runs(page.topic_id, events, datagram) {
+                progress.repaired += follow.give(&run, inlet, epoch, datagram).events;
             }
             if follow.cursor.reached(topic.head) {
                 follow.behind = None;
@@ -113,6 +101,18 @@ impl Registry {
         self.replay_is_over(page.topic_id);
         progress
     }
+}
+
+/// The runs of a page of history, whose messages lie behind each other in this datagram.
+fn runs<'a>(topic_id: u32, events: &[Message<'_>], datagram: &'a Bytes) -> impl Iterator<Item = Run<'a>> {
+    let (first, last) = (events.first().map(|event| event.offset), events.last().map(|event| event.offset));
+    let parts = Parts::starting_at(datagram, first.unwrap_or(datagram.len()));
+    let run = |part| match part {
+        Part::Run(run) => Some(run),
+        Part::Foreign => None,
+    };
+    // The page's closing message is behind them, and answers to other requests may be.
+    parts.filter_map(run).take_while(move |run| last >= Some(run.offset)).filter(move |run| run.topic_id == topic_id)
 }
 
 /// What a page of history did.

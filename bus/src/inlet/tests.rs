@@ -1,20 +1,28 @@
 use super::*;
 use crate::delivery::{Cause, Lost, Restarted};
-use crate::wire::uapi::NLBUS_EVENT_F_REPLAYED;
-use crate::wire::{EventHeader, EventView, Header, Messages, push_event};
+use crate::run::{Part, Parts};
+use crate::wire::uapi::{NLBUS_EVENT_F_REPLAYED, NLBUS_MSG_EVENT};
+use crate::wire::{EventHeader, Header, push_event};
+
+const MESSAGE: Header = Header { kind: NLBUS_MSG_EVENT, flags: 0, seq: 1, portid: 0 };
+
+/// Gives what is in a datagram; the first event stands for so many before it.
+fn give_datagram(inlet: &mut Inlet, datagram: Vec<u8>, before: u64) {
+    let datagram = Bytes::from(datagram);
+    for part in Parts::new(&datagram) {
+        let Part::Run(run) = part else { panic!("{part:?}") };
+        inlet.push_run(&run, before, 1, &datagram);
+    }
+}
 
 /// Events of topics in one datagram: (topic, sequence number), with so many bytes each.
 fn give(inlet: &mut Inlet, events: &[(u32, u64)], bytes: usize) {
     let mut datagram = Vec::new();
     for (topic_id, seq) in events {
         let header = EventHeader { seq: *seq, topic_id: *topic_id, ..EventHeader::default() };
-        push_event(&mut datagram, Header::default(), &header, &format!("t{topic_id}"), &vec![0; bytes]);
+        push_event(&mut datagram, MESSAGE, &header, &format!("t{topic_id}"), &vec![0; bytes]);
     }
-    let datagram = Bytes::from(datagram);
-    for message in Messages::new(&datagram) {
-        let event = Event::new(1, &datagram, &EventView::parse(message.unwrap().body).unwrap());
-        inlet.push_event(event, &datagram);
-    }
+    give_datagram(inlet, datagram, 0);
     assert!(inlet.flush());
 }
 
@@ -86,11 +94,8 @@ fn what_an_event_out_of_history_stands_for_did_not_come_out_of_it() {
     let (mut inlet, outlet) = ends(Overflow::Latest, 1);
     let header = EventHeader { seq: 9, flags: NLBUS_EVENT_F_REPLAYED, ..EventHeader::default() };
     let mut datagram = Vec::new();
-    push_event(&mut datagram, Header::default(), &header, "t1", b"");
-    let datagram = Bytes::from(datagram);
-    let message = Messages::new(&datagram).next().unwrap().unwrap();
-    let event = Event::new(1, &datagram, &EventView::parse(message.body).unwrap());
-    inlet.push_event(event.standing_for_more(8), &datagram);
+    push_event(&mut datagram, MESSAGE, &header, "t1", b"");
+    give_datagram(&mut inlet, datagram, 8);
     let counted = outlet.counts.read();
     assert_eq!((counted.received, counted.replayed, counted.dropped), (9, 1, 8));
 }

@@ -97,19 +97,22 @@ impl EventHeader {
         body.raw(&bytes);
     }
 
-    fn read(body: &[u8]) -> Option<(EventHeader, usize)> {
+    /// The header at the beginning of a body, and how long the topic's name is that follows it.
+    #[inline]
+    pub(crate) fn read(body: &[u8]) -> Option<(EventHeader, usize)> {
+        // Once for all: each read below is within it.
+        let bytes = body.first_chunk::<EVENT_HDRLEN>()?;
         let header = EventHeader {
-            seq: u64_at(body, 0)?,
-            time_ns: u64_at(body, 8)?,
-            topic_id: u32_at(body, 16)?,
-            portid: u32_at(body, 20)?,
-            pid: u32_at(body, 24)?,
-            uid: u32_at(body, 28)?,
-            flags: u16_at(body, 34)?,
-            content: u16_at(body, 36)?,
+            seq: u64_at(bytes, 0)?,
+            time_ns: u64_at(bytes, 8)?,
+            topic_id: u32_at(bytes, 16)?,
+            portid: u32_at(bytes, 20)?,
+            pid: u32_at(bytes, 24)?,
+            uid: u32_at(bytes, 28)?,
+            flags: u16_at(bytes, 34)?,
+            content: u16_at(bytes, 36)?,
         };
-        u16_at(body, 38)?;
-        Some((header, usize::from(u16_at(body, 32)?)))
+        Some((header, usize::from(u16_at(bytes, 32)?)))
     }
 }
 
@@ -212,12 +215,28 @@ impl<'a> EventView<'a> {
     /// # Ok::<(), nlbus::wire::Malformed>(())
     /// ```
     pub fn parse(body: &'a [u8]) -> Result<Self, Malformed> {
-        let (header, topic_len) = EventHeader::read(body).ok_or(Malformed("an event's header is cut"))?;
-        let topic = body.get(EVENT_HDRLEN..EVENT_HDRLEN + topic_len).ok_or(Malformed("an event's topic is cut"))?;
-        let topic = topic::check_name(topic).map_err(|_| Malformed("an event's topic isn't a topic name"))?;
-        let start = EVENT_HDRLEN + align(topic_len, NLBUS_TOPIC_ALIGNTO);
-        let payload = body.get(start..).ok_or(Malformed("an event's topic isn't padded"))?;
-        Ok(EventView { header, topic, payload })
+        let parts = EventParts::read(body).ok_or(Malformed("an event is cut"))?;
+        let topic = topic::check_name(parts.topic).map_err(|_| Malformed("an event's topic isn't a topic name"))?;
+        Ok(EventView { header: parts.header, topic, payload: parts.payload })
+    }
+}
+
+/// The same of an event that was checked before: a look at it costs next to nothing, and what isn't looked at nothing.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct EventParts<'a> {
+    pub(crate) header: EventHeader,
+    pub(crate) topic: &'a [u8],
+    pub(crate) payload: &'a [u8],
+}
+
+impl<'a> EventParts<'a> {
+    /// The parts of an `EVENT`'s body; `None` where it is too short for them.
+    #[inline]
+    pub(crate) fn read(body: &'a [u8]) -> Option<Self> {
+        let (header, topic_len) = EventHeader::read(body)?;
+        let topic = body.get(EVENT_HDRLEN..EVENT_HDRLEN + topic_len)?;
+        let payload = body.get(EVENT_HDRLEN + align(topic_len, NLBUS_TOPIC_ALIGNTO)..)?;
+        Some(EventParts { header, topic, payload })
     }
 }
 
