@@ -10,6 +10,7 @@ use crate::client::{Client, Output};
 use crate::intake::Faults;
 use crate::intake::Intake;
 use crate::link::Choice;
+use crate::overruns::Overruns;
 use crate::pool::Pool;
 use crate::publisher::{Publisher, Way};
 use crate::search::Search;
@@ -30,6 +31,9 @@ use std::time::{Duration, Instant};
 
 /// Datagrams read from a socket before the other one gets its turn.
 const TURN: usize = 64;
+
+/// Datagrams that are expected while few come.
+const FEW: usize = 4;
 
 /// What the driver needs to know of its bus.
 pub(crate) struct Settings {
@@ -77,6 +81,10 @@ pub(crate) struct Driver {
     /// When the timer goes off, if it is set.
     armed: Option<Instant>,
     batch: RecvBatch,
+    /// The event socket wasn't read to its end: it may have dropped something, and only who reads on gets to ask.
+    unread: bool,
+    /// Of the event socket.
+    overruns: Overruns,
     /// Holds what was received, for as long as somebody has it.
     pool: Pool,
     /// What happens to events and replies between socket and client.
@@ -104,6 +112,7 @@ impl Driver {
         let epoll = Arc::new(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?);
         let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK)?;
         let namespace = events.namespace();
+        let overruns = Overruns::new(events.recv_buffer()?);
         let sockets = Sockets { events, requests };
         sockets.watch(&epoll)?;
         watch(&epoll, &*waker, Ready::WAKER)?;
@@ -123,7 +132,9 @@ impl Driver {
             epoll,
             timer,
             armed: None,
-            batch: RecvBatch::new(TURN, NLBUS_DATAGRAM_MAX),
+            batch: RecvBatch::new(TURN, NLBUS_DATAGRAM_MAX).few_first(FEW),
+            unread: false,
+            overruns,
             pool: Pool::default(),
             event_intake,
             reply_intake,
@@ -142,8 +153,10 @@ impl Driver {
     /// Waits for something to do, at most so long, and does it.
     pub(crate) fn turn(&mut self, timeout: EpollTimeout) -> Turn {
         let mut events = [EpollEvent::empty(); 5];
+        let timeout = if self.unread { EpollTimeout::ZERO } else { timeout };
         let ready = match self.epoll.wait(&mut events, timeout) {
-            Ok(0) | Err(Errno::EINTR) => return Turn::Quiet,
+            Ok(0) | Err(Errno::EINTR) if !self.unread => return Turn::Quiet,
+            Err(Errno::EINTR) => Ready::default(),
             Ok(count) => Ready(events[..count].iter().fold(0, |all, event| all | event.data())),
             // Not possible with a valid epoll descriptor (epoll_wait(2)); turns that never wait would be worse.
             Err(_) => return Turn::Stopped,
@@ -166,7 +179,7 @@ impl Driver {
         if ready.has(Ready::REQUESTS) {
             self.read_replies(now);
         }
-        if ready.has(Ready::EVENTS) || self.retired {
+        if ready.has(Ready::EVENTS) || self.unread || self.retired {
             self.read_events(now);
         }
         if ready.has(Ready::TIMER) {
@@ -250,6 +263,7 @@ impl Driver {
     }
 
     fn read_events(&mut self, now: Instant) {
+        self.unread = false;
         let Some(sockets) = &self.sockets else { return };
         let mut retired = false;
         let mut received = self.batch.receive(&sockets.events);
@@ -262,9 +276,9 @@ impl Driver {
             // The module had no memory for a broadcast (netlink_set_err): no datagram shows what is missing.
             self.client.missed(now);
         }
-        let received = received.unwrap_or_default();
-        let client = &mut self.client;
+        let (client, mut all_whole) = (&mut self.client, true);
         for datagram in self.batch.iter() {
+            all_whole &= !datagram.truncated;
             if datagram.port != self.info.publish_port {
                 client.count_foreign();
                 continue;
@@ -273,13 +287,18 @@ impl Driver {
             self.event_intake.take(bytes, datagram.truncated, now, |bytes, cut| client.events(&bytes, cut, now));
         }
         client.finish(now);
-        if received < self.batch.slots()
-            && let Ok(drops) = sockets.events.drops()
-        {
-            self.client.drained(drops.wrapping_add(self.event_intake.drops()), now);
+        self.overruns.received(self.batch.iter().len(), all_whole);
+        self.unread = !self.batch.is_drained();
+        if !self.unread {
+            if self.overruns.may_be(now)
+                && let Ok(drops) = sockets.events.drops()
+            {
+                self.overruns.counted(drops, now);
+            }
+            client.drained(self.overruns.drops().wrapping_add(self.event_intake.drops()), now);
         }
         self.retired |= retired;
-        if self.retired && received < self.batch.slots() {
+        if self.retired && !self.unread {
             self.disconnect(now);
         }
     }

@@ -77,6 +77,7 @@ mod history;
 mod inlet;
 mod intake;
 mod link;
+mod overruns;
 mod pool;
 mod positions;
 mod publish_batch;

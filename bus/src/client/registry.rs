@@ -215,9 +215,13 @@ impl Registry {
     /// Sends the batches that were filled. Returns the subscriptions that nobody receives any more: their handle is about
     /// to close them, or gave up waiting just when they were opened, and never will.
     pub(super) fn flush(&mut self) -> Vec<SubId> {
-        let mut touched = std::mem::take(&mut self.touched);
-        touched.retain(|id| self.subscribers.get_mut(id).is_some_and(|subscriber| !subscriber.inlet.flush()));
-        touched
+        let mut gone = Vec::new();
+        for id in self.touched.drain(..) {
+            if self.subscribers.get_mut(&id).is_some_and(|subscriber| !subscriber.inlet.flush()) {
+                gone.push(id);
+            }
+        }
+        gone
     }
 
     /// Whether the application has this subscription.

@@ -3,6 +3,7 @@
 use super::{Ask, Driver};
 use crate::client::Unanswered;
 use crate::link;
+use crate::overruns::Overruns;
 use crate::publisher::{Route, Way};
 use crate::search::Seen;
 use crate::sockets::{Ready, Sockets};
@@ -92,13 +93,15 @@ impl Driver {
         }
         let requests = Arc::new(link::open_requests(&info, self.settings.receive_buffer)?);
         let route = route(&info, &requests);
+        let buffer =
+            events.recv_buffer().map_err(|error| link::ConnectError::Io { what: "read the receive buffer", error })?;
         let sockets = Sockets { events, requests };
         sockets.watch(&self.epoll).map_err(failed)?;
         if let Some(old) = &self.sockets {
             old.unwatch(&self.epoll);
         }
         self.publisher.reroute(Way::Open(route));
-        (self.sockets, self.info) = (Some(sockets), info);
+        (self.sockets, self.info, self.overruns) = (Some(sockets), info, Overruns::new(buffer));
         self.event_intake.clear();
         self.reply_intake.clear();
         Ok(())
