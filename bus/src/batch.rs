@@ -27,7 +27,7 @@ enum Source {
     /// Its events take room of the channel.
     Own(Own),
     /// They wait in a ring.
-    Ring(Share),
+    Ring(Box<Share>),
 }
 
 /// What holds its deliveries itself.
@@ -40,7 +40,8 @@ struct Own {
     /// The next one was lent, and is over with the next look.
     lent: bool,
     /// All of them, for who looks without taking them.
-    shown: OnceLock<VecDeque<Delivery>>,
+    #[expect(clippy::box_collection, reason = "the batch travels by value, and few look")]
+    shown: OnceLock<Box<VecDeque<Delivery>>>,
     credit: Arc<Credit>,
 }
 
@@ -128,7 +129,7 @@ impl Batch {
 
     /// A batch of what waits in a ring.
     pub(crate) fn of(share: Share) -> Batch {
-        Batch(Source::Ring(share))
+        Batch(Source::Ring(Box::new(share)))
     }
 
     /// Adds what isn't an event, and so takes no room. Not to a batch of a ring.
@@ -227,7 +228,7 @@ impl Batch {
     /// ```
     pub fn iter(&self) -> vec_deque::Iter<'_, Delivery> {
         match &self.0 {
-            Source::Own(own) => own.shown.get_or_init(|| own.show()).iter(),
+            Source::Own(own) => own.shown.get_or_init(|| Box::new(own.show())).iter(),
             Source::Ring(share) => share.deliveries().iter(),
         }
     }

@@ -166,9 +166,10 @@ impl Driver {
             // Before what it tells of is looked at: what comes later wakes again.
             let _ = self.waker.read();
             self.client.room(now);
-        }
-        if self.obey(now) == Turn::Stopped {
-            return Turn::Stopped;
+            // Each command wakes.
+            if self.obey(now) == Turn::Stopped {
+                return Turn::Stopped;
+            }
         }
         if self.publisher.take_gone() {
             self.disconnect(now);
@@ -187,7 +188,10 @@ impl Driver {
             self.armed = None;
             self.let_pass(now);
         }
-        self.client.tick(now);
+        // The timer goes off no later than the client wants to be told.
+        if self.armed.is_none_or(|armed| armed <= now) {
+            self.client.tick(now);
+        }
         self.carry_out();
         self.look_for_broker();
         self.arm();

@@ -249,8 +249,8 @@ impl Subscription {
         std::iter::from_fn(|| self.recv().ok())
     }
 
-    /// The channel itself, for `crossbeam_channel::select!`: a batch holds what came in one datagram, or stands for what waits
-    /// unread where the subscription drops ([`Batch`]). What [`recv`](Self::recv) and its like have begun to take is not in it
+    /// The channel itself, for `crossbeam_channel::select!`: a batch holds what came at once, or stands for what waits unread
+    /// where the subscription drops ([`Batch`]). What [`recv`](Self::recv) and its like have begun to take is not in it
     /// any more. On a connection that the caller drives ([`Builder::direct`](crate::Builder::direct)) it is filled by
     /// [`Bus::turn`](crate::Bus::turn) and whatever waits.
     ///

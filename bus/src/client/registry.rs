@@ -266,3 +266,6 @@ impl Registry {
         self.topics.iter().filter(|(_, topic)| topic.group == group).map(|(id, _)| *id).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@ use crate::delivery::{Cause, Lost, Restarted};
 use crate::run::{Part, Parts};
 use crate::wire::uapi::{NLBUS_EVENT_F_REPLAYED, NLBUS_MSG_EVENT};
 use crate::wire::{EventHeader, Header, push_event};
+use proptest::prelude::*;
 
 const MESSAGE: Header = Header { kind: NLBUS_MSG_EVENT, flags: 0, seq: 1, portid: 0 };
 
@@ -206,6 +207,34 @@ fn a_batch_can_be_looked_at_and_thrown_away() {
     assert!(outlet.batches.is_empty());
     one_by_one(1, 9..=9, &mut inlet);
     assert_eq!(read(&outlet), ["t1:9"]);
+}
+
+proptest! {
+    /// Whatever the policy: what a consumer gets, and what is counted, is the same whether events come as runs or one by one.
+    #[test]
+    fn a_run_is_what_its_events_are_one_by_one(
+        policy in 0usize..4, capacity in 1usize..12,
+        steps in prop::collection::vec((prop::collection::vec((1u32..4, 1u64..6), 1..6), 0usize..3), 1..20),
+    ) {
+        let overflow = [Overflow::CatchUp, Overflow::DropOldest, Overflow::DropNewest, Overflow::Latest][policy];
+        let ((mut runs, of_runs), (mut each, of_each)) = (ends(overflow, capacity), ends(overflow, capacity));
+        let mut heads = [0u64; 4];
+        for (pieces, read_after) in steps {
+            let mut events = Vec::new();
+            for (topic, count) in pieces {
+                events.extend((1..=count).map(|seq| (topic, heads[topic as usize] + seq)));
+                heads[topic as usize] += count;
+            }
+            give(&mut runs, &events, 3);
+            events.iter().for_each(|event| give(&mut each, &[*event], 3));
+            if read_after == 0 {
+                prop_assert_eq!(read(&of_runs), read(&of_each));
+            }
+        }
+        prop_assert_eq!(read(&of_runs), read(&of_each));
+        prop_assert_eq!(of_runs.counts.read(), of_each.counts.read());
+        prop_assert_eq!(runs.room(), each.room());
+    }
 }
 
 const DROPPING: [Overflow; 3] = [Overflow::DropOldest, Overflow::DropNewest, Overflow::Latest];
