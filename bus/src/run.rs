@@ -4,6 +4,7 @@
 
 use crate::wire::uapi::{NLBUS_EVENT_F_REPLAYED, NLBUS_MSG_EVENT, NLM_F_MULTI};
 use crate::wire::{EventView, Messages, Successors};
+use std::ops::Range;
 
 /// Events of one topic, one behind the other in a datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,12 +60,12 @@ pub(crate) struct Parts<'a> {
 
 impl<'a> Parts<'a> {
     pub(crate) fn new(datagram: &'a [u8]) -> Parts<'a> {
-        Parts::starting_at(datagram, 0)
+        Parts { datagram, offset: 0, cut: false }
     }
 
-    /// From the message on that starts at `offset`.
-    pub(crate) fn starting_at(datagram: &'a [u8], offset: usize) -> Parts<'a> {
-        Parts { datagram, offset, cut: false }
+    /// Those of a part of the datagram, which begins and ends where messages do.
+    pub(crate) fn of(datagram: &'a [u8], part: Range<usize>) -> Parts<'a> {
+        Parts { datagram: datagram.get(..part.end).unwrap_or(datagram), offset: part.start, cut: false }
     }
 
     /// Whether, by what was walked so far, there was more of it.

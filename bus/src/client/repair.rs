@@ -7,8 +7,9 @@ use super::registry::Registry;
 use super::subscriber::SubId;
 use crate::delivery::{Delivery, Lost};
 use crate::run::{Part, Parts, Run};
-use crate::wire::{Message, ReplayEnd};
+use crate::wire::ReplayEnd;
 use bytes::Bytes;
+use std::ops::Range;
 
 impl Registry {
     /// The replays to ask for now.
@@ -58,7 +59,7 @@ impl Registry {
         &mut self,
         epoch: u64,
         page: ReplayPage,
-        events: &[Message<'_>],
+        events: &Range<usize>,
         end: ReplayEnd,
         datagram: &Bytes,
     ) -> Progress {
@@ -103,16 +104,13 @@ impl Registry {
     }
 }
 
-/// The runs of a page of history, whose messages lie behind each other in this datagram.
-fn runs<'a>(topic_id: u32, events: &[Message<'_>], datagram: &'a Bytes) -> impl Iterator<Item = Run<'a>> {
-    let (first, last) = (events.first().map(|event| event.offset), events.last().map(|event| event.offset));
-    let parts = Parts::starting_at(datagram, first.unwrap_or(datagram.len()));
+/// The runs of a page of history, whose messages are in this part of the datagram.
+fn runs<'a>(topic_id: u32, events: &Range<usize>, datagram: &'a Bytes) -> impl Iterator<Item = Run<'a>> {
     let run = |part| match part {
         Part::Run(run) => Some(run),
         Part::Foreign => None,
     };
-    // The page's closing message is behind them, and answers to other requests may be.
-    parts.filter_map(run).take_while(move |run| last >= Some(run.offset)).filter(move |run| run.topic_id == topic_id)
+    Parts::of(datagram, events.clone()).filter_map(run).filter(move |run| run.topic_id == topic_id)
 }
 
 /// What a page of history did.
@@ -124,8 +122,8 @@ struct Progress {
 
 impl Client {
     /// The answer to a replay.
-    pub(super) fn replayed(&mut self, page: ReplayPage, events: &[Message<'_>], end: ReplayEnd, datagram: &Bytes) {
-        let progress = self.registry.replayed(self.epoch, page, events, end, datagram);
+    pub(super) fn replayed(&mut self, page: ReplayPage, events: Range<usize>, end: ReplayEnd, datagram: &Bytes) {
+        let progress = self.registry.replayed(self.epoch, page, &events, end, datagram);
         self.counters.repaired += progress.repaired;
         self.counters.lost = self.counters.lost.saturating_add(progress.lost);
     }

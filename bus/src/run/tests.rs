@@ -16,7 +16,7 @@ struct Sent {
 }
 
 fn sent() -> impl Strategy<Value = Sent> {
-    let often = |other: std::ops::Range<u64>| prop_oneof![9 => Just(1u64), 1 => other];
+    let often = |other: Range<u64>| prop_oneof![9 => Just(1u64), 1 => other];
     (1u32..3, often(0..3), 1u32..3, prop::bool::weighted(0.1), 0usize..30).prop_map(
         |(topic, step, message_seq, replayed, bytes)| Sent {
             topic,
