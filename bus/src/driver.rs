@@ -192,9 +192,13 @@ impl Driver {
         if self.armed.is_none_or(|armed| armed <= now) {
             self.client.tick(now);
         }
-        self.carry_out();
+        let acted = self.carry_out();
         self.look_for_broker();
-        self.arm();
+        // Events alone bring no deadline nearer, unless the client asks for something because of them.
+        let only_events = ready.0 == Ready::EVENTS && !acted && !self.search.is_on();
+        if !only_events || self.armed.is_none() || self.event_intake.deadline().is_some() {
+            self.arm();
+        }
         Turn::Busy
     }
 
@@ -315,8 +319,11 @@ impl Driver {
         self.reply_intake.pass(now, |bytes, _| client.replies(&bytes, now));
     }
 
-    fn carry_out(&mut self) {
+    /// Carries out what the client wants. Whether there was anything.
+    fn carry_out(&mut self) -> bool {
+        let mut acted = false;
         while let Some(output) = self.client.next_output() {
+            acted = true;
             match output {
                 Output::Send(datagram) => self.send(datagram),
                 Output::Join(group) => self.join(group),
@@ -333,6 +340,7 @@ impl Driver {
                 }
             }
         }
+        acted
     }
 
     fn send(&mut self, datagram: Bytes) {
