@@ -10,8 +10,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// Lists that are kept for the next batches, and how long they may be: one that was longer is freed.
-const SPARES: usize = 32;
-const SPARE_LEN: usize = 512;
+const SPARES: usize = 8;
+const SPARE_LEN: usize = 256;
 
 /// A run of events, the first of which is the delivery; or one that isn't an event.
 #[derive(Debug, Clone)]
