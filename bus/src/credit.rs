@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// Lists that are kept for the next batches, and how long they may be: one that was longer is freed.
-const SPARES: usize = 8;
+const SPARES: usize = 16;
 const SPARE_LEN: usize = 256;
 
 /// A run of events, the first of which is the delivery; or one that isn't an event.
