@@ -75,6 +75,8 @@ pub(crate) struct Driver {
     timer: TimerFd,
     /// When the timer goes off, if it is set.
     armed: Option<Instant>,
+    /// When buffered publishers hold something that is to go out by then.
+    flush_due: Option<Instant>,
     batch: RecvBatch,
     /// What happens to events and replies between socket and client.
     event_intake: Intake,
@@ -120,6 +122,7 @@ impl Driver {
             epoll,
             timer,
             armed: None,
+            flush_due: None,
             batch: RecvBatch::new(TURN, NLBUS_DATAGRAM_MAX),
             event_intake,
             reply_intake,
@@ -173,8 +176,18 @@ impl Driver {
         self.client.tick(now);
         self.carry_out();
         self.look_for_broker();
+        if self.publisher.take_begun() || self.flush_due.is_some_and(|due| due <= now) {
+            self.send_buffers(now);
+        }
         self.arm();
         Turn::Busy
+    }
+
+    /// Sends what buffered publishers hold and have held for long enough.
+    fn send_buffers(&mut self, now: Instant) {
+        let publisher = Arc::clone(&self.publisher);
+        let module = self.info.broker == BrokerKind::Module;
+        self.flush_due = publisher.send_due(now, module.then_some(|| self.read_replies(now)));
     }
 
     /// Does what handles have asked for, without a look at the sockets.
@@ -194,7 +207,8 @@ impl Driver {
     /// further away: it is set anew only for an earlier one.
     fn arm(&mut self) {
         let intakes = [self.event_intake.deadline(), self.reply_intake.deadline()];
-        let next = [self.client.deadline(), self.search.deadline()].into_iter().chain(intakes).flatten().min();
+        let next =
+            [self.client.deadline(), self.search.deadline(), self.flush_due].into_iter().chain(intakes).flatten().min();
         let Some(next) = next else { return };
         if self.armed.is_some_and(|armed| armed <= next) {
             return;

@@ -6,7 +6,6 @@ use crate::link;
 use crate::publisher::{Route, Way};
 use crate::search::Seen;
 use crate::sockets::{Ready, Sockets};
-use crate::sys::NetlinkSocket;
 use crate::wire::Info;
 use nix::errno::Errno;
 use std::sync::Arc;
@@ -70,7 +69,7 @@ impl Driver {
         match &self.sockets {
             Some(sockets) if info.epoch == self.info.epoch && same_place => {
                 self.search.end();
-                self.publisher.find(Way::Open(route(&info, &sockets.requests)));
+                self.publisher.find(Way::Open(Route::new(&info, &sockets.requests)));
                 self.client.resumed(Instant::now());
             }
             _ => {
@@ -91,7 +90,7 @@ impl Driver {
             return Err(failed(Errno::EXDEV));
         }
         let requests = Arc::new(link::open_requests(&info, self.settings.receive_buffer)?);
-        let route = route(&info, &requests);
+        let route = Route::new(&info, &requests);
         let sockets = Sockets { events, requests };
         sockets.watch(&self.epoll).map_err(failed)?;
         if let Some(old) = &self.sockets {
@@ -103,8 +102,4 @@ impl Driver {
         self.reply_intake.clear();
         Ok(())
     }
-}
-
-fn route(info: &Info, requests: &Arc<NetlinkSocket>) -> Route {
-    Route { socket: Arc::clone(requests), port: info.publish_port, epoch: info.epoch }
 }
