@@ -1,7 +1,7 @@
 //! Publishing through a buffer: many events a system call, and none that waits for long.
 
 use crate::connection::Handle;
-use crate::publisher::{Buffer, BufferState, PublishError, PublishReason, Wait, with_encoded};
+use crate::publisher::{Buffer, BufferState, PublishError, Wait, with_encoded};
 use crate::wire::Content;
 use serde::Serialize;
 use std::sync::Arc;
@@ -147,12 +147,9 @@ impl BufferedPublisher {
         let publisher = self.shared.publisher_at_rest(topic)?;
         publisher.tell_of_earlier(topic)?;
         let mut state = self.buffer.lock();
-        match state.pack.push(topic, content, payload) {
-            Err(error) if matches!(error.reason(), PublishReason::BatchFull) => {
-                self.send(&mut state, topic, None)?;
-                state.pack.push(topic, content, payload)?;
-            }
-            pushed => pushed?,
+        if !state.pack.push(topic, content, payload)? {
+            self.send(&mut state, topic, None)?;
+            state.pack.push(topic, content, payload)?;
         }
         if state.pack.len() == 1 {
             publisher.begun(&mut state);

@@ -1,7 +1,7 @@
 //! Publishing many events at once: one datagram, one system call.
 
 use crate::connection::Shared;
-use crate::publisher::{Pack, PublishError, UNASKED, Wait, with_encoded};
+use crate::publisher::{Pack, PublishError, PublishReason, UNASKED, Wait, with_encoded};
 use crate::wire::Content;
 use serde::Serialize;
 use std::time::Instant;
@@ -116,7 +116,10 @@ impl<'a> PublishBatch<'a> {
         content: Content,
         payload: &(impl AsRef<[u8]> + ?Sized),
     ) -> Result<(), PublishError> {
-        self.pack.push(topic, content, payload.as_ref())
+        match self.pack.push(topic, content, payload.as_ref())? {
+            true => Ok(()),
+            false => Err(PublishError::new(topic, PublishReason::BatchFull)),
+        }
     }
 
     /// Adds a value as an event.

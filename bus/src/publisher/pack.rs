@@ -1,6 +1,6 @@
 //! Events packed for one datagram, which the broker accepts whole or not at all.
 
-use super::error::{PublishError, PublishReason};
+use super::error::PublishError;
 use super::{check, check_len};
 use crate::wire::uapi::{NLBUS_DATAGRAM_MAX, NLBUS_EVENT_F_NO_WAIT, NLMSG_ALIGNTO, NLMSG_HDRLEN};
 use crate::wire::{Content, address_publishes, align, event_len, push_publish, push_publish_alike, written_topic};
@@ -27,8 +27,9 @@ impl Pack {
         Pack { datagram: Vec::new(), events: 0, last: 0, max: NLBUS_DATAGRAM_MAX, no_wait: false }
     }
 
-    /// Adds an event, or fails and is as it was. The first one always has room.
-    pub(crate) fn push(&mut self, topic: &str, content: Content, payload: &[u8]) -> Result<(), PublishError> {
+    /// Adds an event and says whether it had room for it: the first one always has. Otherwise, and where it fails, the pack is
+    /// as it was.
+    pub(crate) fn push(&mut self, topic: &str, content: Content, payload: &[u8]) -> Result<bool, PublishError> {
         // Sources mostly publish to one topic for a while: what was checked of the last event holds for this one.
         let alike = self.events > 0 && written_topic(&self.datagram, self.last) == topic.as_bytes();
         if alike {
@@ -39,7 +40,7 @@ impl Pack {
         let start = self.datagram.len();
         let len = align(NLMSG_HDRLEN + event_len(topic, payload), NLMSG_ALIGNTO);
         if self.events > 0 && start + len > self.max {
-            return Err(PublishError::new(topic, PublishReason::BatchFull));
+            return Ok(false);
         }
         if alike {
             push_publish_alike(&mut self.datagram, self.last, content, payload);
@@ -49,7 +50,7 @@ impl Pack {
         }
         self.last = start;
         self.events += 1;
-        Ok(())
+        Ok(true)
     }
 
     /// How many bytes more than one event may have, at least as many as the next one takes and at most a datagram's.
@@ -112,13 +113,13 @@ mod tests {
     fn a_pack_takes_what_fits_and_always_the_first() {
         let mut pack = Pack::new();
         pack.set_max(200);
-        pack.push("a", Content::Opaque, &[0; 500]).unwrap();
-        assert!(matches!(pack.push("a", Content::Opaque, b"").unwrap_err().reason(), PublishReason::BatchFull));
+        assert!(pack.push("a", Content::Opaque, &[0; 500]).unwrap());
+        assert!(!pack.push("a", Content::Opaque, b"").unwrap());
         pack.clear();
         for _ in 0..3 {
-            pack.push("a", Content::Opaque, &[]).unwrap();
+            assert!(pack.push("a", Content::Opaque, &[]).unwrap());
         }
-        assert!(pack.push("b", Content::Opaque, b"").is_err(), "256 bytes");
+        assert!(!pack.push("b", Content::Opaque, b"").unwrap(), "256 bytes");
         assert_eq!((pack.len(), pack.datagram().len(), &*pack.topic()), (3, 192, "a"));
     }
 
@@ -135,7 +136,7 @@ mod tests {
                 if at == bad_at {
                     prop_assert!(pack.push("a/+", Content::Text, payload).is_err());
                 }
-                pack.push(topics[*topic], contents[*content], payload).unwrap();
+                prop_assert!(pack.push(topics[*topic], contents[*content], payload).unwrap());
             }
             pack.address(number, true);
             let messages: Vec<_> = Messages::new(pack.datagram()).collect::<Result<_, _>>().unwrap();
