@@ -80,6 +80,8 @@ pub(crate) struct Driver {
     timer: TimerFd,
     /// When the timer goes off, if it is set.
     armed: Option<Instant>,
+    /// When buffered publishers hold something that is to go out by then.
+    flush_due: Option<Instant>,
     batch: RecvBatch,
     /// The event socket wasn't read to its end: it may have dropped something, and only who reads on gets to ask.
     unread: bool,
@@ -132,6 +134,7 @@ impl Driver {
             epoll,
             timer,
             armed: None,
+            flush_due: None,
             batch: RecvBatch::new(TURN, NLBUS_DATAGRAM_MAX).few_first(FEW),
             unread: false,
             overruns,
@@ -194,12 +197,23 @@ impl Driver {
         }
         let acted = self.carry_out();
         self.look_for_broker();
+        let buffers_due = self.publisher.take_begun() || self.flush_due.is_some_and(|due| due <= now);
+        if buffers_due {
+            self.send_buffers(now);
+        }
         // Events alone bring no deadline nearer, unless the client asks for something because of them.
-        let only_events = ready.0 == Ready::EVENTS && !acted && !self.search.is_on();
+        let only_events = ready.0 == Ready::EVENTS && !acted && !buffers_due && !self.search.is_on();
         if !only_events || self.armed.is_none() || self.event_intake.deadline().is_some() {
             self.arm();
         }
         Turn::Busy
+    }
+
+    /// Sends what buffered publishers hold and have held for long enough.
+    fn send_buffers(&mut self, now: Instant) {
+        let publisher = Arc::clone(&self.publisher);
+        let module = self.info.broker == BrokerKind::Module;
+        self.flush_due = publisher.send_due(now, module.then_some(|| self.read_replies(now)));
     }
 
     /// Does what handles have asked for, without a look at the sockets.
@@ -219,7 +233,8 @@ impl Driver {
     /// further away: it is set anew only for an earlier one.
     fn arm(&mut self) {
         let intakes = [self.event_intake.deadline(), self.reply_intake.deadline()];
-        let next = [self.client.deadline(), self.search.deadline()].into_iter().chain(intakes).flatten().min();
+        let next =
+            [self.client.deadline(), self.search.deadline(), self.flush_due].into_iter().chain(intakes).flatten().min();
         let Some(next) = next else { return };
         if self.armed.is_some_and(|armed| armed <= next) {
             return;

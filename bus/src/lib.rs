@@ -61,6 +61,7 @@
 mod arrivals;
 mod batch;
 mod broker;
+mod buffered;
 mod builder;
 mod bus;
 mod client;
@@ -102,6 +103,7 @@ pub use batch::Batch;
 #[doc(hidden)]
 pub use broker::fuzzing;
 pub use broker::{Broker, BrokerBuilder, BrokerError, BrokerHandle};
+pub use buffered::BufferedPublisher;
 pub use builder::Builder;
 pub use bus::{Bus, BusCounters};
 pub use client::{ClientCounters, Start};

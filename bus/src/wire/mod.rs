@@ -24,7 +24,7 @@ pub use error::{Answer, Refusal, push_ack, push_refusal};
 pub use event::{
     Content, EVENT_HDRLEN, EventHeader, EventView, PublishView, push_event, push_event_body, push_publish,
 };
-pub(crate) use event::{EventParts, event_len};
+pub(crate) use event::{EventParts, address_publishes, event_len, push_publish_alike, written_topic};
 pub use genl::{
     families_request, family_id, info_reply as genl_info_reply, info_request as genl_info_request,
     retire_request as genl_retire_request,
