@@ -4,7 +4,7 @@
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use nlbus::{BufferedPublisher, Bus, Content, Delivery, PublishReason};
-use nlbus_tests::{Fixture, cases, events, quiet, wait_for};
+use nlbus_tests::{Fixture, cases, events, quiet, wait_for, wait_for_head};
 use std::thread;
 use std::time::Duration;
 
@@ -124,12 +124,12 @@ fn a_flush_of_the_bus_is_one_of_its_buffers() {
     one.publish("flushed", "x").unwrap();
     two.publish("flushed", "x").unwrap();
     bus.flush().unwrap();
-    assert_eq!(bus.topic("flushed").unwrap().expect("a topic").head, 2);
+    wait_for_head(&bus, "flushed", 2);
     one.publish("flushed", "x").unwrap();
     one.flush().unwrap();
     assert!(one.is_empty());
     bus.clone().close().unwrap();
-    assert_eq!(fixture.connect().topic("flushed").unwrap().expect("a topic").head, 3);
+    wait_for_head(&fixture.connect(), "flushed", 3);
 }
 
 fn threads_share_a_buffered_publisher() {
@@ -147,7 +147,7 @@ fn threads_share_a_buffered_publisher() {
     });
     bus.flush().unwrap();
     for at in 0..4 {
-        assert_eq!(bus.topic(&format!("thread/{at}")).unwrap().expect("a topic").head, u64::from(EACH));
+        wait_for_head(&bus, &format!("thread/{at}"), u64::from(EACH));
     }
 }
 
@@ -163,7 +163,7 @@ fn a_buffered_event_that_is_refused_is_told_of() {
     assert!(error.to_string().contains("kernel/x"), "{error}");
     buffered.publish("x", "taken").unwrap();
     bus.flush().unwrap();
-    assert_eq!(bus.topic("x").unwrap().expect("a topic").head, 1);
+    wait_for_head(&bus, "x", 1);
 }
 
 fn a_buffered_event_that_cannot_be_published_is_not_taken() {
@@ -181,7 +181,7 @@ fn a_buffered_event_that_cannot_be_published_is_not_taken() {
     }
     assert_eq!(buffered.len(), 1);
     bus.flush().unwrap();
-    assert_eq!(bus.topic("x").unwrap().expect("a topic").head, 1);
+    wait_for_head(&bus, "x", 1);
 }
 
 fn after_the_end_of_the_bus_nothing_is_sent() {
@@ -233,7 +233,7 @@ fn what_waits_for_a_stopped_broker_goes_out_later() {
     fixture.broker().expect("a broker").signal(Signal::SIGCONT);
     driven(&bus, "the event to go out", || last.is_empty().then_some(()));
     bus.flush().unwrap();
-    assert_eq!(bus.topic("hasty").unwrap().expect("a topic").head, sent + 2 - unsent);
+    wait_for_head(&bus, "hasty", sent + 2 - unsent);
 }
 
 fn a_buffer_survives_a_restart() {
