@@ -1,15 +1,16 @@
 //! What travels in a subscription's channel: deliveries that the consumer takes at once.
 
-use crate::delivery::{Delivery, Event};
-use crate::flow::Flow;
+use crate::credit::{Credit, Held};
+use crate::delivery::Delivery;
+use crate::event::Event;
 use crate::ring::Share;
 use std::collections::VecDeque;
 use std::collections::vec_deque;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-/// Deliveries that came together, in order: at most one datagram's, so at least 1 and at most about 1000. Dropping the
-/// batch, or the iterator over it, gives its room in the channel back; until then the subscription counts its events as
-/// unread.
+/// Deliveries that came together, in order: those of up to 64 datagrams that were read at once, so at least 1 and at most some
+/// ten thousand. What is taken out gives its room in the channel back, a topic's events of one datagram at a time; dropping the
+/// batch, or the iterator over it, gives back the rest. Until then the subscription counts its events as unread.
 ///
 /// Of a subscription that drops rather than catches up ([`Overflow`](crate::Overflow)), those that are unread when it is
 /// first looked into. Until then it may lie: what comes and what is dropped meanwhile changes what it will hold, and the next
@@ -26,53 +27,128 @@ enum Source {
     /// Its events take room of the channel.
     Own(Own),
     /// They wait in a ring.
-    Ring(Share),
+    Ring(Box<Share>),
 }
 
+/// What holds its deliveries itself.
 #[derive(Debug)]
 struct Own {
-    deliveries: VecDeque<Delivery>,
-    events: usize,
-    bytes: usize,
-    flow: Arc<Flow>,
+    /// Runs of events, and what isn't events.
+    held: VecDeque<Held>,
+    /// How many deliveries are left.
+    len: usize,
+    /// The next one was lent, and is over with the next look.
+    lent: bool,
+    /// All of them, for who looks without taking them.
+    #[expect(clippy::box_collection, reason = "the batch travels by value, and few look")]
+    shown: OnceLock<Box<VecDeque<Delivery>>>,
+    credit: Arc<Credit>,
+}
+
+impl Own {
+    /// Takes the next one.
+    fn next(&mut self) -> Option<Delivery> {
+        self.end_loan();
+        let first = self.held.front_mut()?;
+        self.len -= 1;
+        match first.take_one() {
+            Some(delivery) => Some(delivery),
+            None => self.release().map(|held| held.delivery),
+        }
+    }
+
+    /// Makes the next one the one that is lent. Whether there is one.
+    fn lend_next(&mut self) -> bool {
+        self.end_loan();
+        self.lent = !self.held.is_empty();
+        self.lent
+    }
+
+    fn lent(&self) -> Option<&Delivery> {
+        self.held.front().filter(|_| self.lent).map(|first| &first.delivery)
+    }
+
+    fn end_loan(&mut self) {
+        // What was shown is no longer all that is left.
+        self.shown.take();
+        if std::mem::take(&mut self.lent)
+            && let Some(first) = self.held.front_mut()
+        {
+            self.len -= 1;
+            if !first.pass() {
+                self.release();
+            }
+        }
+    }
+
+    /// Takes out the first run, of which at most one event is left, and gives back its room.
+    fn release(&mut self) -> Option<Held> {
+        let mut first = self.held.pop_front()?;
+        match self.held.front_mut() {
+            // That goes on to hold their datagram.
+            Some(next) if next.shares(&first) => next.bytes += std::mem::take(&mut first.bytes),
+            _ => {}
+        }
+        self.credit.give_back(&first);
+        Some(first)
+    }
+
+    /// How many are left: not the one that is lent.
+    fn left(&self) -> usize {
+        self.len - usize::from(self.lent)
+    }
+
+    fn show(&self) -> VecDeque<Delivery> {
+        let mut shown = VecDeque::with_capacity(self.len);
+        for held in &self.held {
+            let mut copy = held.clone();
+            while let Some(delivery) = copy.take_one() {
+                shown.push_back(delivery);
+            }
+            shown.push_back(copy.delivery);
+        }
+        if self.lent {
+            shown.pop_front();
+        }
+        shown
+    }
 }
 
 impl Drop for Own {
     fn drop(&mut self) {
-        if self.events > 0 {
-            self.flow.give_back(self.events, self.bytes);
-        }
+        self.credit.give_back_all(std::mem::take(&mut self.held));
     }
 }
 
 impl Batch {
-    /// An empty batch that takes its room from `flow`.
-    pub(crate) fn new(flow: &Arc<Flow>) -> Batch {
-        Batch(Source::Own(Own { deliveries: VecDeque::new(), events: 0, bytes: 0, flow: Arc::clone(flow) }))
+    /// An empty batch that takes its room of `credit`.
+    pub(crate) fn new(credit: &Arc<Credit>) -> Batch {
+        let (held, credit) = (credit.spare(), Arc::clone(credit));
+        Batch(Source::Own(Own { held, len: 0, lent: false, shown: OnceLock::new(), credit }))
     }
 
     /// A batch of what waits in a ring.
     pub(crate) fn of(share: Share) -> Batch {
-        Batch(Source::Ring(share))
+        Batch(Source::Ring(Box::new(share)))
     }
 
     /// Adds what isn't an event, and so takes no room. Not to a batch of a ring.
     pub(crate) fn push(&mut self, delivery: Delivery) {
         debug_assert!(delivery.event().is_none(), "an event takes room");
         if let Source::Own(own) = &mut self.0 {
-            own.deliveries.push_back(delivery);
+            own.len += 1;
+            own.held.push_back(Held::one(delivery));
         }
     }
 
-    /// Adds an event of a datagram of so many bytes. One event pins all of them, however small it is, and the others
-    /// of the same datagram no more. Not to a batch of a ring.
-    pub(crate) fn push_event(&mut self, event: Event, datagram: usize) {
+    /// Adds a run of so many events, the first of which is this. One event pins all of its datagram, however small it is, and
+    /// the others of the same datagram no more. Not to a batch of a ring.
+    pub(crate) fn push_run(&mut self, first: Event, count: usize) {
         if let Source::Own(own) = &mut self.0 {
-            let bytes = datagram.saturating_sub(own.bytes);
-            own.flow.take(1, bytes);
-            own.events += 1;
-            own.bytes += bytes;
-            own.deliveries.push_back(Delivery::Event(event));
+            let run = Held::run(first, count, own.held.back());
+            own.credit.take(&run);
+            own.len += count;
+            own.held.push_back(run);
         }
     }
 
@@ -87,7 +163,7 @@ impl Batch {
     /// ```
     pub fn is_empty(&self) -> bool {
         match &self.0 {
-            Source::Own(own) => own.deliveries.is_empty(),
+            Source::Own(own) => own.left() == 0,
             Source::Ring(share) => share.is_empty(),
         }
     }
@@ -103,12 +179,45 @@ impl Batch {
     /// ```
     pub fn len(&self) -> usize {
         match &self.0 {
-            Source::Own(own) => own.deliveries.len(),
+            Source::Own(own) => own.left(),
             Source::Ring(share) => share.len(),
         }
     }
 
-    /// Looks at the deliveries without taking them.
+    /// Takes the next delivery, and lends it until the next one is taken: what has no use for a delivery of its own need not
+    /// pay for it. It no longer counts as left in the batch; the room of the last of a run goes back with the next call.
+    ///
+    /// ```no_run
+    /// # let bus = nlbus::Bus::connect()?;
+    /// # let mut subscription = bus.subscribe("sensors/#")?;
+    /// let (mut batch, mut bytes) = (subscription.batches().recv()?, 0);
+    /// while let Some(delivery) = batch.next_ref() {
+    ///     bytes += delivery.event().map_or(0, |event| event.payload().len());
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn next_ref(&mut self) -> Option<&Delivery> {
+        self.lend_next();
+        self.lent()
+    }
+
+    /// Takes the next delivery as the one that is lent. Whether there is one.
+    pub(crate) fn lend_next(&mut self) -> bool {
+        match &mut self.0 {
+            Source::Own(own) => own.lend_next(),
+            Source::Ring(share) => share.lend_next(),
+        }
+    }
+
+    /// The delivery that is lent.
+    pub(crate) fn lent(&self) -> Option<&Delivery> {
+        match &self.0 {
+            Source::Own(own) => own.lent(),
+            Source::Ring(share) => share.lent(),
+        }
+    }
+
+    /// Looks at the deliveries without taking them. It makes a list of them; [`next_ref`](Self::next_ref) doesn't.
     ///
     /// ```no_run
     /// # let bus = nlbus::Bus::connect()?;
@@ -119,7 +228,7 @@ impl Batch {
     /// ```
     pub fn iter(&self) -> vec_deque::Iter<'_, Delivery> {
         match &self.0 {
-            Source::Own(own) => own.deliveries.iter(),
+            Source::Own(own) => own.shown.get_or_init(|| Box::new(own.show())).iter(),
             Source::Ring(share) => share.deliveries().iter(),
         }
     }
@@ -130,14 +239,14 @@ impl Iterator for Batch {
 
     fn next(&mut self) -> Option<Delivery> {
         match &mut self.0 {
-            Source::Own(own) => own.deliveries.pop_front(),
+            Source::Own(own) => own.next(),
             Source::Ring(share) => share.next(),
         }
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
         match &self.0 {
-            Source::Own(own) => (own.deliveries.len(), Some(own.deliveries.len())),
+            Source::Own(own) => (own.left(), Some(own.left())),
             // What waits can merge before it is taken.
             Source::Ring(share) => (0, share.bound()),
         }
@@ -154,31 +263,4 @@ impl<'a> IntoIterator for &'a Batch {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::wire::{EventHeader, EventView, Header, Messages, push_event};
-    use bytes::Bytes;
-
-    #[test]
-    fn a_small_event_of_a_large_datagram_takes_the_room_that_it_pins() {
-        let mut datagram = Vec::new();
-        for payload in [1, 1, 50_000] {
-            push_event(&mut datagram, Header::default(), &EventHeader::default(), "a", &vec![0; payload]);
-        }
-        let datagram = Bytes::from(datagram);
-        let event = |at| {
-            let message = Messages::new(&datagram).nth(at).unwrap().unwrap();
-            Event::new(1, &datagram, &EventView::parse(message.body).unwrap())
-        };
-        let flow = Flow::new(10, datagram.len() + 1, Arc::new(|| ()));
-        let mut batch = Batch::new(&flow);
-        batch.push_event(event(0), datagram.len());
-        batch.push_event(event(1), datagram.len());
-        assert_eq!(flow.room(), 8, "the second one pins nothing more");
-        let mut other = Batch::new(&flow);
-        other.push_event(event(0), datagram.len());
-        assert_eq!(flow.room(), 0);
-        drop((batch, other));
-        assert_eq!(flow.room(), 10);
-    }
-}
+mod tests;

@@ -182,7 +182,7 @@ impl Builder {
                 reached => break reached?,
             }
         };
-        let route = Route { socket: Arc::clone(&requests), port: info.publish_port, epoch: info.epoch };
+        let route = Route::new(&info, &requests);
         let io = |what| move |error| ConnectError::Io { what, error };
         let waker = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK);
         let waker = Arc::new(waker.map_err(|errno| io("make an eventfd")(errno.into()))?);

@@ -2,6 +2,7 @@
 
 mod requests;
 
+use crate::buffered::BufferedPublisher;
 use crate::builder::Builder;
 use crate::client::ClientCounters;
 use crate::connection::Handle;
@@ -29,6 +30,8 @@ pub struct Bus {
 pub struct BusCounters {
     /// Events that the broker refused without anybody waiting for its verdict.
     pub refused: u64,
+    /// Events that buffered publishers still held when they were dropped, and couldn't send.
+    pub unsent: u64,
     /// What came in.
     pub client: ClientCounters,
 }
@@ -135,7 +138,7 @@ impl Bus {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn publish_value<T: Serialize + ?Sized>(&self, topic: &str, value: &T) -> Result<(), PublishError> {
-        self.publish_content(topic, Content::Bincode, &publisher::encode(topic, value)?)
+        publisher::with_encoded(topic, value, |bytes| self.publish_content(topic, Content::Bincode, bytes))
     }
 
     /// Publishes an event and waits until the broker has broadcast it: every subscriber's socket has taken it or
@@ -201,7 +204,7 @@ impl Bus {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn publish_value_acked<T: Serialize + ?Sized>(&self, topic: &str, value: &T) -> Result<u64, PublishError> {
-        self.publish_content_acked(topic, Content::Bincode, &publisher::encode(topic, value)?)
+        publisher::with_encoded(topic, value, |bytes| self.publish_content_acked(topic, Content::Bincode, bytes))
     }
 
     /// A batch of events that go to the broker in one datagram, which accepts all of them or none.
@@ -219,7 +222,24 @@ impl Bus {
         PublishBatch::new(&self.shared)
     }
 
-    /// Waits until the broker has accepted or refused everything that this connection published before.
+    /// A publisher that collects events and sends them together: when a datagram is full, when an event has waited for a
+    /// millisecond, and when it is [flushed](BufferedPublisher::flush). For many small events it is the fastest way.
+    ///
+    /// ```no_run
+    /// # let bus = nlbus::Bus::connect()?;
+    /// let buffered = bus.buffered();
+    /// for n in 0..1_000_000u32 {
+    ///     buffered.publish("counter", &n.to_le_bytes())?;
+    /// }
+    /// bus.flush()?; // all of it is sent, and the broker has accepted it
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn buffered(&self) -> BufferedPublisher {
+        BufferedPublisher::new(self.shared.clone())
+    }
+
+    /// Waits until the broker has accepted or refused everything that this connection published before. What its
+    /// [buffered](Self::buffered) publishers hold is sent first.
     ///
     /// # Errors
     /// The oldest refusal that nobody was told of; [`PublishReason::Unknown`](crate::PublishReason::Unknown) when no answer
@@ -239,6 +259,7 @@ impl Bus {
     pub fn flush(&self) -> Result<(), PublishError> {
         let deadline = self.shared.deadline();
         let publisher = self.shared.publisher("")?;
+        publisher.send_buffers(deadline)?;
         let barrier = publisher.barrier(Wait::Until(deadline))?;
         barrier.answered(self.shared.verdict("", &barrier.asked, deadline)?)?;
         publisher.tell_of_earlier("")
@@ -340,7 +361,8 @@ impl Bus {
         self.shared.turn()
     }
 
-    /// Flushes and ends the connection, for all handles: subscriptions deliver what they hold and then end.
+    /// Flushes and ends the connection, for all handles: subscriptions deliver what they hold and then end. What a buffered
+    /// publisher is given afterwards is never sent.
     ///
     /// # Errors
     /// As [`flush`](Self::flush). The connection is ended all the same.

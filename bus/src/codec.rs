@@ -43,12 +43,13 @@ impl fmt::Display for DecodeError {
 
 impl std::error::Error for DecodeError {}
 
-/// A value's bytes in bincode 2.0.1 with fixed-width little-endian integers.
+/// Appends a value's bytes in bincode 2.0.1 with fixed-width little-endian integers.
 ///
 /// # Errors
 /// When the value has no such form (a sequence of unknown length, say).
-pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, EncodeError> {
-    bincode::serde::encode_to_vec(value, CONFIG).map_err(|error| EncodeError(error.to_string()))
+pub(crate) fn encode<T: Serialize + ?Sized>(value: &T, bytes: &mut Vec<u8>) -> Result<(), EncodeError> {
+    let written = bincode::serde::encode_into_std_write(value, bytes, CONFIG);
+    written.map(drop).map_err(|error| EncodeError(error.to_string()))
 }
 
 /// The value whose bytes these are, all of them: JSON where the event says so, else bincode.
@@ -97,14 +98,20 @@ mod tests {
         name: Option<String>,
     }
 
+    fn encoded<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        encode(value, &mut bytes).unwrap();
+        bytes
+    }
+
     /// Golden bytes: another codec, or another version of this one, must write and read the same.
     #[test]
     fn values_have_these_bytes() {
         let reading = Reading { sensor: 0x0102, value: 1.5, ok: true, name: Some("hi".into()) };
         let bytes = [2, 1, 0, 0, 0xc0, 0x3f, 1, 1, 2, 0, 0, 0, 0, 0, 0, 0, b'h', b'i'];
-        assert_eq!(encode(&reading).unwrap(), bytes);
+        assert_eq!(encoded(&reading), bytes);
         assert_eq!(decode::<Reading>(Content::Bincode, &bytes).unwrap(), reading);
-        assert_eq!(encode(&(1u8, [2u16, 3], -4i64)).unwrap(), [1, 2, 0, 3, 0, 0xfc, 255, 255, 255, 255, 255, 255, 255]);
+        assert_eq!(encoded(&(1u8, [2u16, 3], -4i64)), [1, 2, 0, 3, 0, 0xfc, 255, 255, 255, 255, 255, 255, 255]);
     }
 
     #[test]
@@ -149,7 +156,7 @@ mod tests {
         );
         assert_eq!(decode::<Vec<()>>(Content::Bincode, &5u64.to_le_bytes()).unwrap(), [(); 5]);
         let largest = vec![7u8; NLBUS_PAYLOAD_MAX - 8];
-        assert_eq!(decode::<Vec<u8>>(Content::Bincode, &encode(&largest).unwrap()).unwrap(), largest);
+        assert_eq!(decode::<Vec<u8>>(Content::Bincode, &encoded(&largest)).unwrap(), largest);
     }
 
     /// What a serde data model has, through the bound and back.
@@ -167,7 +174,7 @@ mod tests {
         let map = [("a".to_owned(), Some('ä')), (String::new(), None)].into();
         let shapes = vec![Shape::Unit, Shape::Tuple(1, -2), Shape::Struct { map }, Shape::Newtype(vec![])];
         let value = (Wrapped(Shape::Newtype(shapes)), (1.5f64, [true, false], "x".to_owned(), ()));
-        let bytes = encode(&value).unwrap();
+        let bytes = encoded(&value);
         assert_eq!(decode::<(Wrapped, (f64, [bool; 2], String, ()))>(Content::Bincode, &bytes).unwrap(), value);
     }
 

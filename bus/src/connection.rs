@@ -2,7 +2,7 @@
 
 use crate::direct::Direct;
 use crate::driver::{Command, Remote};
-use crate::publisher::{Asked, PublishError, PublishReason, Publisher};
+use crate::publisher::{Asked, Buffer, PublishError, PublishReason, Publisher};
 use crate::sys::Parental;
 use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 use std::os::fd::BorrowedFd;
@@ -59,13 +59,35 @@ impl Shared {
     /// # Errors
     /// In a child of the process that connected.
     pub(crate) fn publisher(&self, topic: &str) -> Result<&Publisher, PublishError> {
-        if self.is_forked() {
-            return Err(PublishError::new(topic, PublishReason::Forked));
-        }
+        let publisher = self.publisher_at_rest(topic)?;
         if let Some(direct) = &self.direct {
             direct.turn(1);
         }
-        Ok(&self.publisher)
+        Ok(publisher)
+    }
+
+    /// The publishing half, for what only collects events: nothing is done for it.
+    ///
+    /// # Errors
+    /// In a child of the process that connected.
+    pub(crate) fn publisher_at_rest(&self, topic: &str) -> Result<&Publisher, PublishError> {
+        match self.is_forked() {
+            true => Err(PublishError::new(topic, PublishReason::Forked)),
+            false => Ok(&self.publisher),
+        }
+    }
+
+    /// A buffer that the driver watches; see [`Publisher::open_buffer`]. In a child it is of no use, and watched by nobody.
+    pub(crate) fn open_buffer(&self, delay: Duration) -> Arc<Buffer> {
+        match self.is_forked() {
+            true => Buffer::new(delay),
+            false => self.publisher.open_buffer(delay),
+        }
+    }
+
+    /// The end of one.
+    pub(crate) fn close_buffer(&self, buffer: &Arc<Buffer>) {
+        self.publisher.close_buffer(buffer);
     }
 
     /// Publishes to `topic`; and once more, as long as there is no broker and publishes are to wait for one.
@@ -77,10 +99,15 @@ impl Shared {
         topic: &str,
         mut publish: impl FnMut(&'a Publisher) -> Result<T, PublishError>,
     ) -> Result<T, PublishError> {
-        let start = Instant::now();
+        let mut failed = None;
         loop {
             match publish(self.publisher(topic)?) {
-                Err(error) if error.may_pass() && start.elapsed() < self.outage => {}
+                Err(error) if error.may_pass() && !self.outage.is_zero() => {
+                    let first = *failed.get_or_insert_with(Instant::now);
+                    if first.elapsed() >= self.outage {
+                        return Err(error);
+                    }
+                }
                 done => return done,
             }
             match &self.direct {
@@ -93,6 +120,11 @@ impl Shared {
     /// How many publishes were refused without anybody waiting for their verdict.
     pub(crate) fn refused(&self) -> u64 {
         self.publisher.refused()
+    }
+
+    /// How many events couldn't be sent when their buffered publishers were dropped.
+    pub(crate) fn unsent(&self) -> u64 {
+        self.publisher.unsent()
     }
 
     /// Whether it is known that there is no broker.

@@ -28,10 +28,10 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
-    /// An event came, that stands for so many, itself included.
-    pub(crate) fn received(&self, stands_for: u64, replayed: bool) {
-        add(&self.received, stands_for);
-        add(&self.replayed, u64::from(replayed));
+    /// So many came, with those that they stand for; and so many of them out of history, without.
+    pub(crate) fn received(&self, events: u64, replayed: u64) {
+        add(&self.received, events);
+        add(&self.replayed, replayed);
     }
 
     pub(crate) fn lost(&self, events: u64) {

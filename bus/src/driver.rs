@@ -10,6 +10,8 @@ use crate::client::{Client, Output};
 use crate::intake::Faults;
 use crate::intake::Intake;
 use crate::link::Choice;
+use crate::overruns::Overruns;
+use crate::pool::Pool;
 use crate::publisher::{Publisher, Way};
 use crate::search::Search;
 use crate::sockets::{Ready, Sockets, error_of, watch};
@@ -29,6 +31,9 @@ use std::time::{Duration, Instant};
 
 /// Datagrams read from a socket before the other one gets its turn.
 const TURN: usize = 64;
+
+/// Datagrams that are expected while few come.
+const FEW: usize = 4;
 
 /// What the driver needs to know of its bus.
 pub(crate) struct Settings {
@@ -75,7 +80,15 @@ pub(crate) struct Driver {
     timer: TimerFd,
     /// When the timer goes off, if it is set.
     armed: Option<Instant>,
+    /// When buffered publishers hold something that is to go out by then.
+    flush_due: Option<Instant>,
     batch: RecvBatch,
+    /// The event socket wasn't read to its end: it may have dropped something, and only who reads on gets to ask.
+    unread: bool,
+    /// Of the event socket.
+    overruns: Overruns,
+    /// Holds what was received, for as long as somebody has it.
+    pool: Pool,
     /// What happens to events and replies between socket and client.
     event_intake: Intake,
     reply_intake: Intake,
@@ -101,6 +114,7 @@ impl Driver {
         let epoll = Arc::new(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?);
         let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK)?;
         let namespace = events.namespace();
+        let overruns = Overruns::new(events.recv_buffer()?);
         let sockets = Sockets { events, requests };
         sockets.watch(&epoll)?;
         watch(&epoll, &*waker, Ready::WAKER)?;
@@ -120,7 +134,11 @@ impl Driver {
             epoll,
             timer,
             armed: None,
-            batch: RecvBatch::new(TURN, NLBUS_DATAGRAM_MAX),
+            flush_due: None,
+            batch: RecvBatch::new(TURN, NLBUS_DATAGRAM_MAX).few_first(FEW),
+            unread: false,
+            overruns,
+            pool: Pool::default(),
             event_intake,
             reply_intake,
             retired: false,
@@ -138,8 +156,10 @@ impl Driver {
     /// Waits for something to do, at most so long, and does it.
     pub(crate) fn turn(&mut self, timeout: EpollTimeout) -> Turn {
         let mut events = [EpollEvent::empty(); 5];
+        let timeout = if self.unread { EpollTimeout::ZERO } else { timeout };
         let ready = match self.epoll.wait(&mut events, timeout) {
-            Ok(0) | Err(Errno::EINTR) => return Turn::Quiet,
+            Ok(0) | Err(Errno::EINTR) if !self.unread => return Turn::Quiet,
+            Err(Errno::EINTR) => Ready::default(),
             Ok(count) => Ready(events[..count].iter().fold(0, |all, event| all | event.data())),
             // Not possible with a valid epoll descriptor (epoll_wait(2)); turns that never wait would be worse.
             Err(_) => return Turn::Stopped,
@@ -149,9 +169,10 @@ impl Driver {
             // Before what it tells of is looked at: what comes later wakes again.
             let _ = self.waker.read();
             self.client.room(now);
-        }
-        if self.obey(now) == Turn::Stopped {
-            return Turn::Stopped;
+            // Each command wakes.
+            if self.obey(now) == Turn::Stopped {
+                return Turn::Stopped;
+            }
         }
         if self.publisher.take_gone() {
             self.disconnect(now);
@@ -162,7 +183,7 @@ impl Driver {
         if ready.has(Ready::REQUESTS) {
             self.read_replies(now);
         }
-        if ready.has(Ready::EVENTS) || self.retired {
+        if ready.has(Ready::EVENTS) || self.unread || self.retired {
             self.read_events(now);
         }
         if ready.has(Ready::TIMER) {
@@ -170,11 +191,29 @@ impl Driver {
             self.armed = None;
             self.let_pass(now);
         }
-        self.client.tick(now);
-        self.carry_out();
+        // The timer goes off no later than the client wants to be told.
+        if self.armed.is_none_or(|armed| armed <= now) {
+            self.client.tick(now);
+        }
+        let acted = self.carry_out();
         self.look_for_broker();
-        self.arm();
+        let buffers_due = self.publisher.take_begun() || self.flush_due.is_some_and(|due| due <= now);
+        if buffers_due {
+            self.send_buffers(now);
+        }
+        // Events alone bring no deadline nearer, unless the client asks for something because of them.
+        let only_events = ready.0 == Ready::EVENTS && !acted && !buffers_due && !self.search.is_on();
+        if !only_events || self.armed.is_none() || self.event_intake.deadline().is_some() {
+            self.arm();
+        }
         Turn::Busy
+    }
+
+    /// Sends what buffered publishers hold and have held for long enough.
+    fn send_buffers(&mut self, now: Instant) {
+        let publisher = Arc::clone(&self.publisher);
+        let module = self.info.broker == BrokerKind::Module;
+        self.flush_due = publisher.send_due(now, module.then_some(|| self.read_replies(now)));
     }
 
     /// Does what handles have asked for, without a look at the sockets.
@@ -194,7 +233,8 @@ impl Driver {
     /// further away: it is set anew only for an earlier one.
     fn arm(&mut self) {
         let intakes = [self.event_intake.deadline(), self.reply_intake.deadline()];
-        let next = [self.client.deadline(), self.search.deadline()].into_iter().chain(intakes).flatten().min();
+        let next =
+            [self.client.deadline(), self.search.deadline(), self.flush_due].into_iter().chain(intakes).flatten().min();
         let Some(next) = next else { return };
         if self.armed.is_some_and(|armed| armed <= next) {
             return;
@@ -210,7 +250,7 @@ impl Driver {
         match command {
             Command::Open(opening) => {
                 self.search.hasten();
-                self.client.open(opening, now);
+                self.client.open(*opening, now);
             }
             Command::Close(id) => self.client.close(id),
             Command::Ask(ask) => self.ask(ask),
@@ -235,7 +275,7 @@ impl Driver {
         let client = &mut self.client;
         for datagram in self.batch.iter() {
             if datagram.port == self.info.request_port || datagram.port == self.info.publish_port {
-                let bytes = Bytes::copy_from_slice(datagram.bytes);
+                let bytes = self.pool.copy(datagram.bytes);
                 self.reply_intake.take(bytes, datagram.truncated, now, |bytes, _| client.replies(&bytes, now));
             } else {
                 client.count_foreign();
@@ -246,6 +286,7 @@ impl Driver {
     }
 
     fn read_events(&mut self, now: Instant) {
+        self.unread = false;
         let Some(sockets) = &self.sockets else { return };
         let mut retired = false;
         let mut received = self.batch.receive(&sockets.events);
@@ -258,23 +299,29 @@ impl Driver {
             // The module had no memory for a broadcast (netlink_set_err): no datagram shows what is missing.
             self.client.missed(now);
         }
-        let received = received.unwrap_or_default();
-        let client = &mut self.client;
+        let (client, mut all_whole) = (&mut self.client, true);
         for datagram in self.batch.iter() {
+            all_whole &= !datagram.truncated;
             if datagram.port != self.info.publish_port {
                 client.count_foreign();
                 continue;
             }
-            let bytes = Bytes::copy_from_slice(datagram.bytes);
+            let bytes = self.pool.copy(datagram.bytes);
             self.event_intake.take(bytes, datagram.truncated, now, |bytes, cut| client.events(&bytes, cut, now));
         }
-        if received < self.batch.slots()
-            && let Ok(drops) = sockets.events.drops()
-        {
-            self.client.drained(drops.wrapping_add(self.event_intake.drops()), now);
+        client.finish(now);
+        self.overruns.received(self.batch.iter().len(), all_whole);
+        self.unread = !self.batch.is_drained();
+        if !self.unread {
+            if self.overruns.may_be(now)
+                && let Ok(drops) = sockets.events.drops()
+            {
+                self.overruns.counted(drops, now);
+            }
+            client.drained(self.overruns.drops().wrapping_add(self.event_intake.drops()), now);
         }
         self.retired |= retired;
-        if self.retired && received < self.batch.slots() {
+        if self.retired && !self.unread {
             self.disconnect(now);
         }
     }
@@ -283,11 +330,15 @@ impl Driver {
     fn let_pass(&mut self, now: Instant) {
         let client = &mut self.client;
         self.event_intake.pass(now, |bytes, cut| client.events(&bytes, cut, now));
+        client.finish(now);
         self.reply_intake.pass(now, |bytes, _| client.replies(&bytes, now));
     }
 
-    fn carry_out(&mut self) {
+    /// Carries out what the client wants. Whether there was anything.
+    fn carry_out(&mut self) -> bool {
+        let mut acted = false;
         while let Some(output) = self.client.next_output() {
+            acted = true;
             match output {
                 Output::Send(datagram) => self.send(datagram),
                 Output::Join(group) => self.join(group),
@@ -304,6 +355,7 @@ impl Driver {
                 }
             }
         }
+        acted
     }
 
     fn send(&mut self, datagram: Bytes) {

@@ -26,15 +26,15 @@ const HALF: u8 = 1;
 const ANY: u8 = 2;
 
 impl Flow {
-    pub(crate) fn new(capacity: usize, capacity_bytes: usize, wake: Wake) -> Arc<Flow> {
-        Arc::new(Flow {
+    pub(crate) fn new(capacity: usize, capacity_bytes: usize, wake: Wake) -> Flow {
+        Flow {
             capacity: capacity.max(1),
             capacity_bytes,
             events: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
             wish: AtomicU8::new(NOTHING),
             wake,
-        })
+        }
     }
 
     /// How many more events may be queued.

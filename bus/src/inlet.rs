@@ -3,9 +3,12 @@
 use crate::arrivals::Arrivals;
 use crate::batch::Batch;
 use crate::counts::Counts;
-use crate::delivery::{Delivery, Event};
-use crate::flow::{Flow, Wake};
+use crate::credit::Credit;
+use crate::delivery::Delivery;
+use crate::event::Event;
+use crate::flow::Wake;
 use crate::ring::{Drops, Ring};
+use crate::run::Run;
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use std::sync::Arc;
@@ -54,7 +57,7 @@ pub(crate) struct Inlet {
 #[derive(Debug)]
 enum Way {
     /// Deliveries travel in the channel, and events take room.
-    Credit { flow: Arc<Flow>, batch: Option<Batch> },
+    Credit { credit: Arc<Credit>, batch: Option<Batch> },
     /// Deliveries wait where they can be dropped; the channel only says so.
     Ring {
         ring: Arc<Ring>,
@@ -70,7 +73,7 @@ pub(crate) fn inlet(overflow: Overflow, capacity: usize, wake: Wake) -> (Inlet, 
     let (arrivals, counts) = (Arc::new(Arrivals::default()), Arc::new(Counts::default()));
     let ring = |drops| Way::Ring { ring: Ring::new(drops, capacity, CAPACITY_BYTES), untold: false };
     let way = match overflow {
-        Overflow::CatchUp => Way::Credit { flow: Flow::new(capacity, CAPACITY_BYTES, wake), batch: None },
+        Overflow::CatchUp => Way::Credit { credit: Credit::new(capacity, CAPACITY_BYTES, wake), batch: None },
         Overflow::DropOldest => ring(Drops::Oldest),
         Overflow::DropNewest => ring(Drops::Newest),
         Overflow::Latest => ring(Drops::AllButLatest),
@@ -84,7 +87,7 @@ impl Inlet {
     /// How many more events it takes; one that drops takes any number, and for it this is how many it can keep.
     pub(crate) fn room(&self) -> usize {
         match &self.way {
-            Way::Credit { flow, .. } => flow.room(),
+            Way::Credit { credit, .. } => credit.flow().room(),
             Way::Ring { ring, .. } => ring.capacity(),
         }
     }
@@ -92,7 +95,7 @@ impl Inlet {
     /// Asks to be woken when there is room again. Whether there is room already.
     pub(crate) fn starve(&self) -> bool {
         match &self.way {
-            Way::Credit { flow, .. } => flow.starve(),
+            Way::Credit { credit, .. } => credit.flow().starve(),
             Way::Ring { .. } => true,
         }
     }
@@ -100,7 +103,8 @@ impl Inlet {
     /// Whether it is worth a round trip to refill it: there is much room, or some and nothing to read meanwhile.
     pub(crate) fn is_worth_refilling(&self) -> bool {
         match &self.way {
-            Way::Credit { flow, batch } => {
+            Way::Credit { credit, batch } => {
+                let flow = credit.flow();
                 let nothing_to_read = || batch.is_none() && self.sender.as_ref().is_some_and(Sender::is_empty);
                 flow.is_roomy() || (flow.room() > 0 && nothing_to_read())
             }
@@ -111,9 +115,14 @@ impl Inlet {
     /// Whether there is room for one of another page, while so many pages are on their way.
     pub(crate) fn admits(&self, pages: usize) -> bool {
         match &self.way {
-            Way::Credit { flow, .. } => flow.room() > pages,
+            Way::Credit { credit, .. } => credit.flow().room() > pages,
             Way::Ring { .. } => true,
         }
+    }
+
+    /// Whether it takes any number of events, and drops some of them.
+    pub(crate) fn drops(&self) -> bool {
+        matches!(self.way, Way::Ring { .. })
     }
 
     /// Whether an event stands for all before it that weren't read, so that none is missed.
@@ -133,7 +142,7 @@ impl Inlet {
             self.counts.lost(lost.count());
         }
         match &mut self.way {
-            Way::Credit { flow, batch } => batch.get_or_insert_with(|| Batch::new(flow)).push(delivery),
+            Way::Credit { credit, batch } => batch.get_or_insert_with(|| Batch::new(credit)).push(delivery),
             Way::Ring { ring, untold } => {
                 *untold = true;
                 ring.push(delivery);
@@ -141,18 +150,19 @@ impl Inlet {
         }
     }
 
-    /// Gives an event of this datagram.
-    pub(crate) fn push_event(&mut self, event: Event, datagram: &Bytes) {
+    /// Gives a run of a datagram of the broker of this epoch. The first of its events stands for so many `before` it, too.
+    pub(crate) fn push_run(&mut self, run: &Run<'_>, before: u64, epoch: u64, datagram: &Bytes) {
         self.begun = true;
-        let stands_for = event.stands_for();
-        self.counts.received(stands_for, event.is_replayed());
+        let first = Event::first_of(run, epoch, datagram).standing_for_more(before);
+        let events = run.count as u64;
+        self.counts.received(events.saturating_add(before), if run.replayed { events } else { 0 });
         match &mut self.way {
-            Way::Credit { flow, batch } => {
-                batch.get_or_insert_with(|| Batch::new(flow)).push_event(event, datagram.len());
+            Way::Credit { credit, batch } => {
+                batch.get_or_insert_with(|| Batch::new(credit)).push_run(first, run.count);
             }
             Way::Ring { ring, untold } => {
                 *untold = true;
-                self.counts.dropped(ring.push_event(event, datagram) + stands_for - 1);
+                self.counts.dropped(ring.push_run(first, run).saturating_add(before));
             }
         }
     }

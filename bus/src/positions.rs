@@ -1,6 +1,7 @@
 //! Where a subscription is, in a form that outlives the process: what to read next after a restart.
 
-use crate::delivery::{Delivery, Event, Lost, Restarted};
+use crate::delivery::{Delivery, Lost, Restarted};
+use crate::event::Event;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -165,16 +166,19 @@ impl Positions {
 mod tests {
     use super::*;
     use crate::delivery::Cause;
-    use crate::wire::{EventHeader, EventView, Header, Messages, push_event};
+    use crate::run::{Part, Parts};
+    use crate::wire::uapi::NLBUS_MSG_EVENT;
+    use crate::wire::{EventHeader, Header, push_event};
     use bytes::Bytes;
 
     fn event(epoch: u64, topic_id: u32, seq: u64) -> Delivery {
         let mut datagram = Vec::new();
         let header = EventHeader { seq, topic_id, ..EventHeader::default() };
-        push_event(&mut datagram, Header::default(), &header, "a", b"");
+        let message = Header { kind: NLBUS_MSG_EVENT, ..Header::default() };
+        push_event(&mut datagram, message, &header, "a", b"");
         let datagram = Bytes::from(datagram);
-        let message = Messages::new(&datagram).next().unwrap().unwrap();
-        Delivery::Event(Event::new(epoch, &datagram, &EventView::parse(message.body).unwrap()))
+        let Some(Part::Run(run)) = Parts::new(&datagram).next() else { panic!("no event") };
+        Delivery::Event(Event::first_of(&run, epoch, &datagram))
     }
 
     fn lost(epoch: u64, topic_id: u32, to: u64) -> Delivery {

@@ -1,9 +1,8 @@
 //! Publishing many events at once: one datagram, one system call.
 
 use crate::connection::Shared;
-use crate::publisher::{PublishError, PublishReason, Wait, check, encode};
-use crate::wire::uapi::{NLBUS_DATAGRAM_MAX, NLBUS_EVENT_F_NO_WAIT, NLM_F_ACK, NLM_F_REQUEST};
-use crate::wire::{Content, push_publish};
+use crate::publisher::{Pack, PublishError, PublishReason, UNASKED, Wait, with_encoded};
+use crate::wire::Content;
 use serde::Serialize;
 use std::time::Instant;
 
@@ -14,16 +13,12 @@ use std::time::Instant;
 #[derive(Debug)]
 pub struct PublishBatch<'a> {
     shared: &'a Shared,
-    frame: Vec<u8>,
-    /// Where in the frame the events begin.
-    starts: Vec<usize>,
-    last_topic: Box<str>,
-    no_wait: bool,
+    pack: Pack,
 }
 
 impl<'a> PublishBatch<'a> {
     pub(crate) fn new(shared: &'a Shared) -> Self {
-        PublishBatch { shared, frame: Vec::new(), starts: Vec::new(), last_topic: "".into(), no_wait: false }
+        PublishBatch { shared, pack: Pack::new() }
     }
 
     /// Where the broker's queue is full, sending fails with `EAGAIN` instead of sleeping until there is room. The
@@ -40,7 +35,7 @@ impl<'a> PublishBatch<'a> {
     /// ```
     #[must_use]
     pub fn no_wait(mut self) -> Self {
-        self.no_wait = true;
+        self.pack.set_no_wait(true);
         self
     }
 
@@ -54,7 +49,7 @@ impl<'a> PublishBatch<'a> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn len(&self) -> usize {
-        self.starts.len()
+        self.pack.len()
     }
 
     /// Whether it holds none.
@@ -68,7 +63,7 @@ impl<'a> PublishBatch<'a> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn is_empty(&self) -> bool {
-        self.starts.is_empty()
+        self.pack.is_empty()
     }
 
     /// Adds an event.
@@ -121,17 +116,10 @@ impl<'a> PublishBatch<'a> {
         content: Content,
         payload: &(impl AsRef<[u8]> + ?Sized),
     ) -> Result<(), PublishError> {
-        let payload = payload.as_ref();
-        check(topic, payload)?;
-        let start = self.frame.len();
-        push_publish(&mut self.frame, 0, false, 0, content, topic, payload);
-        if self.frame.len() > NLBUS_DATAGRAM_MAX {
-            self.frame.truncate(start);
-            return Err(PublishError::new(topic, PublishReason::BatchFull));
+        match self.pack.push(topic, content, payload.as_ref())? {
+            true => Ok(()),
+            false => Err(PublishError::new(topic, PublishReason::BatchFull)),
         }
-        self.starts.push(start);
-        self.last_topic = topic.into();
-        Ok(())
     }
 
     /// Adds a value as an event.
@@ -148,7 +136,7 @@ impl<'a> PublishBatch<'a> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn push_value<T: Serialize + ?Sized>(&mut self, topic: &str, value: &T) -> Result<(), PublishError> {
-        self.push_content(topic, Content::Bincode, &encode(topic, value)?)
+        with_encoded(topic, value, |bytes| self.push_content(topic, Content::Bincode, bytes))
     }
 
     /// Publishes the events. Ok means that they are queued; a refusal, which is of all of them, shows at the next
@@ -170,14 +158,12 @@ impl<'a> PublishBatch<'a> {
         if self.is_empty() {
             return Ok(());
         }
-        let shared = self.shared;
-        shared.publisher(&self.last_topic)?.tell_of_earlier(&self.last_topic)?;
-        let topic = self.last_topic.clone();
-        shared.publishing(&topic, |publisher| {
-            self.address(publisher.number(), false);
-            publisher.send_unasked(&topic, &self.frame, self.wait_until(None))
-        })?;
-        self.clear();
+        let (shared, topic) = (self.shared, self.pack.topic().into_owned());
+        shared.publisher(&topic)?.tell_of_earlier(&topic)?;
+        self.pack.address(UNASKED, false);
+        let wait = self.wait_until(None);
+        shared.publishing(&topic, |publisher| publisher.send_unasked(&topic, self.pack.datagram(), wait))?;
+        self.pack.clear();
         Ok(())
     }
 
@@ -202,36 +188,18 @@ impl<'a> PublishBatch<'a> {
         if self.is_empty() {
             return Ok(None);
         }
-        let (shared, topic) = (self.shared, self.last_topic.clone());
+        let (shared, topic) = (self.shared, self.pack.topic().into_owned());
         let seq = shared.publishing(&topic, |publisher| {
             let (number, deadline) = (publisher.number(), shared.deadline());
-            self.address(number, true);
-            let asked = publisher.send_asking(number, &topic, &self.frame, self.wait_until(deadline))?;
+            self.pack.address(number, true);
+            let asked = publisher.send_asking(number, &topic, self.pack.datagram(), self.wait_until(deadline))?;
             shared.verdict(&topic, &asked, deadline)
         })?;
-        self.clear();
+        self.pack.clear();
         Ok(seq)
     }
 
-    /// Numbers the messages and lets the last one ask for an ack, or not. The headers' layouts are
-    /// `struct nlmsghdr`'s, 16 bytes with flags at 6 and the number at 8, and `struct nlbus_event_hdr`'s, flags at 34.
-    fn address(&mut self, number: u32, ack: bool) {
-        for (at, start) in self.starts.iter().enumerate() {
-            let ack = if ack && at + 1 == self.starts.len() { NLM_F_ACK } else { 0 };
-            let (flags, seq) = (NLM_F_REQUEST | ack, number);
-            self.frame[start + 6..start + 8].copy_from_slice(&flags.to_ne_bytes());
-            self.frame[start + 8..start + 12].copy_from_slice(&seq.to_ne_bytes());
-            let flags = if self.no_wait { NLBUS_EVENT_F_NO_WAIT } else { 0 };
-            self.frame[start + 50..start + 52].copy_from_slice(&flags.to_ne_bytes());
-        }
-    }
-
     fn wait_until(&self, deadline: Option<Instant>) -> Wait {
-        if self.no_wait { Wait::Never } else { Wait::Until(deadline) }
-    }
-
-    fn clear(&mut self) {
-        self.frame.clear();
-        self.starts.clear();
+        if self.pack.no_wait() { Wait::Never } else { Wait::Until(deadline) }
     }
 }

@@ -1,7 +1,11 @@
 //! Publishing: frames sent by the calling thread. Verdicts come back over the same socket, which the client's driver
 //! reads.
 
+mod asked;
+mod buffers;
 mod error;
+mod pack;
+mod route;
 mod unflushed;
 
 use crate::client::REQUEST_BIT;
@@ -10,19 +14,24 @@ use crate::sys::NetlinkSocket;
 use crate::topic::check_name;
 use crate::wire::uapi::NLBUS_PAYLOAD_MAX;
 use crate::wire::{Content, Refusal, push_info_request, push_publish};
-use crossbeam_channel::{Receiver, Sender, bounded};
+pub(crate) use asked::{Asked, Barrier, Verdict};
+use buffers::Buffers;
+pub(crate) use buffers::{Buffer, State as BufferState};
+use crossbeam_channel::{Sender, bounded};
 pub(crate) use error::{CLOSED, FORKED, GONE};
 pub use error::{PublishError, PublishReason};
 use nix::errno::Errno;
 use nix::sys::eventfd::EventFd;
+pub(crate) use pack::{Pack, UNASKED};
+pub(crate) use route::{Route, Wait, Way};
 use serde::Serialize;
 use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::Instant;
-use unflushed::{Asking, Unflushed};
+use std::thread::LocalKey;
+use unflushed::Unflushed;
 
 /// Refusals kept for the next publish or flush, the oldest ones; those beyond are only counted.
 const REFUSALS_KEPT: usize = 64;
@@ -30,50 +39,8 @@ const REFUSALS_KEPT: usize = 64;
 thread_local! {
     /// Where a thread writes its frames, so that publishing allocates nothing.
     static FRAME: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
-}
-
-/// The broker's word: an event's sequence number; of a barrier, the broker's epoch.
-pub(crate) type Verdict = Result<Option<u64>, Refusal>;
-
-/// Where publishes go.
-#[derive(Debug, Clone)]
-pub(crate) struct Route {
-    pub(crate) socket: Arc<NetlinkSocket>,
-    pub(crate) port: u32,
-    /// The broker's. It may be another one by now that nobody has noticed yet.
-    pub(crate) epoch: u64,
-}
-
-/// How long a send may wait for room in the broker's queue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wait {
-    /// Not at all.
-    Never,
-    /// Until then, or as long as it takes. In the module, whose queue the kernel itself empties, as long as that takes.
-    Until(Option<Instant>),
-}
-
-impl Wait {
-    /// As long as it takes.
-    pub(crate) const EVER: Wait = Wait::Until(None);
-
-    fn is_over(self) -> bool {
-        match self {
-            Wait::Never => true,
-            Wait::Until(deadline) => deadline.is_some_and(|deadline| deadline <= Instant::now()),
-        }
-    }
-}
-
-/// What publishes find.
-#[derive(Debug, Clone)]
-pub(crate) enum Way {
-    /// The broker, or where it was last.
-    Open(Route),
-    /// No broker, and no socket that would hold on to one.
-    Gone,
-    /// The bus was closed.
-    Closed,
+    /// Where it encodes its values.
+    static VALUE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
 /// The publishing half of a bus, shared by its handles and its driver.
@@ -82,6 +49,7 @@ pub(crate) struct Publisher {
     way: RwLock<Way>,
     next: AtomicU32,
     unflushed: Unflushed,
+    buffers: Buffers,
     waiting: Mutex<HashMap<u32, Sender<Verdict>>>,
     refusals: Mutex<VecDeque<Refusal>>,
     any_refusal: AtomicBool,
@@ -99,6 +67,7 @@ impl Publisher {
             way: RwLock::new(Way::Open(route)),
             next: AtomicU32::new(1),
             unflushed: Unflushed::default(),
+            buffers: Buffers::default(),
             waiting: Mutex::default(),
             refusals: Mutex::default(),
             any_refusal: AtomicBool::new(false),
@@ -160,7 +129,11 @@ impl Publisher {
     /// Has the driver look for a broker soon.
     fn want_broker(&self) {
         self.wanted.store(true, Ordering::Release);
-        // It can fail only when the counter is full, and then the driver is awake.
+        self.wake();
+    }
+
+    /// Wakes the driver. It can fail only when the counter is full, and then the driver is awake.
+    fn wake(&self) {
         let _ = self.waker.write(1);
     }
 
@@ -168,17 +141,20 @@ impl Publisher {
     pub(crate) fn answer(&self, seq: u32, verdict: Verdict) {
         match (lock(&self.waiting).remove(&seq), verdict) {
             (Some(waiting), verdict) => drop(waiting.send(verdict)),
-            (None, Err(refusal)) => {
-                let mut refusals = lock(&self.refusals);
-                if refusals.len() < REFUSALS_KEPT {
-                    refusals.push_back(refusal);
-                }
-                self.any_refusal.store(true, Ordering::Release);
-                // Last: whoever sees it counted is told of it by the next publish.
-                self.refused.fetch_add(1, Ordering::Release);
-            }
+            (None, Err(refusal)) => self.keep_refusal(refusal),
             (None, Ok(_)) => {}
         }
+    }
+
+    /// A refusal that nobody waits for.
+    fn keep_refusal(&self, refusal: Refusal) {
+        let mut refusals = lock(&self.refusals);
+        if refusals.len() < REFUSALS_KEPT {
+            refusals.push_back(refusal);
+        }
+        self.any_refusal.store(true, Ordering::Release);
+        // Last: whoever sees it counted is told of it by the next publish.
+        self.refused.fetch_add(1, Ordering::Release);
     }
 
     /// The oldest refusal that nobody has been told of.
@@ -193,14 +169,33 @@ impl Publisher {
     }
 
     pub(crate) fn number(&self) -> u32 {
-        self.next.fetch_add(1, Ordering::Relaxed) & !REQUEST_BIT
+        loop {
+            match self.next.fetch_add(1, Ordering::Relaxed) & !REQUEST_BIT {
+                UNASKED => {}
+                number => return number,
+            }
+        }
     }
 
     /// Sends events whose verdicts nobody waits for.
     pub(crate) fn send_unasked(&self, topic: &str, datagram: &[u8], wait: Wait) -> Result<(), PublishError> {
-        let epoch = self.send(&self.route(topic, None)?, topic, datagram, wait)?;
+        let epoch = match self.send_at_once(datagram) {
+            Some(epoch) => epoch,
+            None => self.send(&self.route(topic, None)?, topic, datagram, wait)?,
+        };
         self.unflushed.sent(epoch);
         Ok(())
+    }
+
+    /// Sends a datagram if nothing is in its way, as is the rule, without a clone of the route. The lock is held meanwhile, so
+    /// this is not for sends that may sleep. Returns the epoch of the broker that it went to, as far as is known.
+    fn send_at_once(&self, datagram: &[u8]) -> Option<u64> {
+        match &*self.way.read().unwrap_or_else(PoisonError::into_inner) {
+            Way::Open(route) if !route.always_waits => {
+                route.socket.send_to(datagram, route.port, 0, true).is_ok().then_some(route.epoch)
+            }
+            _ => None,
+        }
     }
 
     /// Where to publish. Who asks for a verdict waits for it from then on: if the broker goes, he is told.
@@ -256,7 +251,7 @@ impl Publisher {
         let (sender, verdict) = bounded(1);
         let route = self.route(topic, Some((number, sender)))?;
         // Forgotten also where sending fails.
-        let asked = Asked { publisher: self, number, verdict };
+        let asked = Asked::new(self, number, verdict, route.epoch);
         self.send(&route, topic, datagram, wait)?;
         Ok(asked)
     }
@@ -265,7 +260,7 @@ impl Publisher {
         check(topic, payload)?;
         self.tell_of_earlier(topic)?;
         with_frame(|frame| {
-            push_publish(frame, self.number(), false, 0, content, topic, payload);
+            push_publish(frame, UNASKED, false, 0, content, topic, payload);
             self.send_unasked(topic, frame, Wait::EVER)
         })
     }
@@ -295,7 +290,7 @@ impl Publisher {
             push_info_request(frame, number);
             self.send_asking(number, "", frame, wait)
         })?;
-        Ok(Barrier { asked, unflushed })
+        Ok(Barrier::new(asked, unflushed))
     }
 
     /// Fails with the oldest refusal that nobody was told of.
@@ -307,69 +302,44 @@ impl Publisher {
     }
 }
 
-/// A question to the broker that is under way. Dropped, its answer is nobody's.
-#[derive(Debug)]
-pub(crate) struct Asked<'a> {
-    publisher: &'a Publisher,
-    number: u32,
-    verdict: Receiver<Verdict>,
-}
-
-/// The question of a flush that is under way.
-#[derive(Debug)]
-pub(crate) struct Barrier<'a> {
-    pub(crate) asked: Asked<'a>,
-    unflushed: Asking,
-}
-
-impl Barrier<'_> {
-    /// The broker of this epoch has answered.
-    ///
-    /// # Errors
-    /// When it isn't the one that the events before went to: what became of them nobody knows.
-    pub(crate) fn answered(&self, epoch: Option<u64>) -> Result<(), PublishError> {
-        let publisher = self.asked.publisher;
-        if epoch.is_some_and(|epoch| publisher.unflushed.answered(self.unflushed, epoch)) {
-            return Ok(());
-        }
-        Err(PublishError::new("", PublishReason::Unknown))
-    }
-}
-
-impl Asked<'_> {
-    /// Where the verdict will be; closed if the broker goes away.
-    pub(crate) fn verdict(&self) -> &Receiver<Verdict> {
-        &self.verdict
-    }
-}
-
-impl Drop for Asked<'_> {
-    fn drop(&mut self) {
-        lock(&self.publisher.waiting).remove(&self.number);
-    }
-}
-
-/// Encodes a value for a topic.
-pub(crate) fn encode<T: Serialize + ?Sized>(topic: &str, value: &T) -> Result<Vec<u8>, PublishError> {
-    codec::encode(value).map_err(|error| PublishError::new(topic, PublishReason::Encode(error)))
+/// Encodes a value for a topic, in the thread's own buffer.
+pub(crate) fn with_encoded<V: Serialize + ?Sized, T>(
+    topic: &str,
+    value: &V,
+    publish: impl FnOnce(&[u8]) -> Result<T, PublishError>,
+) -> Result<T, PublishError> {
+    with(&VALUE, |bytes| {
+        codec::encode(value, bytes).map_err(|error| PublishError::new(topic, PublishReason::Encode(error)))?;
+        publish(bytes)
+    })
 }
 
 /// Finds what the broker would refuse anyway, where its caller stands.
 pub(crate) fn check(topic: &str, payload: &[u8]) -> Result<(), PublishError> {
     check_name(topic.as_bytes()).map_err(|error| PublishError::new(topic, PublishReason::Topic(error)))?;
+    check_len(topic, payload)
+}
+
+/// The part of it that the payload alone is to blame for.
+fn check_len(topic: &str, payload: &[u8]) -> Result<(), PublishError> {
     if payload.len() > NLBUS_PAYLOAD_MAX {
         return Err(PublishError::new(topic, PublishReason::TooLarge(payload.len())));
     }
     Ok(())
 }
 
-/// Lends the thread's buffer, empty; a new one in a thread that ends and has put its own away (a destructor of another
-/// thread-local may publish).
+/// Lends the thread's buffer for frames, empty.
 fn with_frame<T>(write: impl FnOnce(&mut Vec<u8>) -> T) -> T {
-    let mut frame = FRAME.try_with(Cell::take).unwrap_or_default();
-    frame.clear();
-    let written = write(&mut frame);
-    let _ = FRAME.try_with(|kept| kept.set(frame));
+    with(&FRAME, write)
+}
+
+/// Lends a buffer of the thread, empty; a new one in a thread that ends and has put its own away (a destructor of another
+/// thread-local may publish), and where it is lent already (a value may publish while it is encoded).
+fn with<T>(lent: &'static LocalKey<Cell<Vec<u8>>>, write: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+    let mut buffer = lent.try_with(Cell::take).unwrap_or_default();
+    buffer.clear();
+    let written = write(&mut buffer);
+    let _ = lent.try_with(|kept| kept.set(buffer));
     written
 }
 

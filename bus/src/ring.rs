@@ -11,9 +11,11 @@ mod share;
 
 pub(crate) use share::Share;
 
-use crate::delivery::{Delivery, Event};
+use crate::delivery::Delivery;
+use crate::event::Event;
+use crate::pool::footprint;
+use crate::run::Run;
 use crate::sys::ForkMark;
-use bytes::Bytes;
 use line::{Entry, Line, Pinned};
 use std::collections::VecDeque;
 use std::fmt;
@@ -118,8 +120,8 @@ impl State {
     fn push_latest(&mut self, event: Event) -> u64 {
         // One that waits long among many must not pin all that came with it: it pins its own bytes.
         let event = event.to_owned();
-        let (topic_id, topic) = (event.topic_id(), event.topic());
-        let pinned = Pinned { at: topic.as_ptr() as usize, bytes: topic.len() + event.payload().len() };
+        let (topic_id, (bytes, at)) = (event.topic_id(), event.datagram());
+        let pinned = Pinned { at, bytes };
         self.bytes += pinned.bytes;
         if let Some(Entry { delivery: Delivery::Event(older), pinned: before }) = self.waiting.noted(topic_id) {
             self.bytes -= before.bytes;
@@ -175,27 +177,38 @@ impl Ring {
         self.capacity.0
     }
 
-    /// Puts an event in, of this datagram. How many events were dropped for it, itself included.
-    pub(crate) fn push_event(&self, event: Event, datagram: &Bytes) -> u64 {
+    /// Puts a run in, the first of whose events is this. How many events were dropped for it, its own included.
+    pub(crate) fn push_run(&self, mut event: Event, run: &Run<'_>) -> u64 {
         let mut state = self.lock();
         let state = &mut *state;
+        if self.drops == Drops::AllButLatest {
+            event.conflate(run);
+            return run.count as u64 - 1 + state.push_latest(event) + state.drop_excess(usize::MAX, self.capacity.1);
+        }
+        let mut dropped = 0;
+        for left in (0..run.count).rev() {
+            dropped += self.push_event(state, event.clone());
+            if left > 0 {
+                event.advance();
+            }
+        }
+        dropped
+    }
+
+    /// Puts an event in. How many were dropped for it, itself included.
+    fn push_event(&self, state: &mut State, event: Event) -> u64 {
+        if self.drops == Drops::Newest && (state.events >= self.capacity.0 || state.bytes >= self.capacity.1) {
+            state.waiting.push_dropped(&event, state.is_crowded());
+            return 1;
+        }
+        let (len, at) = event.datagram();
+        let counted = state.waiting.queue.back().is_some_and(|last| last.pinned.at == at);
+        let pinned = Pinned { at, bytes: if counted { 0 } else { footprint(len) } };
+        (state.events, state.bytes) = (state.events + 1, state.bytes + pinned.bytes);
+        state.waiting.push(Delivery::Event(event), pinned);
         match self.drops {
-            Drops::AllButLatest => state.push_latest(event) + state.drop_excess(usize::MAX, self.capacity.1),
-            Drops::Newest if state.events >= self.capacity.0 || state.bytes >= self.capacity.1 => {
-                state.waiting.push_dropped(&event, state.is_crowded());
-                1
-            }
-            Drops::Newest | Drops::Oldest => {
-                let at = datagram.as_ptr() as usize;
-                let counted = state.waiting.queue.back().is_some_and(|last| last.pinned.at == at);
-                let pinned = Pinned { at, bytes: if counted { 0 } else { datagram.len() } };
-                (state.events, state.bytes) = (state.events + 1, state.bytes + pinned.bytes);
-                state.waiting.push(Delivery::Event(event), pinned);
-                match self.drops {
-                    Drops::Oldest => state.drop_excess(self.capacity.0, self.capacity.1),
-                    _ => 0,
-                }
-            }
+            Drops::Oldest => state.drop_excess(self.capacity.0, self.capacity.1),
+            _ => 0,
         }
     }
 
@@ -233,7 +246,10 @@ impl fmt::Debug for Ring {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::{EventHeader, EventView, Header, Messages, push_event};
+    use crate::run::{Part, Parts};
+    use crate::wire::uapi::NLBUS_MSG_EVENT;
+    use crate::wire::{EventHeader, Header, push_event};
+    use bytes::Bytes;
     use nix::time::{ClockId, clock_gettime};
     use proptest::prelude::*;
     use std::time::Duration;
@@ -246,11 +262,13 @@ mod tests {
             let mut datagram = Vec::new();
             for _ in 0..*events {
                 seq += 1;
-                push_event(&mut datagram, Header::default(), &EventHeader { seq, ..Default::default() }, "a", b"");
+                let header = Header { kind: NLBUS_MSG_EVENT, ..Header::default() };
+                push_event(&mut datagram, header, &EventHeader { seq, ..Default::default() }, "a", b"");
             }
             let datagram = Bytes::from(datagram);
-            for message in Messages::new(&datagram) {
-                ring.push_event(Event::new(1, &datagram, &EventView::parse(message.unwrap().body).unwrap()), &datagram);
+            for part in Parts::new(&datagram) {
+                let Part::Run(run) = part else { panic!("{part:?}") };
+                ring.push_run(Event::first_of(&run, 1, &datagram), &run);
             }
         }
         ring

@@ -245,7 +245,7 @@ impl Subscriber {
         let (inlet, outlet) = inlet(self.overflow, self.capacity, Arc::new(move || remote.wake()));
         let (opener, opened) = bounded(1);
         let opening = Opening { filter: filter.clone(), start: self.start, resume, inlet, opener };
-        self.bus.tell(Command::Open(opening));
+        self.bus.tell(Command::Open(Box::new(opening)));
         let deadline = Instant::now().checked_add(self.bus.patience.max(self.bus.outage));
         match self.bus.receive(&opened, deadline) {
             Ok(Ok(opened)) => Ok(Subscription::new(self.bus.clone(), opened, filter, outlet)),

@@ -158,6 +158,34 @@ impl Subscription {
         self.recv_until(Instant::now().checked_add(timeout))
     }
 
+    /// Waits for the next delivery and lends it, until the next one is taken: for who looks at it and needs none of his own. It
+    /// then costs next to nothing to take.
+    ///
+    /// # Errors
+    /// As [`recv`](Self::recv).
+    ///
+    /// # Example
+    /// ```no_run
+    /// # let bus = nlbus::Bus::connect()?;
+    /// # let mut subscription = bus.subscribe("sensors/#")?;
+    /// let mut bytes = 0;
+    /// while let Ok(delivery) = subscription.recv_ref() {
+    ///     bytes += delivery.event().map_or(0, |event| event.payload().len());
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn recv_ref(&mut self) -> Result<&Delivery, RecvError> {
+        if self.bus().is_forked() {
+            return Err(RecvError);
+        }
+        while !self.end.current.as_mut().is_some_and(Batch::lend_next) {
+            // Its room goes back before anybody waits.
+            self.end.current = None;
+            self.end.current = Some(self.bus().receive(&self.end.batches, None).map_err(|_| RecvError)?);
+        }
+        self.end.current.as_ref().and_then(Batch::lent).ok_or(RecvError)
+    }
+
     fn recv_until(&mut self, deadline: Option<Instant>) -> Result<Delivery, RecvTimeoutError> {
         if self.bus().is_forked() {
             return Err(RecvTimeoutError::Disconnected);
@@ -221,8 +249,8 @@ impl Subscription {
         std::iter::from_fn(|| self.recv().ok())
     }
 
-    /// The channel itself, for `crossbeam_channel::select!`: a batch holds what came in one datagram, or stands for what waits
-    /// unread where the subscription drops ([`Batch`]). What [`recv`](Self::recv) and its like have begun to take is not in it
+    /// The channel itself, for `crossbeam_channel::select!`: a batch holds what came at once, or stands for what waits unread
+    /// where the subscription drops ([`Batch`]). What [`recv`](Self::recv) and its like have begun to take is not in it
     /// any more. On a connection that the caller drives ([`Builder::direct`](crate::Builder::direct)) it is filled by
     /// [`Bus::turn`](crate::Bus::turn) and whatever waits.
     ///

@@ -2,7 +2,8 @@
 
 use crate::codec::DecodeError;
 use crate::counts::SubscriptionCounters;
-use crate::delivery::{Delivery, Event, Lost, Restarted};
+use crate::delivery::{Delivery, Lost, Restarted};
+use crate::event::Event;
 use crate::positions::Positions;
 use crate::subscription::Subscription;
 use crate::topic::Filter;

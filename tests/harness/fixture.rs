@@ -50,12 +50,17 @@ impl Place {
 
     /// How to connect: to this broker and no other.
     pub fn builder(&self) -> Builder {
+        self.builder_for(drives_itself())
+    }
+
+    /// The same, driven by whoever uses it or by a thread.
+    pub fn builder_for(&self, direct: bool) -> Builder {
         let choice = match self.kind {
             BrokerKind::Module => Choice::Module,
             _ => Choice::User,
         };
         let builder = Bus::builder().broker(choice).port(self.port);
-        if drives_itself() { builder.direct() } else { builder }
+        if direct { builder.direct() } else { builder }
     }
 
     /// A connection.

@@ -28,4 +28,4 @@ pub use raw::{Datagram, Endpoint, RawClient};
 pub use restarts::{clean_restarts, restarts};
 pub use roles::{Role, payload, say, stamp, value};
 pub use tally::{Tally, collect, events, quiet};
-pub use wait::{patience, wait_for};
+pub use wait::{patience, wait_for, wait_for_head};

@@ -1,7 +1,7 @@
 //! Waiting for a condition with a deadline. Nothing in the suite sleeps to let something happen.
 
 use crate::broker_kind;
-use nlbus::BrokerKind;
+use nlbus::{BrokerKind, Bus};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -26,4 +26,17 @@ pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
         assert!(Instant::now() < deadline, "waited {:?} in vain for {what}", patience());
         thread::sleep(Duration::from_millis(2));
     }
+}
+
+/// Waits until a topic has an event of this number as its newest: the module accepts events before it numbers them, and
+/// a flush says that they were accepted.
+///
+/// # Panics
+/// When it hasn't after [`patience`], or has a later one.
+pub fn wait_for_head(bus: &Bus, topic: &str, head: u64) {
+    let seen = wait_for("the topic's newest event", || {
+        let seen = bus.topic(topic).expect("an answer").map_or(0, |topic| topic.head);
+        (seen >= head).then_some(seen)
+    });
+    assert_eq!(seen, head, "{topic}");
 }

@@ -116,16 +116,11 @@ fn seqpacket(subscribers: usize) -> (Publish, Vec<Receive>) {
     (Box::new(publish), far.into_iter().map(receive).collect())
 }
 
-/// The module, with sockets and frames by hand on both sides.
-fn frames(subscribers: usize) -> (Publish, Vec<Receive>) {
+/// Subscribers of the module with sockets by hand.
+fn raw_subscribers(subscribers: usize) -> Vec<Receive> {
     let group = Bus::connect().expect("the module").create_topic(TOPIC).expect("a topic").group;
-    let open = || {
-        let mut socket = Socket::new(NLBUS_PROTOCOL as isize).expect("a netlink socket");
-        socket.bind_auto().expect("bind");
-        socket
-    };
     let receive = |_| -> Receive {
-        let socket = open();
+        let socket = raw_socket();
         socket.add_membership(group).expect("join the topic's group");
         let mut bytes = Vec::with_capacity(65536);
         Box::new(move || {
@@ -134,21 +129,31 @@ fn frames(subscribers: usize) -> (Publish, Vec<Receive>) {
             Messages::new(&bytes).filter(Result::is_ok).count() as u64
         })
     };
-    let receivers = (0..subscribers).map(receive).collect();
-    let publisher = open();
+    (0..subscribers).map(receive).collect()
+}
+
+/// A publisher to the module with a socket and frames by hand.
+fn raw_publisher() -> Publish {
+    let publisher = raw_socket();
     let mut datagram = Vec::new();
-    let publish = move |events| {
+    Box::new(move |events| {
         datagram.clear();
         for _ in 0..events {
             push_publish(&mut datagram, 1, false, 0, Content::Opaque, TOPIC, &PAYLOAD);
         }
         publisher.send_to(&datagram, &SocketAddr::new(0, 0), 0).expect("send");
-    };
-    (Box::new(publish), receivers)
+    })
 }
 
-/// The module through the library; subscribers drive their connections themselves.
-fn library(subscribers: usize) -> (Publish, Vec<Receive>) {
+fn raw_socket() -> Socket {
+    let mut socket = Socket::new(NLBUS_PROTOCOL as isize).expect("a netlink socket");
+    socket.bind_auto().expect("bind");
+    socket
+}
+
+/// Subscribers through the library, which drive their connections themselves.
+fn subscribers(subscribers: usize) -> Vec<Receive> {
+    Bus::connect().expect("the module").create_topic(TOPIC).expect("a topic");
     let receive = |_| -> Receive {
         let bus = Bus::builder().direct().connect().expect("the module");
         let mut subscription = bus.subscribe(TOPIC).expect("a subscription");
@@ -157,10 +162,13 @@ fn library(subscribers: usize) -> (Publish, Vec<Receive>) {
             other => panic!("{other:?}"),
         })
     };
+    (0..subscribers).map(receive).collect()
+}
+
+/// A publisher through the library.
+fn publisher() -> Publish {
     let bus = Bus::connect().expect("the module");
-    bus.create_topic(TOPIC).expect("a topic");
-    let receivers = (0..subscribers).map(receive).collect();
-    let publish = move |events| {
+    Box::new(move |events| {
         if events == 1 {
             return bus.publish(TOPIC, &PAYLOAD).expect("publish");
         }
@@ -169,8 +177,25 @@ fn library(subscribers: usize) -> (Publish, Vec<Receive>) {
             batch.push(TOPIC, &PAYLOAD).expect("room");
         }
         batch.send().expect("publish");
-    };
-    (Box::new(publish), receivers)
+    })
+}
+
+/// The module, with sockets and frames by hand on both sides.
+fn module(count: usize) -> (Publish, Vec<Receive>) {
+    (raw_publisher(), raw_subscribers(count))
+}
+
+/// With the library on the publisher's side, on the subscribers', and on both.
+fn library_publisher(count: usize) -> (Publish, Vec<Receive>) {
+    (publisher(), raw_subscribers(count))
+}
+
+fn library_subscriber(count: usize) -> (Publish, Vec<Receive>) {
+    (raw_publisher(), subscribers(count))
+}
+
+fn library(count: usize) -> (Publish, Vec<Receive>) {
+    (publisher(), subscribers(count))
 }
 
 fn main() -> ExitCode {
@@ -179,8 +204,14 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     };
     type System = fn(usize) -> (Publish, Vec<Receive>);
-    let systems: [(&str, System); 4] =
-        [("netlink", netlink), ("seqpacket", seqpacket), ("module", frames), ("library", library)];
+    let systems: [(&str, System); 6] = [
+        ("netlink", netlink),
+        ("seqpacket", seqpacket),
+        ("module", module),
+        ("library-publisher", library_publisher),
+        ("library-subscriber", library_subscriber),
+        ("library", library),
+    ];
     for (name, system) in systems {
         for (what, events) in [("lone", 1), ("batch", BATCH)] {
             for subscribers in [1, 8] {

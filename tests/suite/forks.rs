@@ -5,7 +5,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, fork};
 use nlbus::{Overflow, PublishReason, RecvError, RequestError, SubscribeReason, TryRecvError};
-use nlbus_tests::{Args, Fixture, Place, Role, cases, events, patience, quiet, say, value};
+use nlbus_tests::{Args, Fixture, Place, Role, cases, events, patience, quiet, say, value, wait_for_head};
 use std::process;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -39,11 +39,17 @@ fn forker(place: Place, _: &Args) {
         thread::yield_now();
     }
     assert_eq!(events(&mut subscription, 1)[0].seq(), 1);
+    let buffered = bus.buffered().delay(Duration::MAX);
+    buffered.publish("fork/buffered", "the parent's").unwrap();
     // SAFETY: the child uses what a copy of memory allows: its own, and the library's handles, which is what is tested;
     // glibc puts the allocator in order for it. It ends without running anything of its parent's.
     match unsafe { fork() }.expect("to fork") {
         ForkResult::Child => {
             let told = [
+                matches!(buffered.publish("fork/x", "child").unwrap_err().reason(), PublishReason::Forked),
+                matches!(buffered.flush().unwrap_err().reason(), PublishReason::Forked),
+                buffered.is_empty(),
+                matches!(bus.buffered().publish("fork/x", "child").unwrap_err().reason(), PublishReason::Forked),
                 matches!(bus.publish("fork/x", "child").unwrap_err().reason(), PublishReason::Forked),
                 matches!(bus.publish_acked("fork/x", "child").unwrap_err().reason(), PublishReason::Forked),
                 matches!(bus.flush().unwrap_err().reason(), PublishReason::Forked),
@@ -57,7 +63,7 @@ fn forker(place: Place, _: &Args) {
                 !bus.turn(),
                 place.connect().publish_acked("fork/x", "the child's own connection").is_ok(),
             ];
-            drop((subscription, bus));
+            drop((buffered, subscription, bus));
             process::exit(told.iter().position(|told| !told).map_or(0, |at| at as i32 + 1));
         }
         ForkResult::Parent { child } => {
@@ -65,6 +71,10 @@ fn forker(place: Place, _: &Args) {
             assert!(matches!(status, WaitStatus::Exited(_, 0)), "{status:?}: the number of what failed");
         }
     }
+    buffered.flush().unwrap();
+    bus.flush().unwrap();
+    // Only the parent has sent it.
+    wait_for_head(&bus, "fork/buffered", 1);
     say(format_args!("the child was told"));
     let seen: Vec<u64> = events(&mut subscription, 3).iter().map(|event| event.seq()).collect();
     assert_eq!(seen, [2, 3, 4]);

@@ -3,6 +3,7 @@
 mod access;
 mod backpressure;
 mod bounds;
+mod buffered;
 mod discovery;
 mod embedding;
 mod faults;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
             restart::CASES,
             bounds::CASES,
             publish::CASES,
+            buffered::CASES,
             malformed::CASES,
             replay::CASES,
             resume::CASES,

@@ -247,7 +247,7 @@ impl Core {
 
     /// The topic of a name, which is created if need be: the datagram has been checked.
     pub(super) fn find_or_create(&mut self, name: &str, sender: Sender) -> TopicId {
-        if let Some(id) = self.topics.find(name) {
+        if let Some(id) = self.topics.find_again(name) {
             return id;
         }
         self.announce = true;

@@ -122,7 +122,7 @@ impl Running {
         let (request, _) = open(Endpoint::Request, config.port, receive_buffer)?;
         let (publish, granted) = open(Endpoint::Publish, config.port, receive_buffer)?;
         config.queue = granted as u64;
-        let now = now().map_err(io_error("read the clock"))?;
+        let now = read_clock()?;
         let epoch = loop {
             match getrandom::u64().map_err(io_error("get a random number"))? {
                 0 => {}
@@ -153,8 +153,9 @@ impl Running {
         epoll.add(&self.watch, Ready::Module.event()).map_err(&add)?;
         epoll.add(&stop, Ready::Stop.event()).map_err(&add)?;
         let mut events = [EpollEvent::empty(); Ready::ALL.len()];
+        let mut now = read_clock()?;
         loop {
-            let count = match epoll.wait(&mut events, self.timeout()?) {
+            let count = match epoll.wait(&mut events, self.timeout(now)) {
                 Ok(count) => count,
                 Err(Errno::EINTR) => 0,
                 Err(errno) => return Err(add(errno)),
@@ -173,20 +174,20 @@ impl Running {
             if ready(Ready::Publish) {
                 self.take(Endpoint::Publish)?;
             }
-            self.send_what_is_due()?;
+            // The wait counts from here, so what is due may be late by as long as the sending took.
+            now = self.send_what_is_due()?;
         }
     }
 
     /// Goes on with what was sent before the end, for a moment, and takes leave.
     fn finish(&mut self) -> Result<(), BrokerError> {
-        let end_ns = now().map_err(io_error("read the clock"))?.boot_ns + DRAIN_NS;
+        let end_ns = read_clock()?.boot_ns + DRAIN_NS;
         loop {
             let taken = self.take(Endpoint::Request)? + self.take(Endpoint::Publish)?;
-            self.send_what_is_due()?;
-            let now = now().map_err(io_error("read the clock"))?;
+            let now = self.send_what_is_due()?;
             if taken == 0 || now.boot_ns >= end_ns {
                 self.core.close(now);
-                return self.send_what_is_due();
+                return self.send_what_is_due().map(drop);
             }
         }
     }
@@ -207,7 +208,7 @@ impl Running {
         if endpoint == Endpoint::Request {
             core.set_queued(out.sockets.publish.queued().unwrap_or_default().into());
         }
-        let now = now().map_err(io_error("read the clock"))?;
+        let now = read_clock()?;
         for datagram in batch.iter() {
             // The kernel adds them to each datagram, because the socket asked before it was bound.
             let Some(credentials) = datagram.credentials else { continue };
@@ -225,9 +226,10 @@ impl Running {
         Ok(count)
     }
 
-    fn send_what_is_due(&mut self) -> Result<(), BrokerError> {
+    /// Returns the time that it was done at.
+    fn send_what_is_due(&mut self) -> Result<Now, BrokerError> {
         let Running { core, out, .. } = self;
-        let now = now().map_err(io_error("read the clock"))?;
+        let now = read_clock()?;
         let mut failed = Vec::new();
         core.flush(now, &mut |action| {
             let datagram = match action {
@@ -245,17 +247,16 @@ impl Running {
         if outbox.next_retry().is_some_and(|due| now.boot_ns >= due) {
             outbox.retry(now.boot_ns, |port, from, datagram| sockets.unicast(port, from, datagram));
         }
-        Ok(())
+        Ok(now)
     }
 
     /// How long to wait when nobody sends: until the core or the outbox has something to do.
-    fn timeout(&self) -> Result<EpollTimeout, BrokerError> {
+    fn timeout(&self, now: Now) -> EpollTimeout {
         let due = [self.core.next_deadline(), self.out.outbox.next_retry()].into_iter().flatten().min();
-        let Some(due) = due else { return Ok(EpollTimeout::NONE) };
-        let now = now().map_err(io_error("read the clock"))?;
+        let Some(due) = due else { return EpollTimeout::NONE };
         // Rounded up: a millisecond too early would be a turn for nothing.
         let wait = Duration::from_nanos(due.saturating_sub(now.boot_ns)).as_nanos().div_ceil(1_000_000);
-        Ok(EpollTimeout::try_from(wait).unwrap_or(EpollTimeout::MAX))
+        EpollTimeout::try_from(wait).unwrap_or(EpollTimeout::MAX)
     }
 }
 
@@ -272,8 +273,9 @@ fn open(endpoint: Endpoint, publish_port: u32, receive_buffer: usize) -> Result<
     }
 }
 
-fn now() -> Result<Now, Errno> {
-    let ns = |clock| clock_gettime(clock).map(|time| time.tv_sec() * 1_000_000_000 + time.tv_nsec());
+fn read_clock() -> Result<Now, BrokerError> {
+    let failed = io_error("read the clock");
+    let ns = |clock| clock_gettime(clock).map(|time| time.tv_sec() * 1_000_000_000 + time.tv_nsec()).map_err(&failed);
     let boot_ns = ns(ClockId::CLOCK_BOOTTIME)?;
     Ok(Now { boot_ns: boot_ns as u64, clock_offset_ns: ns(ClockId::CLOCK_REALTIME)? - boot_ns })
 }

@@ -70,6 +70,8 @@ pub(super) struct Topics {
     history: History,
     topic_history: u64,
     change: u64,
+    /// What was found last.
+    found: Option<TopicId>,
 }
 
 impl Topics {
@@ -81,6 +83,7 @@ impl Topics {
             history: History::new(history),
             topic_history,
             change: 0,
+            found: None,
         };
         for (name, id) in
             [(NLBUS_SYS_HEARTBEAT, SYS_HEARTBEAT), (NLBUS_SYS_TOPICS, SYS_TOPICS), (NLBUS_SYS_CLOSING, SYS_CLOSING)]
@@ -106,6 +109,17 @@ impl Topics {
 
     pub(super) fn find(&self, name: &str) -> Option<TopicId> {
         self.ids.get(name).copied()
+    }
+
+    /// [`find`](Self::find), behind a look for another name: publishers mostly stay with a topic for a while.
+    pub(super) fn find_again(&mut self, name: &str) -> Option<TopicId> {
+        if let Some(id) = self.found
+            && *self.get(id).name == *name
+        {
+            return Some(id);
+        }
+        self.found = self.find(name);
+        self.found
     }
 
     /// The topic of an id that came from outside.

@@ -150,6 +150,6 @@ impl Bus {
         let (reply, counters) = bounded(1);
         self.shared.tell(Command::Counters(reply));
         let client = self.shared.receive(&counters, None).map_err(|_| request::closed(&self.shared))?;
-        Ok(BusCounters { refused: self.shared.refused(), client })
+        Ok(BusCounters { refused: self.shared.refused(), unsent: self.shared.unsent(), client })
     }
 }

@@ -13,6 +13,7 @@ use crate::wire::{
 use bytes::Bytes;
 use crossbeam_channel::Sender;
 use nix::errno::Errno;
+use std::ops::Range;
 use std::time::Instant;
 
 /// Which of the two looks a new subscription takes: before and after joining the groups.
@@ -75,21 +76,21 @@ impl Client {
     /// A datagram that came from the broker to the request socket.
     pub(crate) fn replies(&mut self, datagram: &Bytes, now: Instant) {
         self.hear(now);
-        let mut page = Vec::new();
-        for message in Messages::new(datagram) {
+        let (mut messages, mut start, mut is_open) = (Messages::new(datagram), 0, false);
+        while let Some(message) = messages.next() {
             let Ok(message) = message else {
                 self.counters.foreign += 1;
                 break;
             };
-            page.push(message);
-            if message.header.flags & NLM_F_MULTI == 0 || message.header.kind == NLMSG_ERROR {
-                if self.reply(&page, datagram, now).is_err() {
+            is_open = message.header.flags & NLM_F_MULTI != 0 && message.header.kind != NLMSG_ERROR;
+            if !is_open {
+                if self.reply(start..message.offset, &message, datagram, now).is_err() {
                     self.counters.foreign += 1;
                 }
-                page.clear();
+                start = messages.offset();
             }
         }
-        if !page.is_empty() {
+        if is_open {
             // Cut: the request runs into its deadline and is made again.
             self.counters.cut += 1;
         }
@@ -97,9 +98,14 @@ impl Client {
         self.finish(now);
     }
 
-    /// One answer: its messages, of which the last one tells what it answers.
-    fn reply(&mut self, page: &[Message<'_>], datagram: &Bytes, now: Instant) -> Result<(), Malformed> {
-        let Some((last, before)) = page.split_last() else { return Ok(()) };
+    /// One answer: the messages in this part of the datagram, and the last one, which tells what it answers.
+    fn reply(
+        &mut self,
+        before: Range<usize>,
+        last: &Message<'_>,
+        datagram: &Bytes,
+        now: Instant,
+    ) -> Result<(), Malformed> {
         let answer = (last.header.kind == NLMSG_ERROR).then(|| Answer::parse(last)).transpose()?;
         let seq = answer.as_ref().map_or(last.header.seq, |answer| answer.to.seq);
         if seq & REQUEST_BIT == 0 {
@@ -142,7 +148,7 @@ impl Client {
     fn replied(
         &mut self,
         purpose: Purpose,
-        before: &[Message<'_>],
+        before: Range<usize>,
         last: &Message<'_>,
         datagram: &Bytes,
         now: Instant,
@@ -152,13 +158,13 @@ impl Client {
                 self.looked_up(sub, phase, Some(&TopicRecord::read(last.body)?), now);
             }
             (Purpose::List { sub, cursor, phase }, NLBUS_MSG_TOPIC) => {
-                self.listed(sub, phase, cursor, &records(before)?, TopicPageEnd::read(last.body)?, now);
+                self.listed(sub, phase, cursor, &records(before, datagram)?, TopicPageEnd::read(last.body)?, now);
             }
             (Purpose::ListNew { announced, .. }, NLBUS_MSG_TOPIC) => {
-                self.listed_new(announced, &records(before)?, TopicPageEnd::read(last.body)?, now);
+                self.listed_new(announced, &records(before, datagram)?, TopicPageEnd::read(last.body)?, now);
             }
             (Purpose::Check { since, .. }, NLBUS_MSG_TOPIC) => {
-                self.checked(since, &records(before)?, TopicPageEnd::read(last.body)?, now);
+                self.checked(since, &records(before, datagram)?, TopicPageEnd::read(last.body)?, now);
             }
             (Purpose::Replay(page), NLBUS_MSG_REPLAY) => {
                 self.replayed(page, before, ReplayEnd::read(last.body)?, datagram);
@@ -232,6 +238,7 @@ impl Client {
     }
 }
 
-fn records(page: &[Message<'_>]) -> Result<Vec<TopicRecord>, Malformed> {
-    page.iter().map(|message| TopicRecord::read(message.body)).collect()
+fn records(page: Range<usize>, datagram: &Bytes) -> Result<Vec<TopicRecord>, Malformed> {
+    let messages = Messages::starting_at(datagram, page.start).map_while(Result::ok);
+    messages.take_while(|message| message.offset < page.end).map(|message| TopicRecord::read(message.body)).collect()
 }

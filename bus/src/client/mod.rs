@@ -21,8 +21,10 @@ pub(crate) use requests::REQUEST_BIT;
 pub use subscriber::Start;
 pub(crate) use subscriber::{Opened, Opening, Refused, SubId};
 
+use crate::event::Event;
+use crate::run::{Part, Parts, Run};
 use crate::wire::uapi::*;
-use crate::wire::{EventView, Heartbeat, Messages, Refusal, TopicsAnnouncement};
+use crate::wire::{Heartbeat, Refusal, TopicsAnnouncement};
 use answers::Purpose;
 use bytes::Bytes;
 use crossbeam_channel::Sender;
@@ -157,49 +159,45 @@ impl Client {
         self.finish(now);
     }
 
-    /// A datagram that came from the broker to a group, whole or, as the kernel says (`MSG_TRUNC`), cut.
+    /// A datagram that came from the broker to a group, whole or, as the kernel says (`MSG_TRUNC`), cut. Several may come before
+    /// [`finish`](Self::finish), which lets the consumers have them.
     pub(crate) fn events(&mut self, datagram: &Bytes, truncated: bool, now: Instant) {
         self.hear(now);
-        let mut cut = false;
-        for message in Messages::new(datagram) {
-            let Ok(message) = message else {
-                self.counters.foreign += 1;
-                cut = true;
-                break;
-            };
-            cut = message.header.flags & NLM_F_MULTI != 0;
-            let (true, Ok(view)) = (message.header.kind == NLBUS_MSG_EVENT, EventView::parse(message.body)) else {
+        let mut parts = Parts::new(datagram);
+        for part in &mut parts {
+            let Part::Run(run) = part else {
                 self.counters.foreign += 1;
                 continue;
             };
-            if message.header.seq != self.epoch as u32 {
-                self.counters.foreign += 1;
+            if run.message_seq != self.epoch as u32 {
+                self.counters.foreign += run.count as u64;
                 self.probe(now);
                 continue;
             }
-            self.registry.live_event(self.epoch, &view, datagram);
-            if view.topic.starts_with('$') {
-                self.sys_event(&view);
+            self.registry.live_run(self.epoch, &run, datagram);
+            if run.topic.starts_with('$') {
+                self.sys_run(&run, datagram);
             }
         }
-        if cut || truncated {
+        if parts.is_cut() || truncated {
             self.counters.cut += 1;
             self.check_heads(now);
         }
         self.list_new(now);
-        self.finish(now);
     }
 
-    /// The broker's own events say what the client otherwise wouldn't know.
-    fn sys_event(&mut self, view: &EventView<'_>) {
-        match view.topic {
+    /// The broker's own events say what the client otherwise wouldn't know; the last of them says most.
+    fn sys_run(&mut self, run: &Run<'_>, datagram: &Bytes) {
+        let last = run.skip(datagram, run.count - 1);
+        let event = Event::first_of(&last, self.epoch, datagram);
+        match run.topic {
             NLBUS_SYS_HEARTBEAT => {
-                if let Ok(beat) = Heartbeat::read(view.payload) {
+                if let Ok(beat) = Heartbeat::read(event.payload()) {
                     self.announced = self.announced.max(beat.last_id);
                 }
             }
             NLBUS_SYS_TOPICS => {
-                if let Ok(topics) = TopicsAnnouncement::read(view.payload) {
+                if let Ok(topics) = TopicsAnnouncement::read(event.payload()) {
                     self.announced = self.announced.max(topics.last_id);
                 }
             }
@@ -334,8 +332,8 @@ impl Client {
         }
     }
 
-    /// At the end of each input: sends the batches that were filled, and asks for what is missing.
-    fn finish(&mut self, now: Instant) {
+    /// At the end of each input, or of several: sends the batches that were filled, and asks for what is missing.
+    pub(crate) fn finish(&mut self, now: Instant) {
         for id in self.registry.flush() {
             self.close(id);
         }

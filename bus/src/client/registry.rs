@@ -3,9 +3,11 @@
 use super::Output;
 use super::subscriber::{SubId, Subscriber};
 use super::turns::Turns;
-use crate::delivery::{Cause, Event};
+use crate::delivery::Cause;
+use crate::inlet::Inlet;
+use crate::run::Run;
 use crate::sequence::{Cursor, Place};
-use crate::wire::{EventView, TopicRecord};
+use crate::wire::TopicRecord;
 use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -33,6 +35,44 @@ pub(super) struct Follow {
     pub(super) behind: Option<Cause>,
     /// The topic is in the subscription's backlog.
     pub(super) queued: bool,
+}
+
+/// What became of a run.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Given {
+    /// How many of its events were given.
+    pub(super) events: u64,
+    /// Some are missing before it, so none was.
+    pub(super) gap: bool,
+    /// There was no room for some of it.
+    pub(super) refused: bool,
+}
+
+impl Follow {
+    /// Gives what is next of a run, as far as there is room; and what is behind a gap only where an event stands for all
+    /// before it.
+    pub(super) fn give(&mut self, run: &Run<'_>, inlet: &mut Inlet, epoch: u64, datagram: &Bytes) -> Given {
+        let old = self.cursor.next().saturating_sub(run.first);
+        if old >= run.count as u64 {
+            return Given::default();
+        }
+        // Less than the run's count, which is a usize.
+        let mut due = if old > 0 { run.skip(datagram, old as usize) } else { *run };
+        if self.cursor.place(due.first) == Place::Gap && !inlet.conflates() {
+            return Given { gap: true, ..Given::default() };
+        }
+        let room = inlet.room();
+        let refused = due.count > room && !inlet.drops();
+        if refused {
+            due.count = room;
+        }
+        if due.count > 0 {
+            let before = self.cursor.move_to(due.first);
+            self.cursor.move_to(due.last());
+            inlet.push_run(&due, before, epoch, datagram);
+        }
+        Given { events: due.count as u64, gap: false, refused }
+    }
 }
 
 /// All of a client's subscriptions, topics and groups.
@@ -150,38 +190,38 @@ impl Registry {
         topic.follows.push(follow);
     }
 
-    /// An event of this epoch from its topic's group, in this datagram, goes to those who are live there.
-    pub(super) fn live_event(&mut self, epoch: u64, view: &EventView<'_>, datagram: &Bytes) {
-        let Some(topic) = self.topics.get_mut(&view.header.topic_id) else { return };
-        let seq = view.header.seq;
-        topic.head = topic.head.max(seq);
+    /// A run of this epoch from its topic's group, in this datagram, goes to those who are live there.
+    pub(super) fn live_run(&mut self, epoch: u64, run: &Run<'_>, datagram: &Bytes) {
+        let Some(topic) = self.topics.get_mut(&run.topic_id) else { return };
+        topic.head = topic.head.max(run.last());
         for follow in topic.follows.iter_mut().filter(|follow| follow.behind.is_none()) {
             let Some(subscriber) = self.subscribers.get_mut(&follow.sub) else { continue };
             let inlet = &mut subscriber.inlet;
-            follow.behind = match follow.cursor.place(seq) {
-                Place::Old => continue,
-                Place::Gap if !inlet.conflates() => Some(Cause::Overrun),
-                Place::Next if inlet.room() == 0 => Some(Cause::Overflow),
-                Place::Next | Place::Gap => {
-                    if inlet.is_flushed() {
-                        self.touched.push(follow.sub);
-                    }
-                    let before = follow.cursor.move_to(seq);
-                    let event = Event::new(epoch, datagram, view);
-                    inlet.push_event(event.standing_for_more(before), datagram);
-                    continue;
-                }
+            let was_flushed = inlet.is_flushed();
+            follow.behind = match follow.give(run, inlet, epoch, datagram) {
+                Given { gap: true, .. } => Some(Cause::Overrun),
+                Given { refused: true, .. } => Some(Cause::Overflow),
+                _ => None,
             };
-            self.turns.add(view.header.topic_id, follow, subscriber);
+            if was_flushed && !inlet.is_flushed() {
+                self.touched.push(follow.sub);
+            }
+            if follow.behind.is_some() {
+                self.turns.add(run.topic_id, follow, subscriber);
+            }
         }
     }
 
     /// Sends the batches that were filled. Returns the subscriptions that nobody receives any more: their handle is about
     /// to close them, or gave up waiting just when they were opened, and never will.
     pub(super) fn flush(&mut self) -> Vec<SubId> {
-        let mut touched = std::mem::take(&mut self.touched);
-        touched.retain(|id| self.subscribers.get_mut(id).is_some_and(|subscriber| !subscriber.inlet.flush()));
-        touched
+        let mut gone = Vec::new();
+        for id in self.touched.drain(..) {
+            if self.subscribers.get_mut(&id).is_some_and(|subscriber| !subscriber.inlet.flush()) {
+                gone.push(id);
+            }
+        }
+        gone
     }
 
     /// Whether the application has this subscription.
@@ -226,3 +266,6 @@ impl Registry {
         self.topics.iter().filter(|(_, topic)| topic.group == group).map(|(id, _)| *id).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,10 +5,11 @@ use super::Client;
 use super::answers::ReplayPage;
 use super::registry::Registry;
 use super::subscriber::SubId;
-use crate::delivery::{Delivery, Event, Lost};
-use crate::sequence::Place;
-use crate::wire::{EventView, Message, ReplayEnd};
+use crate::delivery::{Delivery, Lost};
+use crate::run::{Part, Parts, Run};
+use crate::wire::ReplayEnd;
 use bytes::Bytes;
+use std::ops::Range;
 
 impl Registry {
     /// The replays to ask for now.
@@ -58,7 +59,7 @@ impl Registry {
         &mut self,
         epoch: u64,
         page: ReplayPage,
-        events: &[Message<'_>],
+        events: &Range<usize>,
         end: ReplayEnd,
         datagram: &Bytes,
     ) -> Progress {
@@ -91,20 +92,8 @@ impl Registry {
                 inlet.push(Delivery::Lost(Lost { epoch, topic, topic_id, from, to, cause }));
                 progress.lost = progress.lost.saturating_add(to - from + 1);
             }
-            for message in events {
-                let Ok(view) = EventView::parse(message.body) else { continue };
-                let seq = view.header.seq;
-                let due = match follow.cursor.place(seq) {
-                    Place::Old => false,
-                    Place::Next => inlet.room() > 0,
-                    Place::Gap => conflates,
-                };
-                if due {
-                    let before = follow.cursor.move_to(seq);
-                    let event = Event::new(epoch, datagram, &view);
-                    inlet.push_event(event.standing_for_more(before), datagram);
-                    progress.repaired += 1;
-                }
+            for run in runs(page.topic_id, events, datagram) {
+                progress.repaired += follow.give(&run, inlet, epoch, datagram).events;
             }
             if follow.cursor.reached(topic.head) {
                 follow.behind = None;
@@ -113,6 +102,15 @@ impl Registry {
         self.replay_is_over(page.topic_id);
         progress
     }
+}
+
+/// The runs of a page of history, whose messages are in this part of the datagram.
+fn runs<'a>(topic_id: u32, events: &Range<usize>, datagram: &'a Bytes) -> impl Iterator<Item = Run<'a>> {
+    let run = |part| match part {
+        Part::Run(run) => Some(run),
+        Part::Foreign => None,
+    };
+    Parts::of(datagram, events.clone()).filter_map(run).filter(move |run| run.topic_id == topic_id)
 }
 
 /// What a page of history did.
@@ -124,8 +122,8 @@ struct Progress {
 
 impl Client {
     /// The answer to a replay.
-    pub(super) fn replayed(&mut self, page: ReplayPage, events: &[Message<'_>], end: ReplayEnd, datagram: &Bytes) {
-        let progress = self.registry.replayed(self.epoch, page, events, end, datagram);
+    pub(super) fn replayed(&mut self, page: ReplayPage, events: Range<usize>, end: ReplayEnd, datagram: &Bytes) {
+        let progress = self.registry.replayed(self.epoch, page, &events, end, datagram);
         self.counters.repaired += progress.repaired;
         self.counters.lost = self.counters.lost.saturating_add(progress.lost);
     }

@@ -3,13 +3,13 @@
 use super::answers::ReplayPage;
 use super::*;
 use crate::batch::Batch;
-use crate::delivery::Event;
+use crate::event::Event;
 use crate::flow::Wake;
 use crate::inlet::{Outlet, Overflow, inlet};
 use crate::sequence::Cursor;
 use crate::topic::Filter;
 use crate::wire::{
-    Content, EventHeader, Header, Message, ReplayEnd, ReplayRequest, TopicPageEnd, TopicRecord, push_event,
+    Content, EventHeader, Header, Message, Messages, ReplayEnd, ReplayRequest, TopicPageEnd, TopicRecord, push_event,
     push_info_request, push_refusal,
 };
 use crossbeam_channel::{Receiver, bounded};
@@ -231,6 +231,7 @@ fn live(client: &mut Client, topic_id: u32, seq: u64) {
     let header = EventHeader { seq, topic_id, ..Default::default() };
     push_event(&mut datagram, Header { kind: NLBUS_MSG_EVENT, seq: 1, ..Default::default() }, &header, "a", b"");
     client.events(&datagram.into(), false, Instant::now());
+    client.finish(Instant::now());
 }
 
 /// A subscription to so many topics, from id `first` on, of which it has seen nothing yet.
@@ -298,9 +299,8 @@ fn answer_replay(client: &mut Client, page: ReplayPage) {
     let header = EventHeader { seq: page.from, topic_id: page.topic_id, ..Default::default() };
     push_event(&mut reply, Header { kind: NLBUS_MSG_EVENT, ..Default::default() }, &header, "a", b"");
     let reply = Bytes::from(reply);
-    let events: Vec<_> = Messages::new(&reply).map(Result::unwrap).collect();
     let end = ReplayEnd { topic_id: page.topic_id, first: 1, next: page.from + 1, head: 9 };
-    client.replayed(page, &events, end, &reply);
+    client.replayed(page, 0..reply.len(), end, &reply);
     client.registry.flush();
 }
 

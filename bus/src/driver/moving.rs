@@ -3,10 +3,10 @@
 use super::{Ask, Driver};
 use crate::client::Unanswered;
 use crate::link;
+use crate::overruns::Overruns;
 use crate::publisher::{Route, Way};
 use crate::search::Seen;
 use crate::sockets::{Ready, Sockets};
-use crate::sys::NetlinkSocket;
 use crate::wire::Info;
 use nix::errno::Errno;
 use std::sync::Arc;
@@ -70,7 +70,7 @@ impl Driver {
         match &self.sockets {
             Some(sockets) if info.epoch == self.info.epoch && same_place => {
                 self.search.end();
-                self.publisher.find(Way::Open(route(&info, &sockets.requests)));
+                self.publisher.find(Way::Open(Route::new(&info, &sockets.requests)));
                 self.client.resumed(Instant::now());
             }
             _ => {
@@ -91,20 +91,18 @@ impl Driver {
             return Err(failed(Errno::EXDEV));
         }
         let requests = Arc::new(link::open_requests(&info, self.settings.receive_buffer)?);
-        let route = route(&info, &requests);
+        let route = Route::new(&info, &requests);
+        let buffer =
+            events.recv_buffer().map_err(|error| link::ConnectError::Io { what: "read the receive buffer", error })?;
         let sockets = Sockets { events, requests };
         sockets.watch(&self.epoll).map_err(failed)?;
         if let Some(old) = &self.sockets {
             old.unwatch(&self.epoll);
         }
         self.publisher.reroute(Way::Open(route));
-        (self.sockets, self.info) = (Some(sockets), info);
+        (self.sockets, self.info, self.overruns) = (Some(sockets), info, Overruns::new(buffer));
         self.event_intake.clear();
         self.reply_intake.clear();
         Ok(())
     }
-}
-
-fn route(info: &Info, requests: &Arc<NetlinkSocket>) -> Route {
-    Route { socket: Arc::clone(requests), port: info.publish_port, epoch: info.epoch }
 }

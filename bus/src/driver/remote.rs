@@ -10,7 +10,7 @@ use std::time::Instant;
 /// What handles ask of the driver.
 pub(crate) enum Command {
     /// A new subscription.
-    Open(Opening),
+    Open(Box<Opening>),
     /// The end of one.
     Close(SubId),
     /// A request.

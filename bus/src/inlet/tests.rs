@@ -1,20 +1,29 @@
 use super::*;
 use crate::delivery::{Cause, Lost, Restarted};
-use crate::wire::uapi::NLBUS_EVENT_F_REPLAYED;
-use crate::wire::{EventHeader, EventView, Header, Messages, push_event};
+use crate::run::{Part, Parts};
+use crate::wire::uapi::{NLBUS_EVENT_F_REPLAYED, NLBUS_MSG_EVENT};
+use crate::wire::{EventHeader, Header, push_event};
+use proptest::prelude::*;
+
+const MESSAGE: Header = Header { kind: NLBUS_MSG_EVENT, flags: 0, seq: 1, portid: 0 };
+
+/// Gives what is in a datagram; the first event stands for so many before it.
+fn give_datagram(inlet: &mut Inlet, datagram: Vec<u8>, before: u64) {
+    let datagram = Bytes::from(datagram);
+    for part in Parts::new(&datagram) {
+        let Part::Run(run) = part else { panic!("{part:?}") };
+        inlet.push_run(&run, before, 1, &datagram);
+    }
+}
 
 /// Events of topics in one datagram: (topic, sequence number), with so many bytes each.
 fn give(inlet: &mut Inlet, events: &[(u32, u64)], bytes: usize) {
     let mut datagram = Vec::new();
     for (topic_id, seq) in events {
         let header = EventHeader { seq: *seq, topic_id: *topic_id, ..EventHeader::default() };
-        push_event(&mut datagram, Header::default(), &header, &format!("t{topic_id}"), &vec![0; bytes]);
+        push_event(&mut datagram, MESSAGE, &header, &format!("t{topic_id}"), &vec![0; bytes]);
     }
-    let datagram = Bytes::from(datagram);
-    for message in Messages::new(&datagram) {
-        let event = Event::new(1, &datagram, &EventView::parse(message.unwrap().body).unwrap());
-        inlet.push_event(event, &datagram);
-    }
+    give_datagram(inlet, datagram, 0);
     assert!(inlet.flush());
 }
 
@@ -86,11 +95,8 @@ fn what_an_event_out_of_history_stands_for_did_not_come_out_of_it() {
     let (mut inlet, outlet) = ends(Overflow::Latest, 1);
     let header = EventHeader { seq: 9, flags: NLBUS_EVENT_F_REPLAYED, ..EventHeader::default() };
     let mut datagram = Vec::new();
-    push_event(&mut datagram, Header::default(), &header, "t1", b"");
-    let datagram = Bytes::from(datagram);
-    let message = Messages::new(&datagram).next().unwrap().unwrap();
-    let event = Event::new(1, &datagram, &EventView::parse(message.body).unwrap());
-    inlet.push_event(event.standing_for_more(8), &datagram);
+    push_event(&mut datagram, MESSAGE, &header, "t1", b"");
+    give_datagram(&mut inlet, datagram, 8);
     let counted = outlet.counts.read();
     assert_eq!((counted.received, counted.replayed, counted.dropped), (9, 1, 8));
 }
@@ -201,6 +207,34 @@ fn a_batch_can_be_looked_at_and_thrown_away() {
     assert!(outlet.batches.is_empty());
     one_by_one(1, 9..=9, &mut inlet);
     assert_eq!(read(&outlet), ["t1:9"]);
+}
+
+proptest! {
+    /// Whatever the policy: what a consumer gets, and what is counted, is the same whether events come as runs or one by one.
+    #[test]
+    fn a_run_is_what_its_events_are_one_by_one(
+        policy in 0usize..4, capacity in 1usize..12,
+        steps in prop::collection::vec((prop::collection::vec((1u32..4, 1u64..6), 1..6), 0usize..3), 1..20),
+    ) {
+        let overflow = [Overflow::CatchUp, Overflow::DropOldest, Overflow::DropNewest, Overflow::Latest][policy];
+        let ((mut runs, of_runs), (mut each, of_each)) = (ends(overflow, capacity), ends(overflow, capacity));
+        let mut heads = [0u64; 4];
+        for (pieces, read_after) in steps {
+            let mut events = Vec::new();
+            for (topic, count) in pieces {
+                events.extend((1..=count).map(|seq| (topic, heads[topic as usize] + seq)));
+                heads[topic as usize] += count;
+            }
+            give(&mut runs, &events, 3);
+            events.iter().for_each(|event| give(&mut each, &[*event], 3));
+            if read_after == 0 {
+                prop_assert_eq!(read(&of_runs), read(&of_each));
+            }
+        }
+        prop_assert_eq!(read(&of_runs), read(&of_each));
+        prop_assert_eq!(of_runs.counts.read(), of_each.counts.read());
+        prop_assert_eq!(runs.room(), each.room());
+    }
 }
 
 const DROPPING: [Overflow; 3] = [Overflow::DropOldest, Overflow::DropNewest, Overflow::Latest];

@@ -1,6 +1,7 @@
 //! Deliveries in order, in which what can merge finds what it merges with.
 
-use crate::delivery::{Cause, Delivery, Event, Lost};
+use crate::delivery::{Cause, Delivery, Lost};
+use crate::event::Event;
 use std::collections::{HashMap, VecDeque};
 
 /// Deliveries in order, in which a loss grows where it continues the last one of its topic.

@@ -15,6 +15,8 @@ pub(crate) struct Share {
     left: Option<usize>,
     /// All of them, once they were looked at without taking them.
     taken: OnceLock<VecDeque<Delivery>>,
+    /// The one that is lent.
+    lent: Option<Delivery>,
 }
 
 /// The first look into a share counts it as read.
@@ -28,7 +30,7 @@ fn look(left: Option<usize>, state: &mut State) -> usize {
 impl Share {
     /// One that the ring has counted as unread.
     pub(super) fn new(ring: &Arc<Ring>) -> Share {
-        Share { ring: Arc::clone(ring), left: None, taken: OnceLock::new() }
+        Share { ring: Arc::clone(ring), left: None, taken: OnceLock::new(), lent: None }
     }
 
     /// What is left of it is the parent process's, and the ring may have been copied while it was locked.
@@ -51,6 +53,16 @@ impl Share {
         let delivery = if left > 0 { state.pop() } else { None };
         self.left = Some(left.saturating_sub(1).min(state.free()));
         delivery
+    }
+
+    /// Takes the next one out and keeps it, to be lent. Whether there is one.
+    pub(crate) fn lend_next(&mut self) -> bool {
+        self.lent = self.next();
+        self.lent.is_some()
+    }
+
+    pub(crate) fn lent(&self) -> Option<&Delivery> {
+        self.lent.as_ref()
     }
 
     /// How many it would give now.

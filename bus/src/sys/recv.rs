@@ -63,7 +63,11 @@ pub struct RecvBatch {
     slab: Box<[u8]>,
     slot_len: usize,
     slots: usize,
+    /// How many the kernel is offered if few are likely, and how many with the next call.
+    few: usize,
+    offered: usize,
     received: Vec<Received>,
+    is_drained: bool,
 }
 
 impl RecvBatch {
@@ -71,48 +75,87 @@ impl RecvBatch {
     pub fn new(slots: usize, slot_len: usize) -> RecvBatch {
         let slots = slots.clamp(1, SLOTS_MAX);
         let slot_len = slot_len.max(1);
-        RecvBatch { slab: vec![0; slots * slot_len].into(), slot_len, slots, received: Vec::with_capacity(slots) }
+        RecvBatch {
+            slab: vec![0; slots * slot_len].into(),
+            slot_len,
+            slots,
+            few: slots,
+            offered: slots,
+            received: Vec::with_capacity(slots),
+            is_drained: false,
+        }
+    }
+
+    /// Offers the kernel only so many slots as long as it doesn't fill them: each one costs, and a lone datagram shouldn't pay
+    /// for many.
+    pub fn few_first(self, few: usize) -> RecvBatch {
+        let few = few.clamp(1, self.slots);
+        RecvBatch { few, offered: few, ..self }
     }
 
     /// Takes what waits at the socket, without waiting, in place of what the batch held. Returns how many
-    /// datagrams that is: fewer than there are slots when the socket has been drained.
+    /// datagrams that is.
     ///
     /// # Errors
     /// `ENOBUFS` after an overrun, unless [`NetlinkSocket::set_no_enobufs`]; what `recvmmsg(2)` says. Nothing waiting
     /// is no error.
     pub fn receive(&mut self, socket: &NetlinkSocket) -> io::Result<usize> {
         self.received.clear();
-        // SAFETY: all of these are plain C structures for which all zeros is a value.
-        let (mut names, mut headers): ([libc::sockaddr_nl; SLOTS_MAX], [libc::mmsghdr; SLOTS_MAX]) =
-            unsafe { (MaybeUninit::zeroed().assume_init(), MaybeUninit::zeroed().assume_init()) };
-        let mut vectors = [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; SLOTS_MAX];
-        let mut controls = [Control([0; CONTROL_LEN]); SLOTS_MAX];
-        for (at, slot) in self.slab.chunks_exact_mut(self.slot_len).enumerate() {
-            vectors[at] = libc::iovec { iov_base: slot.as_mut_ptr().cast(), iov_len: slot.len() };
-            let header = &mut headers[at].msg_hdr;
-            header.msg_name = (&raw mut names[at]).cast();
-            header.msg_namelen = size_of::<libc::sockaddr_nl>() as libc::socklen_t;
-            header.msg_iov = &raw mut vectors[at];
-            header.msg_iovlen = 1;
-            header.msg_control = (&raw mut controls[at]).cast();
-            header.msg_controllen = CONTROL_LEN as _;
+        let offered = self.offered;
+        let result = self.receive_into(socket, offered);
+        let received = self.received.len();
+        self.is_drained = received < offered;
+        // As many as are likely to wait: all if these were too few, few again if there were no more than that.
+        self.offered = if !self.is_drained || received > self.few { self.slots } else { self.few };
+        result.map(|()| received)
+    }
+
+    /// Whether the last [`receive`](Self::receive) found no more than it took, or an error.
+    pub fn is_drained(&self) -> bool {
+        self.is_drained
+    }
+
+    fn receive_into(&mut self, socket: &NetlinkSocket, offered: usize) -> io::Result<()> {
+        let mut names = [MaybeUninit::<libc::sockaddr_nl>::uninit(); SLOTS_MAX];
+        let mut vectors = [MaybeUninit::<libc::iovec>::uninit(); SLOTS_MAX];
+        let mut controls = [MaybeUninit::<Control>::uninit(); SLOTS_MAX];
+        let mut headers = [MaybeUninit::<libc::mmsghdr>::uninit(); SLOTS_MAX];
+        for (at, slot) in self.slab.chunks_exact_mut(self.slot_len).take(offered).enumerate() {
+            // SAFETY: these are plain C structures for which all zeros is a value.
+            let (name, mut header) = unsafe {
+                (
+                    MaybeUninit::<libc::sockaddr_nl>::zeroed().assume_init(),
+                    MaybeUninit::<libc::mmsghdr>::zeroed().assume_init(),
+                )
+            };
+            let message = &mut header.msg_hdr;
+            message.msg_name = names[at].write(name) as *mut _ as *mut _;
+            message.msg_namelen = size_of::<libc::sockaddr_nl>() as libc::socklen_t;
+            let vector = libc::iovec { iov_base: slot.as_mut_ptr().cast(), iov_len: slot.len() };
+            message.msg_iov = vectors[at].write(vector);
+            message.msg_iovlen = 1;
+            message.msg_control = controls[at].write(Control([0; CONTROL_LEN])) as *mut _ as *mut _;
+            message.msg_controllen = CONTROL_LEN as _;
+            headers[at].write(header);
         }
-        // SAFETY: `headers` has `slots` initialised entries, whose pointers lead to memory of the given lengths that
+        // SAFETY: `headers` has `offered` initialised entries, whose pointers lead to memory of the given lengths that
         // nothing else refers to and that outlives the call: a chunk of the slab, a name, a vector, control data.
         let count = unsafe {
             libc::recvmmsg(
                 socket.as_raw_fd(),
-                headers.as_mut_ptr(),
-                self.slots as _,
+                headers.as_mut_ptr().cast(),
+                offered as _,
                 libc::MSG_DONTWAIT as _,
                 std::ptr::null_mut(),
             )
         };
         if count < 0 {
             let error = io::Error::last_os_error();
-            return if error.kind() == io::ErrorKind::WouldBlock { Ok(0) } else { Err(error) };
+            return if error.kind() == io::ErrorKind::WouldBlock { Ok(()) } else { Err(error) };
         }
-        for (header, name) in headers.iter().zip(&names).take(count as usize) {
+        for (header, name) in headers.iter().zip(&names).take(offered.min(count as usize)) {
+            // SAFETY: both of the first `offered` were written above, and the kernel overwrites them with values at most.
+            let (header, name) = unsafe { (header.assume_init_ref(), name.assume_init_ref()) };
             self.received.push(Received {
                 // Netlink returns the whole length with MSG_TRUNC only when that flag is passed in, but be sure.
                 len: (header.msg_len as usize).min(self.slot_len),
@@ -122,7 +165,7 @@ impl RecvBatch {
                 credentials: credentials(&header.msg_hdr),
             });
         }
-        Ok(self.received.len())
+        Ok(())
     }
 
     /// The datagrams of the last [`receive`](Self::receive), in their order.
@@ -134,11 +177,6 @@ impl RecvBatch {
             truncated: received.truncated,
             credentials: received.credentials,
         })
-    }
-
-    /// How many datagrams fit.
-    pub fn slots(&self) -> usize {
-        self.slots
     }
 }
 
@@ -208,6 +246,22 @@ mod tests {
             });
             let want: Vec<_> = (0u8..6).map(|at| (vec![at; usize::from(at) + 1], from_port, credentials)).collect();
             assert_eq!(seen, want, "round {round}");
+        }
+    }
+
+    #[test]
+    fn few_slots_are_offered_until_they_are_filled() {
+        let (to, to_port, from, _) = pair();
+        let mut batch = RecvBatch::new(16, 8).few_first(2);
+        // What waits, what the next call takes of it, and whether it knows that there is no more.
+        for (waiting, taken, drained) in
+            [(1, 1, true), (1, 1, true), (9, 2, false), (0, 7, true), (3, 3, true), (2, 2, true), (2, 2, false)]
+        {
+            for _ in 0..waiting {
+                from.send_to(&[1], to_port, 0, true).unwrap();
+            }
+            let received = batch.receive(&to).unwrap();
+            assert_eq!((received, batch.is_drained()), (taken, drained), "{waiting} came");
         }
     }
 

@@ -92,6 +92,14 @@ impl NetlinkSocket {
         if setsockopt(self, sockopt::RcvBufForce, &bytes).is_err() {
             setsockopt(self, sockopt::RcvBuf, &bytes)?;
         }
+        self.recv_buffer()
+    }
+
+    /// How much room it has for waiting datagrams, in the kernel's measure (`sk_rcvbuf`).
+    ///
+    /// # Errors
+    /// What `getsockopt(2)` says.
+    pub fn recv_buffer(&self) -> io::Result<usize> {
         self.socket.get_rx_buf_sz()
     }
 

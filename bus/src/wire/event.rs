@@ -1,10 +1,10 @@
 //! `PUBLISH` and `EVENT`: the 40-byte event header, the topic, the payload.
 
-use super::message::{Header, Message, align, push_message};
+use super::message::{Header, Message, align, pad, push_message};
 use super::uapi::{
     NLBUS_CONTENT_BINCODE, NLBUS_CONTENT_JSON, NLBUS_CONTENT_MAX, NLBUS_CONTENT_OPAQUE, NLBUS_CONTENT_TEXT,
     NLBUS_EVENT_F_PUBLISH, NLBUS_MSG_PUBLISH, NLBUS_PAYLOAD_MAX, NLBUS_TOPIC_ALIGNTO, NLM_F_ACK, NLM_F_REQUEST,
-    NLMSG_HDRLEN,
+    NLMSG_ALIGNTO, NLMSG_HDRLEN,
 };
 use super::{Attributes, Malformed, Refusal, u16_at, u32_at, u64_at};
 use crate::topic::{self, TopicError};
@@ -12,6 +12,10 @@ use nix::errno::Errno;
 
 /// Bytes of `struct nlbus_event_hdr`.
 pub const EVENT_HDRLEN: usize = 40;
+
+/// Where the event header's `flags` and `content` are in a message.
+const FLAGS_OFFSET: usize = NLMSG_HDRLEN + 34;
+const CONTENT_OFFSET: usize = NLMSG_HDRLEN + 36;
 
 /// What a payload is, as its publisher says. The broker doesn't look inside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -97,19 +101,22 @@ impl EventHeader {
         body.raw(&bytes);
     }
 
-    fn read(body: &[u8]) -> Option<(EventHeader, usize)> {
+    /// The header at the beginning of a body, and how long the topic's name is that follows it.
+    #[inline]
+    pub(crate) fn read(body: &[u8]) -> Option<(EventHeader, usize)> {
+        // Once for all: each read below is within it.
+        let bytes = body.first_chunk::<EVENT_HDRLEN>()?;
         let header = EventHeader {
-            seq: u64_at(body, 0)?,
-            time_ns: u64_at(body, 8)?,
-            topic_id: u32_at(body, 16)?,
-            portid: u32_at(body, 20)?,
-            pid: u32_at(body, 24)?,
-            uid: u32_at(body, 28)?,
-            flags: u16_at(body, 34)?,
-            content: u16_at(body, 36)?,
+            seq: u64_at(bytes, 0)?,
+            time_ns: u64_at(bytes, 8)?,
+            topic_id: u32_at(bytes, 16)?,
+            portid: u32_at(bytes, 20)?,
+            pid: u32_at(bytes, 24)?,
+            uid: u32_at(bytes, 28)?,
+            flags: u16_at(bytes, 34)?,
+            content: u16_at(bytes, 36)?,
         };
-        u16_at(body, 38)?;
-        Some((header, usize::from(u16_at(body, 32)?)))
+        Some((header, usize::from(u16_at(bytes, 32)?)))
     }
 }
 
@@ -188,6 +195,47 @@ pub fn push_publish(
     push_event(datagram, message, &event, topic, payload);
 }
 
+/// Appends a publish to the topic of the one that starts at `before`, with its number and flags: what both have in common is
+/// copied, and need not be checked again. The caller has checked the payload's length.
+pub(crate) fn push_publish_alike(datagram: &mut Vec<u8>, before: usize, content: Content, payload: &[u8]) {
+    let start = datagram.len();
+    datagram.extend_from_within(before..before + payload_offset(datagram, before));
+    datagram.extend_from_slice(payload);
+    let len = (datagram.len() - start) as u32;
+    datagram[start..start + 4].copy_from_slice(&len.to_ne_bytes());
+    datagram[start + CONTENT_OFFSET..start + CONTENT_OFFSET + 2].copy_from_slice(&content.to_wire().to_ne_bytes());
+    pad(datagram, start, NLMSG_ALIGNTO);
+}
+
+/// The topic of the publish or event that starts at `start`, which this crate has written.
+pub(crate) fn written_topic(datagram: &[u8], start: usize) -> &[u8] {
+    let topic = start + NLMSG_HDRLEN + EVENT_HDRLEN;
+    &datagram[topic..topic + written_topic_len(datagram, start)]
+}
+
+fn written_topic_len(datagram: &[u8], start: usize) -> usize {
+    u16_at(datagram, start + NLMSG_HDRLEN + 32).map_or(0, usize::from)
+}
+
+/// How many bytes stand before the payload of the publish that starts at `start`.
+fn payload_offset(datagram: &[u8], start: usize) -> usize {
+    NLMSG_HDRLEN + EVENT_HDRLEN + align(written_topic_len(datagram, start), NLBUS_TOPIC_ALIGNTO)
+}
+
+/// Numbers the publishes of a datagram that this crate has written, gives them these flags (`NLBUS_EVENT_F_*`), and lets
+/// the last one ask for an ack or not.
+pub(crate) fn address_publishes(datagram: &mut [u8], number: u32, flags: u16, ack: bool) {
+    let mut start = 0;
+    while let Some(len) = u32_at(datagram, start) {
+        let next = start + align(len as usize, NLMSG_ALIGNTO);
+        let ack = if ack && next >= datagram.len() { NLM_F_ACK } else { 0 };
+        datagram[start + 6..start + 8].copy_from_slice(&(NLM_F_REQUEST | ack).to_ne_bytes());
+        datagram[start + 8..start + 12].copy_from_slice(&number.to_ne_bytes());
+        datagram[start + FLAGS_OFFSET..start + FLAGS_OFFSET + 2].copy_from_slice(&flags.to_ne_bytes());
+        start = next;
+    }
+}
+
 /// An event in a datagram from the broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EventView<'a> {
@@ -212,12 +260,28 @@ impl<'a> EventView<'a> {
     /// # Ok::<(), nlbus::wire::Malformed>(())
     /// ```
     pub fn parse(body: &'a [u8]) -> Result<Self, Malformed> {
-        let (header, topic_len) = EventHeader::read(body).ok_or(Malformed("an event's header is cut"))?;
-        let topic = body.get(EVENT_HDRLEN..EVENT_HDRLEN + topic_len).ok_or(Malformed("an event's topic is cut"))?;
-        let topic = topic::check_name(topic).map_err(|_| Malformed("an event's topic isn't a topic name"))?;
-        let start = EVENT_HDRLEN + align(topic_len, NLBUS_TOPIC_ALIGNTO);
-        let payload = body.get(start..).ok_or(Malformed("an event's topic isn't padded"))?;
-        Ok(EventView { header, topic, payload })
+        let parts = EventParts::read(body).ok_or(Malformed("an event is cut"))?;
+        let topic = topic::check_name(parts.topic).map_err(|_| Malformed("an event's topic isn't a topic name"))?;
+        Ok(EventView { header: parts.header, topic, payload: parts.payload })
+    }
+}
+
+/// The same of an event that was checked before: a look at it costs next to nothing, and what isn't looked at nothing.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct EventParts<'a> {
+    pub(crate) header: EventHeader,
+    pub(crate) topic: &'a [u8],
+    pub(crate) payload: &'a [u8],
+}
+
+impl<'a> EventParts<'a> {
+    /// The parts of an `EVENT`'s body; `None` where it is too short for them.
+    #[inline]
+    pub(crate) fn read(body: &'a [u8]) -> Option<Self> {
+        let (header, topic_len) = EventHeader::read(body)?;
+        let topic = body.get(EVENT_HDRLEN..EVENT_HDRLEN + topic_len)?;
+        let payload = body.get(EVENT_HDRLEN + align(topic_len, NLBUS_TOPIC_ALIGNTO)..)?;
+        Some(EventParts { header, topic, payload })
     }
 }
 
@@ -248,6 +312,11 @@ impl<'a> PublishView<'a> {
     /// # Ok::<(), nlbus::Refusal>(())
     /// ```
     pub fn check(message: &Message<'a>) -> Result<Self, Refusal> {
+        PublishView::check_after(message, None)
+    }
+
+    /// As [`check`](Self::check), behind another one of the same datagram: a name that was found good there isn't looked at again.
+    pub(super) fn check_after(message: &Message<'a>, before: Option<&'a str>) -> Result<Self, Refusal> {
         if message.header.flags & NLM_F_ACK != 0 && !message.last {
             return Err(Refusal::new(Errno::EINVAL, "only the last message of a datagram may ask for an ack"));
         }
@@ -275,7 +344,10 @@ impl<'a> PublishView<'a> {
         let (Some(name), Some(payload)) = (body.get(EVENT_HDRLEN..EVENT_HDRLEN + topic_len), body.get(start..)) else {
             return Err(Refusal::new(Errno::EBADMSG, "the topic with its padding runs beyond the message"));
         };
-        let topic = check_publishable(name)?;
+        let topic = match before {
+            Some(before) if before.as_bytes() == name => before,
+            _ => check_publishable(name)?,
+        };
         if payload.len() > NLBUS_PAYLOAD_MAX {
             return Err(Refusal::new(
                 Errno::EMSGSIZE,

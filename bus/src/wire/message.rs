@@ -105,13 +105,24 @@ impl<'a> Messages<'a> {
     /// assert_eq!(numbers.collect::<Result<Vec<_>, _>>(), Ok(vec![1, 2]));
     /// ```
     pub fn new(datagram: &'a [u8]) -> Self {
-        Messages { datagram, offset: 0 }
+        Messages::starting_at(datagram, 0)
+    }
+
+    /// A walk from the message that starts at `offset`.
+    pub(crate) fn starting_at(datagram: &'a [u8], offset: usize) -> Self {
+        Messages { datagram, offset }
+    }
+
+    /// Where the walk goes on.
+    pub(crate) fn offset(&self) -> usize {
+        self.offset
     }
 }
 
 impl<'a> Iterator for Messages<'a> {
     type Item = Result<Message<'a>, FrameError>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         let offset = self.offset;
         let rest = self.datagram.get(offset..).filter(|rest| !rest.is_empty())?;

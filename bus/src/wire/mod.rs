@@ -13,6 +13,7 @@ mod info;
 mod message;
 mod replay;
 mod request;
+mod successors;
 mod sys_events;
 mod topic;
 pub mod uapi;
@@ -20,10 +21,10 @@ mod will;
 
 pub use attr::{Attribute, AttributeIter, Attributes};
 pub use error::{Answer, Refusal, push_ack, push_refusal};
-pub(crate) use event::event_len;
 pub use event::{
     Content, EVENT_HDRLEN, EventHeader, EventView, PublishView, push_event, push_event_body, push_publish,
 };
+pub(crate) use event::{EventParts, address_publishes, event_len, push_publish_alike, written_topic};
 pub use genl::{
     families_request, family_id, info_reply as genl_info_reply, info_request as genl_info_request,
     retire_request as genl_retire_request,
@@ -33,6 +34,7 @@ pub(crate) use message::align;
 pub use message::{FrameError, Header, Message, Messages, end_multi, push_message};
 pub use replay::{ReplayEnd, ReplayRequest};
 pub use request::{RefusedDatagram, Request, check_datagram};
+pub(crate) use successors::Successors;
 pub use sys_events::{Heartbeat, TopicsAnnouncement};
 pub use topic::{TopicKey, TopicPageEnd, TopicRecord, TopicRequest};
 pub use will::WillRequest;
@@ -52,16 +54,19 @@ impl fmt::Display for Malformed {
 impl std::error::Error for Malformed {}
 
 /// Two bytes at an offset, host-endian.
+#[inline]
 fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
     bytes.get(at..at + 2)?.try_into().ok().map(u16::from_ne_bytes)
 }
 
 /// Four bytes at an offset, host-endian.
+#[inline]
 fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     bytes.get(at..at + 4)?.try_into().ok().map(u32::from_ne_bytes)
 }
 
 /// Eight bytes at an offset, host-endian.
+#[inline]
 fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
     bytes.get(at..at + 8)?.try_into().ok().map(u64::from_ne_bytes)
 }

@@ -57,6 +57,8 @@ pub fn check_datagram(datagram: &[u8]) -> Result<Vec<(Message<'_>, Request<'_>)>
         return Err(RefusedDatagram { header: Header::parse(datagram).unwrap_or_default(), len, refusal });
     }
     let mut requests = Vec::new();
+    // Of the publish before: mostly the next one's, too.
+    let mut topic = None;
     for message in Messages::new(datagram) {
         let message = message.map_err(refuse_frame)?;
         let refuse = |refusal| RefusedDatagram {
@@ -64,7 +66,11 @@ pub fn check_datagram(datagram: &[u8]) -> Result<Vec<(Message<'_>, Request<'_>)>
             len: (NLMSG_HDRLEN + message.body.len()) as u32,
             refusal,
         };
-        requests.push((message, check_message(&message).map_err(refuse)?));
+        let request = check_message(&message, topic).map_err(refuse)?;
+        if let Request::Publish(publish) = &request {
+            topic = Some(publish.topic);
+        }
+        requests.push((message, request));
     }
     if requests.is_empty() {
         return Err(refuse_frame(FrameError::Truncated { offset: 0 }));
@@ -90,7 +96,7 @@ fn refuse_frame(error: FrameError) -> RefusedDatagram {
     }
 }
 
-fn check_message<'a>(message: &Message<'a>) -> Result<Request<'a>, Refusal> {
+fn check_message<'a>(message: &Message<'a>, topic: Option<&'a str>) -> Result<Request<'a>, Refusal> {
     let Header { kind, flags, .. } = message.header;
     let known = match kind {
         NLBUS_MSG_PUBLISH | NLBUS_MSG_INFO | NLBUS_MSG_REPLAY | NLBUS_MSG_WILL => NLM_F_REQUEST | NLM_F_ACK,
@@ -104,7 +110,7 @@ fn check_message<'a>(message: &Message<'a>) -> Result<Request<'a>, Refusal> {
         return Err(Refusal::new(Errno::EINVAL, format!("unknown message flags {:#x}", flags & !known)));
     }
     Ok(match kind {
-        NLBUS_MSG_PUBLISH => Request::Publish(PublishView::check(message)?),
+        NLBUS_MSG_PUBLISH => Request::Publish(PublishView::check_after(message, topic)?),
         NLBUS_MSG_TOPIC => Request::Topic(TopicRequest::check(flags, message.body)?),
         NLBUS_MSG_REPLAY => Request::Replay(ReplayRequest::check(message.body)?),
         NLBUS_MSG_WILL => Request::Will(WillRequest::check(message.body)?),

@@ -233,6 +233,7 @@ impl World {
             any = true;
             intake.take(datagram, false, self.instant, |datagram, cut| client.events(&datagram, cut, self.instant));
         }
+        client.finish(self.instant);
         self.carry_out();
         any
     }

@@ -1,0 +1,128 @@
+//! When to ask the kernel how many datagrams the event socket has dropped (`SO_MEMINFO`). The question is a system call, and
+//! a lone event would pay for it with each delivery, though nothing can have been dropped.
+//!
+//! Why no drop goes unseen: netlink drops a datagram only when what waits at the socket is charged with more than its receive
+//! buffer (`netlink_broadcast_deliver` compares `sk_rmem_alloc` with `sk_rcvbuf`). What waits at that moment is received
+//! later, and it is more datagrams than fit if each is charged with the most that one can be. So whoever looks after so many
+//! that were received, and has read to the end, has looked after the drop. The tail is no exception: what made the queue full
+//! is in front of what was dropped, and is received even if nothing follows.
+//!
+//! The one other cause of a drop is memory (a clone that fails in `do_one_broadcast`). It comes without a full queue, so there
+//! is a look once a second as well, with the first datagram after that: a heartbeat if nothing else.
+
+use crate::wire::uapi::NLBUS_DATAGRAM_MAX;
+use std::time::{Duration, Instant};
+
+/// The most that a datagram is charged with: its bytes rounded up to the next size of kmalloc, which is less than twice as
+/// much, and what an skb takes besides.
+const CHARGE_MAX: usize = 2 * NLBUS_DATAGRAM_MAX + 4096;
+
+/// How long a drop for want of memory may go unseen while datagrams come.
+const PERIOD: Duration = Duration::from_secs(1);
+
+/// Remembers what was received since the last look.
+#[derive(Debug)]
+pub(crate) struct Overruns {
+    /// So many datagrams never fill the socket.
+    harmless: usize,
+    received: usize,
+    looked: Option<Instant>,
+    drops: u32,
+}
+
+impl Overruns {
+    /// Of a socket whose buffer has this size, in the kernel's measure.
+    pub(crate) fn new(receive_buffer: usize) -> Overruns {
+        Overruns { harmless: receive_buffer / CHARGE_MAX, received: 0, looked: None, drops: 0 }
+    }
+
+    /// So many datagrams were received, all of them whole or not: one that is cut was larger than any of the bus's, and what
+    /// it was charged with is unknown.
+    pub(crate) fn received(&mut self, datagrams: usize, all_whole: bool) {
+        self.received = if all_whole { self.received.saturating_add(datagrams) } else { usize::MAX };
+    }
+
+    /// Whether to look, now that the socket has been read to its end.
+    pub(crate) fn may_be(&self, now: Instant) -> bool {
+        self.received > self.harmless
+            || self.looked.is_none_or(|looked| now.saturating_duration_since(looked) >= PERIOD)
+    }
+
+    /// The kernel's count, by a look that was made now.
+    pub(crate) fn counted(&mut self, drops: u32, now: Instant) {
+        (self.drops, self.received, self.looked) = (drops, 0, Some(now));
+    }
+
+    /// The count of the last look.
+    pub(crate) fn drops(&self) -> u32 {
+        self.drops
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::{NetlinkSocket, RecvBatch};
+    use crate::wire::uapi::NETLINK_USERSOCK;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// A real socket with a small buffer, bursts that may fill it and reads of what waits: whenever it was read to its end,
+        /// either a look is due or the count hasn't risen.
+        #[test]
+        fn whatever_was_dropped_is_looked_for(
+            buffer in 1usize..40, bursts in prop::collection::vec((0usize..60, 1usize..NLBUS_DATAGRAM_MAX), 1..12)
+        ) {
+            const GROUP: u32 = 7;
+            let (mut to, mut from) = (NetlinkSocket::open(NETLINK_USERSOCK).unwrap(), NetlinkSocket::open(NETLINK_USERSOCK).unwrap());
+            to.bind(0).unwrap();
+            from.bind(0).unwrap();
+            if to.add_membership(GROUP).is_err() {
+                // Not as an ordinary user; scripts/as-root lets him.
+                return Ok(());
+            }
+            to.set_no_enobufs().unwrap();
+            let granted = to.set_recv_buffer(buffer * 65_536).unwrap();
+            let mut batch = RecvBatch::new(64, NLBUS_DATAGRAM_MAX);
+            let (mut overruns, now) = (Overruns::new(granted), Instant::now());
+            overruns.counted(to.drops().unwrap(), now);
+            for (count, size) in bursts {
+                for _ in 0..count {
+                    let _ = from.send_to(&vec![0; size], 0, 1 << (GROUP - 1), true);
+                }
+                while {
+                    let received = batch.receive(&to).unwrap();
+                    overruns.received(received, batch.iter().all(|datagram| !datagram.truncated));
+                    !batch.is_drained()
+                } {}
+                let drops = to.drops().unwrap();
+                prop_assert!(overruns.may_be(now) || drops == overruns.drops(), "{drops} with {overruns:?}");
+                if overruns.may_be(now) {
+                    overruns.counted(drops, now);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn lone_events_are_looked_for_now_and_then() {
+        let (mut overruns, mut now) = (Overruns::new(16 << 20), Instant::now());
+        assert!(overruns.may_be(now), "nothing is known");
+        overruns.counted(3, now);
+        let looks = (0..1000).filter(|_| {
+            overruns.received(1, true);
+            let look = overruns.may_be(now);
+            if look {
+                overruns.counted(3, now);
+            }
+            look
+        });
+        assert_eq!(looks.count(), 8);
+        now += PERIOD;
+        assert!(overruns.may_be(now), "memory may have been short");
+        overruns.counted(4, now);
+        overruns.received(1, false);
+        assert!(overruns.may_be(now), "one was larger than any of the bus's");
+        assert_eq!(overruns.drops(), 4);
+    }
+}

@@ -1,0 +1,152 @@
+//! Events packed for one datagram, which the broker accepts whole or not at all.
+
+use super::error::PublishError;
+use super::{check, check_len};
+use crate::wire::uapi::{NLBUS_DATAGRAM_MAX, NLBUS_EVENT_F_NO_WAIT, NLMSG_ALIGNTO, NLMSG_HDRLEN};
+use crate::wire::{Content, address_publishes, align, event_len, push_publish, push_publish_alike, written_topic};
+use std::borrow::Cow;
+
+/// The number of publishes whose verdict nobody waits for.
+pub(crate) const UNASKED: u32 = 0;
+
+#[derive(Debug)]
+pub(crate) struct Pack {
+    datagram: Vec<u8>,
+    events: usize,
+    /// Where the newest one starts.
+    last: usize,
+    /// Bytes of more than one event.
+    max: usize,
+    /// A full queue refuses them.
+    no_wait: bool,
+}
+
+impl Pack {
+    /// Room for as much as a datagram may have.
+    pub(crate) fn new() -> Pack {
+        Pack { datagram: Vec::new(), events: 0, last: 0, max: NLBUS_DATAGRAM_MAX, no_wait: false }
+    }
+
+    /// Adds an event and says whether it had room for it: the first one always has. Otherwise, and where it fails, the pack is
+    /// as it was.
+    pub(crate) fn push(&mut self, topic: &str, content: Content, payload: &[u8]) -> Result<bool, PublishError> {
+        // Sources mostly publish to one topic for a while: what was checked of the last event holds for this one.
+        let alike = self.events > 0 && written_topic(&self.datagram, self.last) == topic.as_bytes();
+        if alike {
+            check_len(topic, payload)?;
+        } else {
+            check(topic, payload)?;
+        }
+        let start = self.datagram.len();
+        let len = align(NLMSG_HDRLEN + event_len(topic, payload), NLMSG_ALIGNTO);
+        if self.events > 0 && start + len > self.max {
+            return Ok(false);
+        }
+        if alike {
+            push_publish_alike(&mut self.datagram, self.last, content, payload);
+        } else {
+            let flags = self.flags();
+            push_publish(&mut self.datagram, UNASKED, false, flags, content, topic, payload);
+        }
+        self.last = start;
+        self.events += 1;
+        Ok(true)
+    }
+
+    /// How many bytes more than one event may have, at least as many as the next one takes and at most a datagram's.
+    pub(crate) fn set_max(&mut self, bytes: usize) {
+        self.max = bytes.min(NLBUS_DATAGRAM_MAX);
+    }
+
+    /// Has a full queue refuse the events, or has them wait for room.
+    pub(crate) fn set_no_wait(&mut self, no_wait: bool) {
+        self.no_wait = no_wait;
+        self.address(UNASKED, false);
+    }
+
+    pub(crate) fn no_wait(&self) -> bool {
+        self.no_wait
+    }
+
+    fn flags(&self) -> u16 {
+        if self.no_wait { NLBUS_EVENT_F_NO_WAIT } else { 0 }
+    }
+
+    /// The number that a verdict on the events comes with, and whether there is to be one also when they are accepted.
+    pub(crate) fn address(&mut self, number: u32, ack: bool) {
+        let flags = self.flags();
+        address_publishes(&mut self.datagram, number, flags, ack);
+    }
+
+    /// The datagram to send.
+    pub(crate) fn datagram(&self) -> &[u8] {
+        &self.datagram
+    }
+
+    /// How many events it holds.
+    pub(crate) fn len(&self) -> usize {
+        self.events
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.events == 0
+    }
+
+    /// The newest event's topic, which is how errors name the datagram.
+    pub(crate) fn topic(&self) -> Cow<'_, str> {
+        if self.is_empty() { "".into() } else { String::from_utf8_lossy(written_topic(&self.datagram, self.last)) }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.datagram.clear();
+        self.events = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{Messages, PublishView};
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_pack_takes_what_fits_and_always_the_first() {
+        let mut pack = Pack::new();
+        pack.set_max(200);
+        assert!(pack.push("a", Content::Opaque, &[0; 500]).unwrap());
+        assert!(!pack.push("a", Content::Opaque, b"").unwrap());
+        pack.clear();
+        for _ in 0..3 {
+            assert!(pack.push("a", Content::Opaque, &[]).unwrap());
+        }
+        assert!(!pack.push("b", Content::Opaque, b"").unwrap(), "256 bytes");
+        assert_eq!((pack.len(), pack.datagram().len(), &*pack.topic()), (3, 192, "a"));
+    }
+
+    proptest! {
+        /// Also where most of an event is copied from the one before.
+        #[test]
+        fn what_is_packed_is_read(events in prop::collection::vec((0usize..4, 0usize..4, prop::collection::vec(any::<u8>(), 0..30)), 0..40),
+                                  bad_at in 0usize..60, no_wait: bool, number in 1u32..) {
+            let topics = ["a", "sensors/1/temp", "sensors/2/temp", "12345678"];
+            let contents = [Content::Opaque, Content::Text, Content::Bincode, Content::Json];
+            let mut pack = Pack::new();
+            pack.set_no_wait(no_wait);
+            for (at, (topic, content, payload)) in events.iter().enumerate() {
+                if at == bad_at {
+                    prop_assert!(pack.push("a/+", Content::Text, payload).is_err());
+                }
+                prop_assert!(pack.push(topics[*topic], contents[*content], payload).unwrap());
+            }
+            pack.address(number, true);
+            let messages: Vec<_> = Messages::new(pack.datagram()).collect::<Result<_, _>>().unwrap();
+            prop_assert_eq!((messages.len(), pack.len()), (events.len(), events.len()));
+            for (message, (topic, content, payload)) in messages.iter().zip(&events) {
+                let view = PublishView::check(message).unwrap();
+                prop_assert_eq!((view.topic, view.payload), (topics[*topic], &payload[..]));
+                prop_assert_eq!((view.content, view.flags), (contents[*content].to_wire(), pack.flags()));
+                prop_assert_eq!((message.header.seq, message.header.flags), (number, if message.last { 5 } else { 1 }));
+            }
+        }
+    }
+}
