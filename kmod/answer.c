@@ -329,7 +329,7 @@ static int nlbus_answer_list(struct nlbus_bus *bus, u32 portid,
 static struct sk_buff *nlbus_replay_build(const struct nlbus_page *page,
 					  const struct nlmsghdr *to, u32 id)
 {
-	struct nlmsghdr *nlh, *event;
+	struct nlmsghdr *nlh, *event = NULL;
 	struct sk_buff *skb;
 	u32 i;
 
@@ -344,7 +344,7 @@ static struct sk_buff *nlbus_replay_build(const struct nlbus_page *page,
 		skb_put_data(skb, piece->run->data + piece->from,
 			     piece->to - piece->from);
 	}
-	nlbus_for_each_event(event, skb->data, skb->len) {
+	while ((event = nlbus_event_in(skb->data, skb->len, event))) {
 		event->nlmsg_seq = to->nlmsg_seq;
 		event->nlmsg_pid = to->nlmsg_pid;
 		nlbus_event_hdr(event)->flags |= NLBUS_EVENT_F_REPLAYED;

@@ -104,13 +104,20 @@ void nlbus_bus_number(struct nlbus_bus *bus, struct nlbus_run *run, u64 now,
 {
 	struct nlbus_topic *topic = run->topic;
 	u64 seq = topic->history.head;
-	struct nlmsghdr *event;
+	struct nlmsghdr *event = NULL;
 
-	nlbus_for_each_event(event, run->data, run->len)
+	while ((event = nlbus_event_in(run->data, run->len, event)))
 		nlbus_event_number(event, bus->epoch, topic->id, ++seq, now);
 	if (run->ack)
 		nlbus_ack_number(run->ack, seq);
-	nlbus_history_append(bus, &topic->history, run, may_sleep);
+	/* A run made for more events than came with it is one of many where several
+	 * publish at once: history would be full of memory that nothing is in.
+	 */
+	if (nlbus_history_fits(&topic->history, run->len))
+		nlbus_history_extend(bus, &topic->history, run->data, run->len,
+				     run->count);
+	else
+		nlbus_history_append(bus, &topic->history, run, may_sleep);
 	atomic64_add(run->count, &bus->counters.published);
 }
 

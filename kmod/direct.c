@@ -51,7 +51,7 @@ static bool nlbus_direct_may(const struct nlbus_bus *bus)
 }
 
 /* Whether histories have slots for all runs: what needs memory that isn't at hand
- * is the bus thread's.
+ * is the bus thread's, and so is what a lowered limit lets go.
  */
 static bool nlbus_direct_claim(struct list_head *runs)
 {
@@ -115,7 +115,7 @@ bool nlbus_direct(struct nlbus_bus *bus, struct list_head *runs)
 
 	if (done == NLBUS_DIRECT_NOT)
 		return false;
-	if (done == NLBUS_DIRECT_PACKED)
+	if (done == NLBUS_DIRECT_PACKED || nlbus_history_news(bus))
 		wake_up_process(bus->queue.reader);
 	nlbus_run_sent_list(bus->sk, &sent);
 	nlbus_run_free_list(&dead);
@@ -189,7 +189,7 @@ bool nlbus_direct_lone(struct nlbus_bus *bus, struct nlbus_topic *topic,
 			seq = history->head + 1;
 			nlbus_event_number(event, bus->epoch, topic->id, seq,
 					   ktime_get_boottime_ns());
-			nlbus_history_extend(bus, history, event, len);
+			nlbus_history_extend(bus, history, event, len, 1);
 			atomic64_inc(&bus->counters.published);
 			event->nlmsg_flags = 0;
 			nlbus_direct_broadcast(bus, topic, skb);

@@ -10,6 +10,7 @@
 #include <linux/errno.h>
 #include <linux/kernel.h>
 #include <linux/log2.h>
+#include <linux/minmax.h>
 #include <linux/mm.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
@@ -77,21 +78,15 @@ void nlbus_history_init(struct nlbus_history *history, size_t limit)
 	INIT_LIST_HEAD(&history->lowered);
 }
 
-/* How many runs there are. */
-static u32 nlbus_history_runs(const struct nlbus_history *history)
+/* Bytes of messages that may be added to a run that has so many. Behind a large
+ * event the allocator may have left much; but what shares a run is let go
+ * together, so that stays small.
+ */
+static u32 nlbus_history_room(const struct nlbus_run *run, u32 len)
 {
-	return history->end - history->begin;
-}
+	u32 most = min_t(u32, nlbus_run_room(run), NLBUS_RUN_LEN);
 
-static struct nlbus_kept *nlbus_history_slot(struct nlbus_history *history,
-					     u32 run)
-{
-	return &history->ring[run & (history->slots - 1)];
-}
-
-static struct nlbus_kept *nlbus_history_newest(struct nlbus_history *history)
-{
-	return nlbus_history_slot(history, history->end - 1);
+	return most > len ? most - len : 0;
 }
 
 /* Whether it can let go of anything: of all but the newest event, and of memory
@@ -115,47 +110,6 @@ void nlbus_history_free(struct nlbus_history *history)
 	}
 	if (history->ring != &history->one)
 		kvfree(history->ring);
-}
-
-/**
- * nlbus_history_find() - find the run that an event is in
- * @history: the history, whose lock the caller holds
- * @seq: the event's sequence number, from @history's first to its head
- *
- * Return: where it is kept.
- */
-struct nlbus_kept *nlbus_history_find(struct nlbus_history *history, u64 seq)
-{
-	u32 low = history->begin, runs = nlbus_history_runs(history);
-
-	while (runs > 1) {
-		u32 half = runs / 2;
-
-		if (nlbus_history_slot(history, low + half)->first <= seq) {
-			low += half;
-			runs -= half;
-		} else {
-			runs = half;
-		}
-	}
-	return nlbus_history_slot(history, low);
-}
-
-/**
- * nlbus_history_end() - where a run ends
- * @history: the history, whose lock the caller holds
- * @kept: where it is kept
- *
- * Return: the sequence number behind its last event.
- */
-u64 nlbus_history_end(struct nlbus_history *history,
-		      const struct nlbus_kept *kept)
-{
-	if (kept == nlbus_history_newest(history))
-		return history->head + 1;
-	if (++kept == history->ring + history->slots)
-		kept = history->ring;
-	return kept->first;
 }
 
 /* Gives the ring another number of slots, if there is memory. The caller is the
@@ -279,11 +233,11 @@ static bool nlbus_history_shrink(struct nlbus_bus *bus,
 {
 	struct nlbus_kept *kept = nlbus_history_newest(history);
 	struct nlbus_run *old = kept->run, *run;
-	struct nlmsghdr *event, *newest = NULL;
+	struct nlmsghdr *event = NULL, *newest = NULL;
 	u64 events;
 	u32 len;
 
-	nlbus_for_each_event(event, old->data, kept->len)
+	while ((event = nlbus_event_in(old->data, kept->len, event)))
 		newest = event;
 	len = NLMSG_ALIGN(newest->nlmsg_len);
 	if (nlbus_run_size(len) >= old->size)
@@ -305,7 +259,7 @@ static bool nlbus_history_shrink(struct nlbus_bus *bus,
 		.len = len,
 	};
 	spin_unlock(&history->lock);
-	WRITE_ONCE(history->room, nlbus_run_room(run) - len);
+	WRITE_ONCE(history->room, nlbus_history_room(run, len));
 
 	WRITE_ONCE(bus->history_bytes, bus->history_bytes + run->size);
 	nlbus_history_drop(bus, old, events);
@@ -379,13 +333,16 @@ static bool nlbus_history_cut(struct nlbus_bus *bus,
  * @history: the history, whose @claimed is how many were asked for
  * @run: the run
  *
- * Return: true if there is one, or the oldest run gives way in any case.
+ * Return: true if there is one, or the oldest run gives way in any case; and if
+ * there is little to let go, as there is where no limit was lowered.
  */
 bool nlbus_history_claim(struct nlbus_history *history,
 			 const struct nlbus_run *run)
 {
 	u32 claimed = ++history->claimed;
 
+	if (nlbus_history_is_full(history, 0) && nlbus_history_runs(history) > 1)
+		return false;
 	return nlbus_history_runs(history) + claimed <= history->slots ||
 	       (claimed == 1 && nlbus_history_is_full(history, run->size));
 }
@@ -426,7 +383,7 @@ void nlbus_history_append(struct nlbus_bus *bus, struct nlbus_history *history,
 	 */
 	history->change = atomic64_add_return(run->count, &bus->change);
 	spin_unlock(&history->lock);
-	WRITE_ONCE(history->room, nlbus_run_room(run) - run->len);
+	WRITE_ONCE(history->room, nlbus_history_room(run, run->len));
 
 	WRITE_ONCE(bus->history_bytes, bus->history_bytes + run->size);
 	if (oldest)
@@ -438,9 +395,9 @@ void nlbus_history_append(struct nlbus_bus *bus, struct nlbus_history *history,
 }
 
 /**
- * nlbus_history_fits() - whether the newest run has memory for another event
+ * nlbus_history_fits() - whether the newest run has memory for more events
  * @history: the history
- * @len: bytes of the event's message
+ * @len: bytes of their messages
  *
  * Anybody may ask; to the bus's owner the answer is the truth.
  *
@@ -454,26 +411,28 @@ bool nlbus_history_fits(const struct nlbus_history *history, u32 len)
 }
 
 /**
- * nlbus_history_extend() - keep an event in the newest run
+ * nlbus_history_extend() - keep events in the newest run
  * @bus: the bus
- * @history: the history of the event's topic, into which it fits
- * @event: the event, numbered with what comes after the history's head; copied
- * @len: bytes of its message
+ * @history: the history of the events' topic, into which they fit
+ * @events: the events, numbered from the history's head on; copied
+ * @len: bytes of their messages
+ * @count: how many
  *
  * Called by the bus's owner alone. Nothing in here can fail or sleep.
  */
 void nlbus_history_extend(struct nlbus_bus *bus, struct nlbus_history *history,
-			  const struct nlmsghdr *event, u32 len)
+			  const void *events, u32 len, u32 count)
 {
 	struct nlbus_kept *kept = nlbus_history_newest(history);
 
 	/* Behind what replays may be reading. */
-	memcpy(kept->run->data + kept->len, event, len);
+	memcpy(kept->run->data + kept->len, events, len);
 
 	spin_lock(&history->lock);
 	kept->len += len;
-	history->head++;
-	history->change = atomic64_inc_return(&bus->change);
+	history->head += count;
+	/* Inside the lock: see nlbus_history_append(). */
+	history->change = atomic64_add_return(count, &bus->change);
 	spin_unlock(&history->lock);
 	WRITE_ONCE(history->room, history->room - len);
 	if (list_empty(&history->trim))
@@ -525,7 +484,7 @@ void nlbus_history_lower(struct nlbus_bus *bus)
 /**
  * nlbus_history_news() - whether limits were set that nlbus_history_lower()
  *                        hasn't seen
- * @bus: the bus, whose thread is the caller and alone takes from the list
+ * @bus: the bus, whose thread alone takes from the list; anybody may ask
  *
  * Return: true if so.
  */

@@ -12,7 +12,6 @@
 
 struct nlbus_bus;
 struct nlbus_run;
-struct nlmsghdr;
 
 /**
  * struct nlbus_trim - histories that have more than their newest event, by size
@@ -89,20 +88,35 @@ struct nlbus_lowered {
 	struct list_head histories;
 };
 
+/* How many runs there are. */
+static inline u32 nlbus_history_runs(const struct nlbus_history *history)
+{
+	return history->end - history->begin;
+}
+
+static inline struct nlbus_kept *
+nlbus_history_slot(struct nlbus_history *history, u32 run)
+{
+	return &history->ring[run & (history->slots - 1)];
+}
+
+static inline struct nlbus_kept *
+nlbus_history_newest(struct nlbus_history *history)
+{
+	return nlbus_history_slot(history, history->end - 1);
+}
+
 void nlbus_trim_init(struct nlbus_trim *trim);
 void nlbus_lowered_init(struct nlbus_lowered *lowered);
 void nlbus_history_init(struct nlbus_history *history, size_t limit);
 void nlbus_history_free(struct nlbus_history *history);
-u64 nlbus_history_end(struct nlbus_history *history,
-		      const struct nlbus_kept *kept);
-struct nlbus_kept *nlbus_history_find(struct nlbus_history *history, u64 seq);
 bool nlbus_history_claim(struct nlbus_history *history,
 			 const struct nlbus_run *run);
 void nlbus_history_append(struct nlbus_bus *bus, struct nlbus_history *history,
 			  struct nlbus_run *run, bool may_sleep);
 bool nlbus_history_fits(const struct nlbus_history *history, u32 len);
 void nlbus_history_extend(struct nlbus_bus *bus, struct nlbus_history *history,
-			  const struct nlmsghdr *event, u32 len);
+			  const void *events, u32 len, u32 count);
 void nlbus_history_set_limit(struct nlbus_bus *bus,
 			     struct nlbus_history *history, size_t limit);
 void nlbus_history_lower(struct nlbus_bus *bus);

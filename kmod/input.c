@@ -65,7 +65,7 @@ static u32 nlbus_accept_most(const struct nlbus_topic *topic)
 	size_t limit = topic ? READ_ONCE(topic->history.limit) :
 			       nlbus_params.topic_history;
 
-	limit = min(limit, (size_t)nlbus_params.history) / 8;
+	limit = min_t(size_t, limit, nlbus_params.history) / 8;
 	return min3(limit, (size_t)nlbus_params.pack, (size_t)NLBUS_RUN_LEN);
 }
 
@@ -111,7 +111,7 @@ static struct nlbus_run *nlbus_accept_run(const struct sk_buff *skb,
 					  u32 room)
 {
 	u32 left = skb_tail_pointer(skb) - (const u8 *)stretch->first;
-	struct nlmsghdr *event;
+	struct nlmsghdr *event = NULL;
 	struct nlbus_run *run;
 
 	run = nlbus_run_alloc(stretch->len, max(stretch->len, room),
@@ -122,7 +122,7 @@ static struct nlbus_run *nlbus_accept_run(const struct sk_buff *skb,
 	run->count = stretch->count;
 	/* The last one's padding needn't be there. */
 	memcpy(run->data, stretch->first, min(stretch->len, left));
-	nlbus_for_each_event(event, run->data, run->len)
+	while ((event = nlbus_event_in(run->data, run->len, event)))
 		nlbus_event_begin(event, from);
 
 	if (stretch->last->nlmsg_flags & NLM_F_ACK) {
@@ -344,8 +344,9 @@ static int nlbus_accept(struct nlbus_bus *bus, struct nlbus_datagram *datagram,
  * may be thousands, and each may look at all topics: so not on behalf of one who
  * is dead already.
  */
-static noinline void nlbus_answer_all(struct nlbus_bus *bus, struct sk_buff *skb,
-			     struct nlbus_refusal *refusal)
+static noinline void nlbus_answer_all(struct nlbus_bus *bus,
+				      struct sk_buff *skb,
+				      struct nlbus_refusal *refusal)
 {
 	u32 portid = NETLINK_CB(skb).portid;
 	struct nlbus_request request;

@@ -15,6 +15,36 @@
 /* References that are taken before the bus's owner has its turn. */
 #define NLBUS_PAGE_TURN	64
 
+/* Finds the run that an event is in, which is kept; under the lock. */
+static struct nlbus_kept *nlbus_page_find(struct nlbus_history *history,
+					  u64 seq)
+{
+	u32 low = history->begin, runs = nlbus_history_runs(history);
+
+	while (runs > 1) {
+		u32 half = runs / 2;
+
+		if (nlbus_history_slot(history, low + half)->first <= seq) {
+			low += half;
+			runs -= half;
+		} else {
+			runs = half;
+		}
+	}
+	return nlbus_history_slot(history, low);
+}
+
+/* The sequence number behind a run's last event; under the lock. */
+static u64 nlbus_page_end(struct nlbus_history *history,
+			  const struct nlbus_kept *kept)
+{
+	if (kept == nlbus_history_newest(history))
+		return history->head + 1;
+	if (++kept == history->ring + history->slots)
+		kept = history->ring;
+	return kept->first;
+}
+
 /* Takes some references under the lock, to at least what is wanted: events aren't
  * looked at here. Return: whether to go on.
  */
@@ -24,22 +54,26 @@ static bool nlbus_page_refer(struct nlbus_page *page,
 	u32 turn = NLBUS_PAGE_TURN;
 
 	for (; turn && page->next <= history->head; turn--) {
-		struct nlbus_kept *kept = nlbus_history_find(history,
-							     page->next);
+		struct nlbus_kept *kept = nlbus_page_find(history, page->next);
 		struct nlbus_piece *piece = &page->pieces[page->runs];
 
 		/* All but the first run have been added up whole. */
 		if (page->count >= page->most || page->len >= page->max_len)
 			return false;
+		/* The newest run was taken in the turn before, and got more
+		 * since: they are the next page's.
+		 */
+		if (page->runs && kept->first < page->next)
+			return false;
 		piece->run = nlbus_run_get(kept->run);
 		piece->from = 0;
 		piece->to = kept->len;
 		if (page->runs++) {
-			page->count += nlbus_history_end(history, kept) -
+			page->count += nlbus_page_end(history, kept) -
 				       page->next;
 			page->len += kept->len;
 		}
-		page->next = nlbus_history_end(history, kept);
+		page->next = nlbus_page_end(history, kept);
 	}
 	return !turn;
 }
@@ -88,15 +122,13 @@ void nlbus_page_cut(struct nlbus_page *page, u32 most)
 static void nlbus_page_begin(struct nlbus_page *page, u64 from)
 {
 	struct nlbus_piece *piece = page->pieces;
-	struct nlbus_event_hdr *hdr;
-	struct nlmsghdr *event;
+	struct nlmsghdr *event = NULL;
+	u8 *data = piece->run->data;
 
-	nlbus_for_each_event(event, piece->run->data, piece->to) {
-		hdr = nlbus_event_hdr(event);
-		if (hdr->seq == from)
-			break;
-	}
-	piece->from = (u8 *)event - piece->run->data;
+	while ((event = nlbus_event_in(data, piece->to, event)) &&
+	       nlbus_event_hdr(event)->seq != from)
+		;
+	piece->from = event ? (u8 *)event - data : piece->to;
 }
 
 /**

@@ -75,11 +75,16 @@ static inline struct nlmsghdr *nlbus_event_next(struct nlmsghdr *event)
 	return (void *)event + NLMSG_ALIGN(event->nlmsg_len);
 }
 
-/* All events in @len bytes of messages. */
-#define nlbus_for_each_event(event, data, len)				\
-	for ((event) = (void *)(data);					\
-	     (void *)(event) < (void *)(data) + (len);			\
-	     (event) = nlbus_event_next(event))
+/* The event behind another one in @len bytes of messages, the first one for NULL;
+ * NULL at the end.
+ */
+static inline struct nlmsghdr *nlbus_event_in(void *data, u32 len,
+					      struct nlmsghdr *event)
+{
+	void *next = event ? nlbus_event_next(event) : data;
+
+	return next < data + len ? next : NULL;
+}
 
 static inline struct nlmsghdr *nlbus_run_event(struct nlbus_run *run)
 {

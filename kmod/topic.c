@@ -130,9 +130,9 @@ static u32 nlbus_topic_slot(const u8 *name, u32 len)
 struct nlbus_topic *nlbus_topic_recent(const struct nlbus_topics *topics,
 				       const u8 *name, u32 len)
 {
-	struct nlbus_topic *topic;
+	struct nlbus_topic *const *slot = &topics->recent[nlbus_topic_slot(name, len)];
+	struct nlbus_topic *topic = smp_load_acquire(slot); /* its name is there */
 
-	topic = smp_load_acquire(&topics->recent[nlbus_topic_slot(name, len)]);
 	if (topic && topic->name_len == len &&
 	    nlbus_name_equal(topic->name, name, len))
 		return topic;
@@ -152,13 +152,14 @@ struct nlbus_topic *nlbus_topic_of_publish(struct nlbus_topics *topics,
 					   const u8 *name, u32 len)
 {
 	struct nlbus_topic *topic = nlbus_topic_recent(topics, name, len);
+	struct nlbus_topic **slot;
 
 	if (topic)
 		return topic;
 	topic = nlbus_topic_by_name(topics, name, len);
+	slot = &topics->recent[nlbus_topic_slot(name, len)];
 	if (topic)
-		smp_store_release(&topics->recent[nlbus_topic_slot(name, len)],
-				  topic);
+		smp_store_release(slot, topic); /* see nlbus_topic_recent() */
 	return topic;
 }
 

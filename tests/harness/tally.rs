@@ -135,6 +135,14 @@ impl Tally {
     }
 }
 
+/// A delivery in a few words: payloads are long.
+fn brief(delivery: &Delivery) -> String {
+    match delivery.event() {
+        Some(event) => format!("{} #{}, {} bytes", event.topic(), event.seq(), event.payload().len()),
+        None => format!("{delivery:?}"),
+    }
+}
+
 /// Deliveries until it is enough.
 ///
 /// # Panics
@@ -146,8 +154,15 @@ pub fn collect(subscription: &mut Subscription, mut enough: impl FnMut(&[Deliver
         match subscription.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             Ok(delivery) => deliveries.push(delivery),
             Err(error) => {
-                let last = &deliveries[deliveries.len().saturating_sub(20)..];
-                panic!("{error} after {} deliveries, the last ones: {last:?}", deliveries.len());
+                let last = deliveries[deliveries.len().saturating_sub(20)..].iter().map(brief);
+                let others = deliveries.iter().filter(|delivery| delivery.event().is_none());
+                panic!(
+                    "{error} after {} deliveries, the last ones: {:?}; no events among all: {:?}; counted: {:?}",
+                    deliveries.len(),
+                    last.collect::<Vec<_>>(),
+                    others.collect::<Vec<_>>(),
+                    subscription.counters()
+                );
             }
         }
     }

@@ -13,6 +13,7 @@ cases![
     broadcasts_are_packed_and_say_where_they_end,
     a_replay_is_one_datagram_with_a_closing_message,
     a_replay_keeps_to_its_limit_and_says_where_to_go_on,
+    a_replay_begins_anywhere_among_the_events_of_a_datagram,
     a_replay_of_large_events_comes_in_pages,
     a_replay_that_begins_before_history_begins_there,
     topics_are_listed_in_pages,
@@ -140,6 +141,35 @@ fn a_replay_keeps_to_its_limit_and_says_where_to_go_on() {
         from = end.next;
     }
     assert_eq!(seen, Vec::from_iter(3..=25));
+}
+
+/// However a broker keeps what came together, a replay begins with the event that is asked for and ends where it says.
+fn a_replay_begins_anywhere_among_the_events_of_a_datagram() {
+    const DATAGRAMS: u64 = 3;
+    const EACH: u64 = 70;
+    let fixture = Fixture::new();
+    let (bus, raw) = (fixture.connect(), fixture.raw());
+    for datagram in 0..DATAGRAMS {
+        let mut batch = bus.batch();
+        for number in datagram * EACH + 1..=(datagram + 1) * EACH {
+            batch.push("history", &payload(1, number, 64)).unwrap();
+        }
+        batch.send_acked().unwrap();
+        let lone = bus.publish_acked("other", &payload(2, datagram, 64)).unwrap();
+        assert_eq!(lone, datagram + 1);
+    }
+    let (epoch, id, head) = (info(&raw).epoch, record(&raw, "history").id, DATAGRAMS * EACH);
+    for from in 1..=head {
+        for limit in [1, 45] {
+            let datagram = replay(&raw, epoch, id, from, Some(limit), 5);
+            let (events, end) = page(&raw, &datagram, 5);
+            let last = (from + u64::from(limit)).min(head + 1);
+            let seen: Vec<_> = events.iter().map(|event| event.header.seq).collect();
+            assert_eq!((seen, end.next), ((from..last).collect(), last));
+            let right = |event: &EventView<'_>| event.payload == payload(1, event.header.seq, 64);
+            assert!(events.iter().all(right), "payloads from {from}");
+        }
+    }
 }
 
 fn a_replay_of_large_events_comes_in_pages() {

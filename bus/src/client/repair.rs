@@ -5,7 +5,7 @@ use super::Client;
 use super::answers::ReplayPage;
 use super::registry::Registry;
 use super::subscriber::SubId;
-use crate::delivery::{Delivery, Lost};
+use crate::delivery::{Cause, Delivery, Lost};
 use crate::run::{Part, Parts, Run};
 use crate::wire::ReplayEnd;
 use bytes::Bytes;
@@ -76,6 +76,7 @@ impl Registry {
             let inlet = &mut subscriber.inlet;
             let conflates = inlet.conflates();
             if inlet.room() == 0 {
+                follow.behind = Some(Cause::Overflow);
                 self.turns.add_again(page.topic_id, follow, subscriber);
                 continue;
             }
@@ -97,6 +98,9 @@ impl Registry {
             }
             if follow.cursor.reached(topic.head) {
                 follow.behind = None;
+            } else if inlet.room() == 0 {
+                // From here on it is its consumer that it waits for, whatever made it fall behind.
+                follow.behind = Some(Cause::Overflow);
             }
         }
         self.replay_is_over(page.topic_id);
