@@ -100,7 +100,7 @@ fn a_datagram_of_many_topics_wakes_nobody_else() {
 fn publishers_at_once_leave_history_dense() {
     const PUBLISHERS: u32 = 4;
     const EACH: u64 = 1000;
-    reload("");
+    reload("topic_history=4194304");
     let bus = Bus::connect().unwrap();
     bus.create_topic("dense").unwrap();
     thread::scope(|scope| {
