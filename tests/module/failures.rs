@@ -190,7 +190,7 @@ fn each_allocation_of_a_datagram_may_fail() {
         assert_eq!(odd, None, "{name}");
     }
     println!("    failed allocations by the function that asked:\n{}", faults.table());
-    for function in ["nlbus_record_alloc", "nlbus_topic_prepare", "nlbus_answer", "nlbus_error_new"] {
+    for function in ["nlbus_run_alloc", "nlbus_topic_prepare", "nlbus_answer", "nlbus_error_new"] {
         assert!(faults.hit.keys().any(|hit| hit.starts_with(function)), "none in {function}");
     }
 }
@@ -245,8 +245,8 @@ fn each_allocation_of_the_bus_thread_may_fail() {
     let mut published = 0;
     for n in 1..=12 {
         let (_, injected) = faults.inject(&thread, n, || {
-            for size in [64, 3000] {
-                // Several at once are the thread's.
+            for size in [1000, 3000] {
+                // More than a pack at once is the thread's.
                 raw.send(Endpoint::Publish, &publishes("t/small", EACH, size));
                 published += EACH as u64;
             }
