@@ -3,6 +3,7 @@
 use super::answers::ReplayPage;
 use super::*;
 use crate::batch::Batch;
+use crate::delivery::{Cause, Delivery};
 use crate::event::Event;
 use crate::flow::Wake;
 use crate::inlet::{Outlet, Overflow, inlet};
@@ -24,11 +25,13 @@ struct World {
     client: Client,
     now: Instant,
     head: u64,
+    /// The oldest event that is kept.
+    first: u64,
 }
 
 impl World {
     fn new(head: u64) -> World {
-        World { client: Client::new(1), now: Instant::now(), head }
+        World { client: Client::new(1), now: Instant::now(), head, first: 1 }
     }
 
     fn open(&mut self, capacity: usize) -> (Receiver<Batch>, Receiver<Result<Opened, Refused>>) {
@@ -71,20 +74,21 @@ impl World {
 
     fn list(&self, to: Header, reply: &mut Vec<u8>) {
         let mut topic = TopicRecord::default();
-        (topic.id, topic.name, topic.group, topic.head, topic.first) = (TOPIC, "a".into(), 3, self.head, 1);
+        (topic.id, topic.name, topic.group, topic.head, topic.first) = (TOPIC, "a".into(), 3, self.head, self.first);
         topic.push(reply, to, true);
         TopicPageEnd::new(TOPIC, 1, None).push(reply, to);
     }
 
     fn replay(&self, request: &Message<'_>, reply: &mut Vec<u8>) -> u64 {
         let ReplayRequest { from, limit, .. } = ReplayRequest::check(request.body).unwrap();
-        let end = self.head.min(from + u64::from(limit.unwrap()).min(10) - 1);
+        let begin = from.max(self.first);
+        let end = self.head.min(begin + u64::from(limit.unwrap()).min(10) - 1);
         let header = Header { kind: NLBUS_MSG_EVENT, flags: NLM_F_MULTI, ..request.header };
-        for seq in from..=end {
+        for seq in begin..=end {
             let event = EventHeader { seq, topic_id: TOPIC, content: Content::Text.to_wire(), ..Default::default() };
             push_event(reply, header, &event, "a", b"x");
         }
-        ReplayEnd { topic_id: TOPIC, first: 1, next: end + 1, head: self.head }.push(reply, request.header);
+        ReplayEnd { topic_id: TOPIC, first: self.first, next: end + 1, head: self.head }.push(reply, request.header);
         from
     }
 }
@@ -99,6 +103,24 @@ fn a_replay_that_is_refused_for_want_of_memory_is_made_again() {
     world.client.tick(world.now);
     assert_eq!(world.answer(None), [1]);
     assert_eq!(batches.try_iter().flatten().count(), 5);
+}
+
+/// Why it fell behind first is no longer why it misses something.
+#[test]
+fn what_goes_by_while_a_channel_is_full_is_that_channels_loss() {
+    let mut world = World::new(5);
+    let (batches, _opened) = world.open(2);
+    world.answer(None);
+    assert_eq!(batches.try_iter().flatten().count(), 2, "it began in the past, and has no room for more");
+    (world.head, world.first) = (10, 9);
+    world.client.room(world.now);
+    world.answer(None);
+    let lost: Vec<_> = batches
+        .try_iter()
+        .flatten()
+        .filter_map(|it| if let Delivery::Lost(it) = it { Some(it) } else { None })
+        .collect();
+    assert_eq!(lost.iter().map(|lost| (lost.from, lost.to, lost.cause)).collect::<Vec<_>>(), [(3, 8, Cause::Overflow)]);
 }
 
 #[test]

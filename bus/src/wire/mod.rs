@@ -11,6 +11,7 @@ mod event;
 mod genl;
 mod info;
 mod message;
+mod publish;
 mod replay;
 mod request;
 mod successors;
@@ -21,10 +22,8 @@ mod will;
 
 pub use attr::{Attribute, AttributeIter, Attributes};
 pub use error::{Answer, Refusal, push_ack, push_refusal};
-pub use event::{
-    Content, EVENT_HDRLEN, EventHeader, EventView, PublishView, push_event, push_event_body, push_publish,
-};
-pub(crate) use event::{EventParts, address_publishes, event_len, push_publish_alike, written_topic};
+pub use event::{Content, EVENT_HDRLEN, EventHeader, EventView, push_event, push_event_body};
+pub(crate) use event::{EventParts, event_len};
 pub use genl::{
     families_request, family_id, info_reply as genl_info_reply, info_request as genl_info_request,
     retire_request as genl_retire_request,
@@ -32,6 +31,8 @@ pub use genl::{
 pub use info::{BrokerKind, Counters, Info, Limits, check_info_request, push_info, push_info_request};
 pub(crate) use message::align;
 pub use message::{FrameError, Header, Message, Messages, end_multi, push_message};
+pub use publish::{PublishView, push_publish};
+pub(crate) use publish::{address_publishes, push_publish_alike, written_topic};
 pub use replay::{ReplayEnd, ReplayRequest};
 pub use request::{RefusedDatagram, Request, check_datagram};
 pub(crate) use successors::Successors;

@@ -1,7 +1,7 @@
 //! `TOPIC`: look up, create and list topics.
 
-use super::event::{check_publishable, refuse_name};
 use super::message::{Header, push_message};
+use super::publish::{check_publishable, refuse_name};
 use super::uapi::*;
 use super::{Attribute, AttributeIter, Attributes, Malformed, Refusal};
 use crate::topic::check_name;

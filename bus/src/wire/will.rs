@@ -1,7 +1,7 @@
 //! `WILL`: the event that the broker publishes when a client goes away without taking it back.
 
-use super::event::check_publishable;
 use super::message::{Header, push_message};
+use super::publish::check_publishable;
 use super::uapi::*;
 use super::{AttributeIter, Refusal};
 use nix::errno::Errno;
