@@ -1,13 +1,20 @@
-//! What a broker keeps of each topic for replay: a ring of records a topic, bounded by bytes, and a bound for all
-//! of them together. Pure: a record is any bytes, and its sequence number is its place.
+//! What a broker keeps of each topic for replay: a log of records a topic, bounded by bytes, and a bound for all of
+//! them together. Pure: a record is a netlink message, and its sequence number is its place.
 //!
 //! A topic's newest record is always kept, whatever the limits, so that a late joiner can have the last event.
 //! Beyond that a topic gives up its own oldest records when it exceeds its own limit. When all together exceed the
 //! common one, a topic pays that keeps the most, to within a factor of two: topics are shelved by the power of two of
-//! their bytes, the topics of the highest shelf give up their oldest record in turn, and a push pays at once, in constant
-//! time. So a flood evicts itself and what is small stays.
+//! their bytes, and the topics of the highest shelf give up their oldest segment in turn. So a flood evicts itself and what
+//! is small stays.
+//!
+//! What is appended stays where it is until [`History::settle`] enforces the limits, so that a broker may send it from
+//! here: an event is written once.
 
-use std::collections::VecDeque;
+mod log;
+
+use crate::wire::uapi::NLMSG_ALIGNTO;
+use crate::wire::{Messages, align};
+use log::{Log, SEGMENT_MAX};
 use std::ops::Range;
 
 /// Shelf of the topics that have nothing to give: none or only the newest record.
@@ -15,13 +22,15 @@ const EMPTY_SHELF: usize = 0;
 /// One for each power of two of a `u64`, and the empty one.
 const SHELVES: usize = 65;
 
-/// Places for records that a topic may hold on to.
-const SPARE_PLACES: usize = 64;
+/// Segments of the full size that are kept for the next ones: a megabyte.
+const SPARE_SEGMENTS: usize = 16;
 
 /// The records of all topics. Topics are numbered from 0, in the order in which they were added.
 #[derive(Debug)]
 pub struct History {
-    rings: Vec<Ring>,
+    logs: Vec<Log>,
+    /// Topics that may exceed their limit, or stand on the wrong shelf.
+    unsettled: Vec<usize>,
     shelves: Vec<Vec<usize>>,
     /// No higher shelf has topics on it.
     highest: usize,
@@ -30,86 +39,89 @@ pub struct History {
     bytes: u64,
     limit: u64,
     evicted: u64,
+    spare: Vec<Vec<u8>>,
 }
 
-#[derive(Debug)]
-struct Ring {
-    records: VecDeque<Box<[u8]>>,
-    /// Sequence number of the first record, or of the next one when there is none.
-    first: u64,
-    bytes: u64,
-    limit: u64,
-    shelf: usize,
-    /// Its place on that shelf.
-    place: usize,
+/// Where a record is, until the history is settled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Its topic's number.
+    pub topic: usize,
+    /// The segment of its topic's log.
+    pub segment: usize,
+    /// Its first byte there.
+    pub start: usize,
+    /// Behind its last byte, padding included.
+    pub end: usize,
 }
 
-impl Ring {
-    fn right_shelf(&self) -> usize {
-        match self.records.len() {
-            0 | 1 => EMPTY_SHELF,
-            // Empty records are records: they have a turn to go, too.
-            _ => (u64::BITS - self.bytes.leading_zeros()).max(1) as usize,
-        }
-    }
-
-    /// Lets the oldest record go, unless it is the newest, too. Returns its bytes.
-    fn pop(&mut self) -> Option<u64> {
-        if self.records.len() <= 1 {
-            return None;
-        }
-        let record = self.records.pop_front()?;
-        let len = record.len() as u64;
-        self.first += 1;
-        self.bytes -= len;
-        // A ring never shrinks by itself, and the common limit counts records, not places: a flood that went from topic
-        // to topic would leave each of them its largest ring.
-        if self.records.len() <= self.records.capacity() / 4 && self.records.capacity() > SPARE_PLACES {
-            self.records.shrink_to(self.records.len() * 2);
-        }
-        Some(len)
-    }
+fn right_shelf(log: &Log) -> usize {
+    if log.can_give() { (u64::BITS - log.bytes.leading_zeros()).max(1) as usize } else { EMPTY_SHELF }
 }
 
 impl History {
     /// Keeps at most `limit` bytes of records of all topics together, the newest of each topic apart.
     pub fn new(limit: u64) -> History {
         History {
-            rings: Vec::new(),
+            logs: Vec::new(),
+            unsettled: Vec::new(),
             shelves: vec![Vec::new(); SHELVES],
             highest: EMPTY_SHELF,
             turn: 0,
             bytes: 0,
             limit,
             evicted: 0,
+            spare: Vec::with_capacity(SPARE_SEGMENTS),
         }
     }
 
     /// Adds a topic that keeps at most `limit` bytes of records, the newest apart. Returns its number.
     pub fn add_topic(&mut self, limit: u64) -> usize {
-        let topic = self.rings.len();
+        let topic = self.logs.len();
         let shelf = &mut self.shelves[EMPTY_SHELF];
         let place = shelf.len();
         shelf.push(topic);
-        self.rings.push(Ring { records: VecDeque::new(), first: 1, bytes: 0, limit, shelf: EMPTY_SHELF, place });
+        self.logs.push(Log::new(limit, place));
         topic
     }
 
-    /// Appends a record to a topic and lets go what is then too much. Returns the record's sequence number.
+    /// Appends a record, a netlink message, to a topic and pads it. Returns where it is, and its bytes, to be completed:
+    /// its length must stay.
     ///
     /// # Panics
     /// If no such topic was added.
-    pub fn push(&mut self, topic: usize, record: Box<[u8]>) -> u64 {
-        let ring = &mut self.rings[topic];
-        let len = record.len() as u64;
-        ring.records.push_back(record);
-        ring.bytes += len;
-        self.bytes += len;
-        let seq = ring.first + ring.records.len() as u64 - 1;
-        self.cut(topic);
-        self.reshelve(topic);
+    #[inline]
+    pub fn append(&mut self, topic: usize, record: &[u8]) -> (Place, &mut [u8]) {
+        let len = align(record.len(), NLMSG_ALIGNTO);
+        if !self.logs[topic].has_room(len) {
+            self.add_segment(topic, len);
+        }
+        self.unsettle(topic);
+        let log = &mut self.logs[topic];
+        let segment = log.segments.len() - 1;
+        let bytes = log.append(record, len);
+        let end = bytes.len();
+        (Place { topic, segment, start: end - len, end }, &mut bytes[end - len..])
+    }
+
+    /// What was appended at a place, or between the beginning of one and the end of a later one of the same segment.
+    pub fn at(&self, place: Place) -> &[u8] {
+        &self.logs[place.topic].segments[place.segment].bytes[place.start..place.end]
+    }
+
+    /// The same, to be completed.
+    pub fn at_mut(&mut self, place: Place) -> &mut [u8] {
+        &mut self.logs[place.topic].segments[place.segment].bytes[place.start..place.end]
+    }
+
+    /// Lets go what is too much. No place holds beyond this.
+    pub fn settle(&mut self) {
+        while let Some(topic) = self.unsettled.pop() {
+            self.logs[topic].is_unsettled = false;
+            while self.logs[topic].bytes > self.logs[topic].limit && self.evict(topic) {}
+            self.reshelve(topic);
+        }
         while self.bytes > self.limit && self.evict_from_largest() {}
-        seq
     }
 
     /// Sequence numbers that a topic keeps. The end is the next one to come, also when none is kept.
@@ -117,8 +129,7 @@ impl History {
     /// # Panics
     /// If no such topic was added.
     pub fn kept(&self, topic: usize) -> Range<u64> {
-        let ring = &self.rings[topic];
-        ring.first..ring.first + ring.records.len() as u64
+        self.logs[topic].first()..self.logs[topic].next
     }
 
     /// Newest sequence number of a topic, 0 for none yet.
@@ -126,39 +137,38 @@ impl History {
     /// # Panics
     /// If no such topic was added.
     pub fn head(&self, topic: usize) -> u64 {
-        self.kept(topic).end - 1
+        self.logs[topic].next - 1
     }
 
-    /// The records of a topic from a sequence number on, oldest first; from the first kept one if that is later.
+    /// The bodies of a topic's records from a sequence number on, oldest first; from the first kept one if that is later.
     ///
     /// # Panics
     /// If no such topic was added.
     pub fn from(&self, topic: usize, seq: u64) -> impl Iterator<Item = (u64, &[u8])> {
-        let ring = &self.rings[topic];
-        let start = seq.max(ring.first);
-        let skip = usize::try_from(start - ring.first).unwrap_or(usize::MAX).min(ring.records.len());
-        (start..).zip(ring.records.range(skip..).map(|record| &**record))
+        let (first, segments) = self.logs[topic].segments_from(seq);
+        let bodies = segments.flat_map(|segment| Messages::new(&segment.bytes)).flatten().map(|message| message.body);
+        // The first segment begins before it, where it isn't the first record of that.
+        (first..).zip(bodies).skip_while(move |(at, _)| *at < seq)
     }
 
-    /// Bytes that a topic keeps, and may keep.
+    /// Bytes of memory that a topic's records take, and may take.
     ///
     /// # Panics
     /// If no such topic was added.
     pub fn bytes_of(&self, topic: usize) -> (u64, u64) {
-        (self.rings[topic].bytes, self.rings[topic].limit)
+        (self.logs[topic].bytes, self.logs[topic].limit)
     }
 
-    /// Says how much a topic may keep, and lets go what is then too much.
+    /// Says how much a topic may keep, from the next [`settle`](Self::settle) on.
     ///
     /// # Panics
     /// If no such topic was added.
     pub fn set_limit(&mut self, topic: usize, limit: u64) {
-        self.rings[topic].limit = limit;
-        self.cut(topic);
-        self.reshelve(topic);
+        self.logs[topic].limit = limit;
+        self.unsettle(topic);
     }
 
-    /// Bytes kept of all topics.
+    /// Bytes that all records take.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
@@ -168,17 +178,36 @@ impl History {
         self.evicted
     }
 
-    /// Brings a topic below its own limit.
-    fn cut(&mut self, topic: usize) {
-        let ring = &mut self.rings[topic];
-        while ring.bytes > ring.limit {
-            let Some(len) = ring.pop() else { break };
-            self.bytes -= len;
-            self.evicted += 1;
+    #[inline]
+    fn unsettle(&mut self, topic: usize) {
+        if !self.logs[topic].is_unsettled {
+            self.logs[topic].is_unsettled = true;
+            self.unsettled.push(topic);
         }
     }
 
-    /// Lets one record go, of a topic on the highest shelf. Returns whether there was one.
+    /// Begins a segment with room for a record of `len` bytes.
+    #[cold]
+    fn add_segment(&mut self, topic: usize, len: usize) {
+        let size = self.logs[topic].next_segment(len);
+        let spare = if size == SEGMENT_MAX { self.spare.pop() } else { None };
+        self.bytes += self.logs[topic].add_segment(spare.unwrap_or_else(|| Vec::with_capacity(size)));
+    }
+
+    /// Lets a topic's oldest records go. Returns whether it had any to give.
+    fn evict(&mut self, topic: usize) -> bool {
+        let log = &mut self.logs[topic];
+        let (bytes, first) = (log.bytes, log.first());
+        let Some(room) = log.evict() else { return false };
+        self.bytes -= bytes - log.bytes;
+        self.evicted += log.first() - first;
+        if room.capacity() == SEGMENT_MAX && self.spare.len() < SPARE_SEGMENTS {
+            self.spare.push(room);
+        }
+        true
+    }
+
+    /// The same of a topic on the highest shelf.
     fn evict_from_largest(&mut self) -> bool {
         while self.highest > EMPTY_SHELF && self.shelves[self.highest].is_empty() {
             self.highest -= 1;
@@ -189,188 +218,28 @@ impl History {
         let shelf = &self.shelves[self.highest];
         self.turn = if self.turn + 1 < shelf.len() { self.turn + 1 } else { 0 };
         let topic = shelf[self.turn];
-        // What stands on a shelf above the empty one has two records or more.
-        let len = self.rings[topic].pop().unwrap_or_default();
-        self.bytes -= len;
-        self.evicted += 1;
+        let evicted = self.evict(topic);
+        debug_assert!(evicted, "only what can give stands above the empty shelf");
         self.reshelve(topic);
-        true
+        evicted
     }
 
     /// Puts a topic where it now belongs.
     fn reshelve(&mut self, topic: usize) {
-        let Ring { shelf: old, place, .. } = self.rings[topic];
-        let new = self.rings[topic].right_shelf();
+        let (old, place) = self.logs[topic].shelf;
+        let new = right_shelf(&self.logs[topic]);
         if new == old {
             return;
         }
         self.shelves[old].swap_remove(place);
         if let Some(&moved) = self.shelves[old].get(place) {
-            self.rings[moved].place = place;
+            self.logs[moved].shelf.1 = place;
         }
-        self.rings[topic].shelf = new;
-        self.rings[topic].place = self.shelves[new].len();
+        self.logs[topic].shelf = (new, self.shelves[new].len());
         self.shelves[new].push(topic);
         self.highest = self.highest.max(new);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn record(len: usize) -> Box<[u8]> {
-        vec![0; len].into()
-    }
-
-    #[test]
-    fn the_newest_record_is_kept_also_with_limit_zero() {
-        let mut history = History::new(0);
-        let topic = history.add_topic(0);
-        assert_eq!((history.kept(topic), history.head(topic)), (1..1, 0));
-        for seq in 1..10 {
-            assert_eq!(history.push(topic, record(100)), seq);
-            assert_eq!((history.kept(topic), history.head(topic)), (seq..seq + 1, seq));
-        }
-        assert_eq!((history.bytes(), history.evicted()), (100, 8));
-    }
-
-    #[test]
-    fn a_topic_keeps_what_its_limit_holds() {
-        let mut history = History::new(u64::MAX);
-        let topic = history.add_topic(100);
-        for _ in 0..25 {
-            history.push(topic, record(10));
-        }
-        assert_eq!((history.kept(topic), history.bytes_of(topic)), (16..26, (100, 100)));
-        history.push(topic, record(95));
-        assert_eq!(history.kept(topic), 26..27);
-    }
-
-    #[test]
-    fn a_limit_that_is_lowered_holds_at_once() {
-        let mut history = History::new(u64::MAX);
-        let topic = history.add_topic(1000);
-        for _ in 0..100 {
-            history.push(topic, record(10));
-        }
-        history.set_limit(topic, 55);
-        assert_eq!((history.kept(topic), history.bytes_of(topic)), (96..101, (50, 55)));
-        history.set_limit(topic, 70);
-        for _ in 0..5 {
-            history.push(topic, record(10));
-        }
-        assert_eq!((history.kept(topic), history.bytes(), history.evicted()), (99..106, 70, 98));
-        history.set_limit(topic, 0);
-        assert_eq!(history.kept(topic), 105..106);
-    }
-
-    #[test]
-    fn a_flood_evicts_itself_and_not_the_small_ones() {
-        let mut history = History::new(10_000);
-        let small: Vec<_> = (0..10).map(|_| history.add_topic(u64::MAX)).collect();
-        let flood = history.add_topic(u64::MAX);
-        for topic in &small {
-            for _ in 0..10 {
-                history.push(*topic, record(10));
-            }
-        }
-        for _ in 0..10_000 {
-            history.push(flood, record(10));
-        }
-        assert!(history.bytes() <= 10_000);
-        assert!(small.iter().all(|topic| history.bytes_of(*topic).0 == 100));
-        assert_eq!(history.bytes_of(flood).0, 9_000);
-    }
-
-    #[test]
-    fn records_without_bytes_make_room_too() {
-        let mut history = History::new(0);
-        let (empty, other) = (history.add_topic(0), history.add_topic(0));
-        history.push(empty, record(0));
-        history.push(empty, record(0));
-        history.push(other, record(1));
-        assert_eq!((history.kept(empty), history.kept(other)), (2..3, 1..2));
-    }
-
-    #[test]
-    fn two_floods_share_the_common_limit() {
-        let mut history = History::new(10_000);
-        let (one, two) = (history.add_topic(u64::MAX), history.add_topic(u64::MAX));
-        for _ in 0..5_000 {
-            history.push(one, record(10));
-        }
-        for _ in 0..5_000 {
-            history.push(two, record(10));
-        }
-        let (one, two) = (history.bytes_of(one).0, history.bytes_of(two).0);
-        assert!(one >= 2_500 && two >= 2_500, "{one} {two}");
-    }
-
-    #[test]
-    fn a_ring_that_was_large_gives_its_places_back() {
-        let mut history = History::new(100_000);
-        let topics: Vec<_> = (0..50).map(|_| history.add_topic(u64::MAX)).collect();
-        for topic in topics {
-            for _ in 0..10_000 {
-                history.push(topic, record(10));
-            }
-        }
-        let places: usize = history.rings.iter().map(|ring| ring.records.capacity()).sum();
-        assert!(places < 60_000, "{places} places for 10 000 records");
-    }
-
-    proptest! {
-        #[test]
-        fn bounds_and_numbers_hold(limit in 0u64..2000, limits in prop::collection::vec(0u64..800, 1..6),
-                                   pushes in prop::collection::vec((0usize..6, 0usize..150), 0..200)) {
-            let mut history = History::new(limit);
-            for limit in &limits {
-                history.add_topic(*limit);
-            }
-            let mut lens: Vec<Vec<usize>> = vec![Vec::new(); limits.len()];
-            for (topic, len) in pushes {
-                let topic = topic % limits.len();
-                lens[topic].push(len);
-                prop_assert_eq!(history.push(topic, record(len)), lens[topic].len() as u64);
-                let mut total = 0;
-                for (topic, lens) in lens.iter().enumerate() {
-                    let kept = history.kept(topic);
-                    prop_assert_eq!((history.head(topic), kept.end), (lens.len() as u64, lens.len() as u64 + 1));
-                    prop_assert_eq!(kept.is_empty(), lens.is_empty());
-                    // What it says to keep is there, and is what was pushed under that number.
-                    let records: Vec<_> = history.from(topic, 0).map(|(seq, record)| (seq, record.len())).collect();
-                    let want: Vec<_> = kept.clone().map(|seq| (seq, lens[seq as usize - 1])).collect();
-                    prop_assert_eq!(&records, &want);
-                    let bytes: u64 = want.iter().map(|(_, len)| *len as u64).sum();
-                    prop_assert_eq!(history.bytes_of(topic), (bytes, limits[topic]));
-                    prop_assert!(bytes <= limits[topic] || kept.end - kept.start == 1);
-                    total += bytes;
-                }
-                prop_assert_eq!(history.bytes(), total);
-                let all_newest_alone = (0..lens.len()).all(|topic| history.kept(topic).count() <= 1);
-                prop_assert!(total <= limit || all_newest_alone);
-                let pushed: usize = lens.iter().map(Vec::len).sum();
-                let kept: usize = (0..lens.len()).map(|topic| history.kept(topic).count()).sum();
-                prop_assert_eq!(history.evicted(), (pushed - kept) as u64);
-                // Every topic stands on the shelf that its bytes say, at the place that it knows.
-                for (topic, ring) in history.rings.iter().enumerate() {
-                    prop_assert_eq!(ring.shelf, ring.right_shelf());
-                    prop_assert_eq!(history.shelves[ring.shelf][ring.place], topic);
-                }
-            }
-        }
-
-        #[test]
-        fn a_walk_starts_where_it_is_told(from in 0u64..30) {
-            let mut history = History::new(u64::MAX);
-            let topic = history.add_topic(70);
-            for _ in 0..20 {
-                history.push(topic, record(10));
-            }
-            let seen: Vec<_> = history.from(topic, from).map(|(seq, _)| seq).collect();
-            prop_assert_eq!(seen, (from.max(14)..21).collect::<Vec<_>>());
-        }
-    }
-}
+mod tests;

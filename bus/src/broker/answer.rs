@@ -21,7 +21,7 @@ impl Core {
         message: Header,
         request: &Request<'_>,
         sender: Sender,
-        out: &mut impl FnMut(Action<'_>),
+        out: &mut impl FnMut(Action<'_>) -> bool,
     ) -> Result<(), Refusal> {
         let to = Header { portid: sender.port, ..message };
         let mut datagram = std::mem::take(&mut self.scratch);

@@ -1,20 +1,24 @@
 //! The broker as a pure function of (frame, sender, now): no sockets, no clocks, no chance. It is the executable
 //! model of the kernel module, too.
 //!
-//! [`Core::accept`] takes one datagram: it checks all of it before it does any of it, sequences its events into packs
-//! and answers its requests. [`Core::flush`] sends the packs, and then the acks that wait for that, so that an ack says that
-//! every subscriber's socket took the event or counted a drop. Whoever drives it accepts what waits and then flushes.
+//! [`Core::accept`] takes one datagram: it checks all of it before it does any of it, sequences its events into packs, of
+//! which it sends those that are full, and answers its requests. [`Core::flush`] sends the others, and then the acks that
+//! wait for that, so that an ack says that every subscriber's socket took the event or counted a drop. Whoever drives it
+//! accepts what waits and then flushes.
 
 use super::config::Config;
-use super::pack::Packs;
+use super::pack::{Outgoing, Packs};
 use super::topics::{Owner, SYS_CLOSING, SYS_HEARTBEAT, SYS_TOPICS, TopicId, Topics};
-use crate::wire::uapi::{NLBUS_CONTENT_BINCODE, NLBUS_USER_GROUPS, NLM_F_ACK, NLMSG_HDRLEN};
+use crate::wire::uapi::{
+    NLBUS_CONTENT_BINCODE, NLBUS_MSG_EVENT, NLBUS_USER_GROUPS, NLM_F_ACK, NLM_F_MULTI, NLMSG_ALIGNTO, NLMSG_HDRLEN,
+};
 use crate::wire::{
-    self, Counters, EventHeader, Header, Heartbeat, Message, PublishView, Refusal, RefusedDatagram, Request,
+    self, Counters, EventHeader, Header, Heartbeat, Message, PublishRun, Refusal, RefusedDatagram, Request,
     TopicsAnnouncement,
 };
 use nix::errno::Errno;
 use std::collections::HashSet;
+use std::io::IoSlice;
 
 /// Announcements of new topics are at least this far apart.
 const ANNOUNCE_NS: u64 = 20_000_000;
@@ -47,11 +51,11 @@ pub(super) struct Now {
     pub(super) clock_offset_ns: i64,
 }
 
-/// What the driver is to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What the driver is to do. It says whether the kernel took it.
+#[derive(Debug, Clone, Copy)]
 pub(super) enum Action<'a> {
-    /// Send to a multicast group, from the publish endpoint.
-    Broadcast { group: u32, datagram: &'a [u8] },
+    /// Send a datagram, in pieces, to a multicast group, from the publish endpoint.
+    Broadcast { group: u32, datagram: &'a [IoSlice<'a>] },
     /// Send to a client from the endpoint that it wrote to.
     Unicast { port: u32, from: Endpoint, datagram: &'a [u8] },
 }
@@ -75,6 +79,8 @@ pub(super) struct Core {
     pub(super) topics: Topics,
     packs: Packs,
     acks: Vec<PendingAck>,
+    /// Room for what a datagram asks for.
+    requests: Vec<(Message<'static>, Request<'static>)>,
     /// Answers are encoded here.
     pub(super) scratch: Vec<u8>,
     pub(super) counts: Counters,
@@ -92,8 +98,9 @@ impl Core {
         let interval = config.heartbeat_ns();
         Core {
             topics: Topics::new(config.history, config.topic_history, owner),
-            packs: Packs::new(NLBUS_USER_GROUPS, config.pack, epoch),
+            packs: Packs::new(NLBUS_USER_GROUPS, config.pack),
             acks: Vec::new(),
+            requests: Vec::new(),
             scratch: Vec::new(),
             counts: Counters::default(),
             next_heartbeat_ns: (interval != 0).then(|| now.boot_ns.saturating_add(interval)),
@@ -108,12 +115,18 @@ impl Core {
     }
 
     /// Takes a datagram from a client: all of it, or none and refuses it.
-    pub(super) fn accept(&mut self, datagram: &[u8], sender: Sender, now: Now, out: &mut impl FnMut(Action<'_>)) {
+    pub(super) fn accept(
+        &mut self,
+        datagram: &[u8],
+        sender: Sender,
+        now: Now,
+        out: &mut impl FnMut(Action<'_>) -> bool,
+    ) {
         self.advance(now);
-        let checked = wire::check_datagram(datagram);
-        let checked = checked.and_then(|requests| self.check_publishes(&requests).map(|()| requests));
-        match checked {
-            Ok(requests) => {
+        let mut requests = emptied(std::mem::take(&mut self.requests));
+        let checked = wire::check_datagram_into(datagram, &mut requests);
+        match checked.and_then(|()| self.check_publishes(&requests)) {
+            Ok(()) => {
                 // As the module does, and as was checked: a request of the same datagram can't take a publish's room.
                 for publishes in [true, false] {
                     for (message, request) in &requests {
@@ -125,14 +138,15 @@ impl Core {
             }
             Err(refused) => self.refuse(&refused, sender, out),
         }
+        self.requests = emptied(requests);
     }
 
-    /// Sends what was accepted and is due: packs, then acks.
-    pub(super) fn flush(&mut self, now: Now, out: &mut impl FnMut(Action<'_>)) {
+    /// Sends what was accepted and is due: packs, then acks. Then history keeps within its limits.
+    pub(super) fn flush(&mut self, now: Now, out: &mut impl FnMut(Action<'_>) -> bool) {
         self.advance(now);
-        self.say_what_is_due();
-        let count = self.packs.drain(|group, datagram| out(Action::Broadcast { group, datagram }));
-        self.counts.broadcasts += count as u64;
+        self.say_what_is_due(out);
+        self.broadcast(None, out);
+        self.topics.settle();
         for ack in self.acks.drain(..) {
             self.scratch.clear();
             wire::push_ack(&mut self.scratch, ack.to, ack.len, Some(ack.seq));
@@ -141,10 +155,10 @@ impl Core {
     }
 
     /// Says that the bus closes. What comes later is refused; one more flush sends what is left.
-    pub(super) fn close(&mut self, now: Now) {
+    pub(super) fn close(&mut self, now: Now, out: &mut impl FnMut(Action<'_>) -> bool) {
         self.advance(now);
         if !self.closing {
-            self.publish_own(SYS_CLOSING, &[]);
+            self.publish_own(SYS_CLOSING, &[], out);
             self.closing = true;
         }
     }
@@ -153,16 +167,6 @@ impl Core {
     pub(super) fn next_deadline(&self) -> Option<u64> {
         let announce = self.announce.then_some(self.announce_ns);
         [self.next_heartbeat_ns, announce].into_iter().flatten().min()
-    }
-
-    /// A broadcast failed, as far as the driver can tell: of these topics, one for each event.
-    pub(super) fn count_overrun(&mut self, topics: impl Iterator<Item = u32>) {
-        self.counts.overruns += 1;
-        for id in topics {
-            if let Some(id) = self.topics.by_id(id) {
-                self.topics.count_dropped(id);
-            }
-        }
     }
 
     pub(super) fn port(&self) -> u32 {
@@ -195,7 +199,7 @@ impl Core {
         }
         let mut created: HashSet<&str> = HashSet::new();
         for (message, request) in requests {
-            let Request::Publish(PublishView { topic, .. }) = request else { continue };
+            let Request::Publish(PublishRun { topic, .. }) = request else { continue };
             if self.topics.find(topic).is_none() && created.insert(topic) && created.len() > room {
                 return Err(refused(message, self.one_topic_too_many(topic)));
             }
@@ -218,27 +222,27 @@ impl Core {
         message: &Message<'_>,
         request: &Request<'_>,
         sender: Sender,
-        out: &mut impl FnMut(Action<'_>),
+        out: &mut impl FnMut(Action<'_>) -> bool,
     ) {
-        let (len, ack) = (length(message), message.header.flags & NLM_F_ACK != 0);
-        if let Request::Publish(publish) = request {
-            let seq = self.publish(publish, sender);
-            if ack {
-                self.acks.push(PendingAck { sender, to: message.header, len, seq });
+        if let Request::Publish(run) = request {
+            let seq = self.publish(run, sender, out);
+            let (to, len) = run.last();
+            if to.flags & NLM_F_ACK != 0 {
+                self.acks.push(PendingAck { sender, to, len, seq });
             }
             return;
         }
         if let Err(refusal) = self.answer(message.header, request, sender, out) {
             return self.refuse(&refused(message, refusal), sender, out);
         }
-        if ack {
+        if message.header.flags & NLM_F_ACK != 0 {
             self.scratch.clear();
-            wire::push_ack(&mut self.scratch, message.header, len, None);
+            wire::push_ack(&mut self.scratch, message.header, length(message), None);
             out(Action::Unicast { port: sender.port, from: sender.to, datagram: &self.scratch });
         }
     }
 
-    fn refuse(&mut self, refused: &RefusedDatagram, sender: Sender, out: &mut impl FnMut(Action<'_>)) {
+    fn refuse(&mut self, refused: &RefusedDatagram, sender: Sender, out: &mut impl FnMut(Action<'_>) -> bool) {
         self.counts.refused += 1;
         self.scratch.clear();
         wire::push_refusal(&mut self.scratch, refused.header, refused.len, &refused.refusal);
@@ -254,37 +258,71 @@ impl Core {
         self.topics.create(name, Owner { uid: sender.uid, gid: sender.gid })
     }
 
-    fn publish(&mut self, publish: &PublishView<'_>, sender: Sender) -> u64 {
-        let id = self.find_or_create(publish.topic, sender);
+    /// Returns the sequence number of the run's last event.
+    fn publish(&mut self, run: &PublishRun<'_>, sender: Sender, out: &mut impl FnMut(Action<'_>) -> bool) -> u64 {
+        let id = self.find_or_create(run.topic, sender);
+        let Sender { port: portid, pid, uid, .. } = sender;
         // Of the publisher's flags none is about the event itself.
-        let event = EventHeader {
-            portid: sender.port,
-            pid: sender.pid,
-            uid: sender.uid,
-            content: publish.content,
-            ..EventHeader::default()
-        };
-        self.sequence(id, event, publish.payload)
+        self.sequence(id, run.messages(), EventHeader { portid, pid, uid, ..EventHeader::default() }, out)
     }
 
-    fn publish_own(&mut self, id: TopicId, payload: &[u8]) {
+    fn publish_own(&mut self, id: TopicId, payload: &[u8], out: &mut impl FnMut(Action<'_>) -> bool) {
         let Config { pid, uid, .. } = self.config;
         let event = EventHeader { pid, uid, content: NLBUS_CONTENT_BINCODE, ..EventHeader::default() };
-        self.sequence(id, event, payload);
+        let mut message = std::mem::take(&mut self.scratch);
+        message.clear();
+        wire::push_event(&mut message, Header::default(), &event, &self.topics.get(id).name, payload);
+        self.sequence(id, [&message[..]].into_iter(), event, out);
+        self.scratch = message;
     }
 
-    /// Gives an event its number and time, keeps it, and puts it where the next flush takes it.
-    fn sequence(&mut self, id: TopicId, event: EventHeader, payload: &[u8]) -> u64 {
-        let topic = self.topics.get(id);
-        let seq = self.topics.head(id) + 1;
-        let event = EventHeader { seq, time_ns: self.now.boot_ns, topic_id: id.get(), ..event };
-        let body = self.packs.push(topic.group, &event, &topic.name, payload);
-        self.counts.published += 1;
-        self.topics.append(id, body)
+    /// Gives events of a topic their numbers and time, keeps them, and puts them where the next flush takes them.
+    fn sequence<'m>(
+        &mut self,
+        id: TopicId,
+        messages: impl Iterator<Item = &'m [u8]>,
+        event: EventHeader,
+        out: &mut impl FnMut(Action<'_>) -> bool,
+    ) -> u64 {
+        let group = self.topics.get(id).group;
+        let header = Header { kind: NLBUS_MSG_EVENT, flags: NLM_F_MULTI, seq: self.epoch as u32, portid: 0 };
+        let (seq, time_ns) = (self.topics.head(id), self.now.boot_ns);
+        let mut event = EventHeader { seq, time_ns, topic_id: id.get(), ..event };
+        for message in messages {
+            if !self.packs.has_room(group, wire::align(message.len(), NLMSG_ALIGNTO)) {
+                self.broadcast(Some(group), out);
+            }
+            event.seq += 1;
+            let (place, bytes) = self.topics.append(id, message);
+            wire::stamp_event(bytes, header, &event);
+            self.packs.push(group, place);
+        }
+        self.counts.published += event.seq - seq;
+        event.seq
+    }
+
+    /// Sends what waits for a group, or for all.
+    fn broadcast(&mut self, group: Option<u32>, out: &mut impl FnMut(Action<'_>) -> bool) {
+        let Core { packs, topics, counts, .. } = self;
+        let mut dropped = Vec::new();
+        let mut send = |pack: Outgoing<'_>| {
+            counts.broadcasts += 1;
+            if !out(Action::Broadcast { group: pack.group, datagram: pack.datagram }) {
+                counts.overruns += 1;
+                dropped.extend(pack.events());
+            }
+        };
+        match group {
+            Some(group) => packs.send(group, topics.history_mut(), send),
+            None => packs.flush(topics.history_mut(), &mut send),
+        }
+        for (topic, events) in dropped {
+            topics.count_dropped(topic, events);
+        }
     }
 
     /// Heartbeats and announcements whose time has come.
-    fn say_what_is_due(&mut self) {
+    fn say_what_is_due(&mut self, out: &mut impl FnMut(Action<'_>) -> bool) {
         let now = self.now.boot_ns;
         if self.closing {
             self.next_heartbeat_ns = None;
@@ -293,7 +331,7 @@ impl Core {
         if self.announce && now >= self.announce_ns {
             self.announce = false;
             self.announce_ns = now + ANNOUNCE_NS;
-            self.publish_own(SYS_TOPICS, &TopicsAnnouncement { last_id: self.topics.len() }.to_bytes());
+            self.publish_own(SYS_TOPICS, &TopicsAnnouncement { last_id: self.topics.len() }.to_bytes(), out);
         }
         if self.next_heartbeat_ns.is_some_and(|due| now >= due) {
             // The next one keeps the beat, unless that has passed as well: a suspended machine doesn't catch up.
@@ -308,9 +346,15 @@ impl Core {
                 change: self.topics.change(),
                 last_id: self.topics.len(),
             };
-            self.publish_own(SYS_HEARTBEAT, &heartbeat.to_bytes());
+            self.publish_own(SYS_HEARTBEAT, &heartbeat.to_bytes(), out);
         }
     }
+}
+
+/// The room of a list, for the requests of another datagram: collecting a `Vec`'s own iterator takes its allocation over.
+fn emptied<'b>(mut requests: Vec<(Message<'_>, Request<'_>)>) -> Vec<(Message<'b>, Request<'b>)> {
+    requests.clear();
+    requests.into_iter().map(|_| unreachable!("it is empty")).collect()
 }
 
 /// `nlmsg_len` of a message that was read.

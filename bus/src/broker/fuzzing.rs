@@ -2,6 +2,7 @@
 
 use super::config::Config;
 use super::core::{Action, Core, Endpoint, Now, Sender};
+use super::pack::join;
 use crate::wire::{EventView, Messages};
 use std::collections::HashMap;
 use std::time::Duration;
@@ -25,17 +26,20 @@ pub fn broker(steps: &[(u32, u32, Vec<u8>)]) {
     let mut now = Now { boot_ns: 1_000_000, clock_offset_ns: 7 };
     let mut core = Core::new(config, 0x0123_4567_89ab_cdef, now);
     let mut heads: HashMap<u32, u64> = HashMap::new();
-    let mut sent = |action: Action<'_>| match action {
-        Action::Broadcast { group, datagram } => {
-            assert!((1..=32).contains(&group), "group {group}");
-            for message in Messages::new(datagram) {
-                let event = EventView::parse(message.expect("a whole message").body).expect("an event");
-                let head = heads.entry(event.header.topic_id).or_default();
-                assert_eq!(event.header.seq, *head + 1, "of '{}'", event.topic);
-                *head += 1;
+    let mut sent = |action: Action<'_>| {
+        match action {
+            Action::Broadcast { group, datagram } => {
+                assert!((1..=32).contains(&group), "group {group}");
+                for message in Messages::new(&join(datagram)) {
+                    let event = EventView::parse(message.expect("a whole message").body).expect("an event");
+                    let head = heads.entry(event.header.topic_id).or_default();
+                    assert_eq!(event.header.seq, *head + 1, "of '{}'", event.topic);
+                    *head += 1;
+                }
             }
+            Action::Unicast { datagram, .. } => assert!(Messages::new(datagram).all(|message| message.is_ok())),
         }
-        Action::Unicast { datagram, .. } => assert!(Messages::new(datagram).all(|message| message.is_ok())),
+        true
     };
     for (port, ms, datagram) in steps {
         now.boot_ns += u64::from(ms % 2000) * 1_000_000;

@@ -1,122 +1,223 @@
 //! Events that wait to be broadcast, packed: a receiver pays for each datagram (its `truesize`, a wake-up), so
-//! many events share one. Each group has one pack that is open, and order is kept within a group and so within a topic.
+//! many events share one. Each group has one pack, and order is kept within a group and so within a topic.
+//!
+//! A pack has no bytes of its own: it is pieces of the history, where its events stay until all packs are sent.
 
-use crate::wire::uapi::{NLBUS_MSG_EVENT, NLM_F_MULTI, NLMSG_ALIGNTO, NLMSG_HDRLEN};
-use crate::wire::{EventHeader, Header, align, end_multi, push_event};
+use crate::history::{History, Place};
+use crate::wire::end_multi;
+use std::io::IoSlice;
 
-/// Beyond this much room a buffer that is empty again is given back.
-const SPARE_MAX: usize = 64;
+/// Most pieces of a pack: where events of many topics alternate, each is one.
+const PIECES_MAX: usize = 128;
 
 #[derive(Debug)]
 pub(super) struct Packs {
-    /// Those up to `used` hold events, in the order in which they were begun; the rest are empty buffers.
+    /// By group.
     packs: Vec<Pack>,
-    used: usize,
-    /// By group: which pack takes its next event.
-    open: Vec<Option<usize>>,
+    /// Groups whose packs were begun since the last flush, in this order.
+    begun: Vec<u32>,
     /// Bytes of a pack of more than one event.
     max: usize,
-    /// `nlmsg_seq` of a broadcast: the low half of the epoch.
-    seq: u32,
 }
 
 #[derive(Debug, Default)]
 struct Pack {
-    group: u32,
-    bytes: Vec<u8>,
-    /// Where its last message starts.
-    last: usize,
+    is_begun: bool,
+    pieces: Vec<Piece>,
+    bytes: usize,
+    /// Its last event.
+    last: Option<Place>,
+}
+
+/// Events that stand one behind the other in history.
+#[derive(Debug, Clone, Copy)]
+struct Piece {
+    place: Place,
+    events: u64,
+}
+
+/// A pack on its way out.
+#[derive(Debug)]
+pub(super) struct Outgoing<'a> {
+    pub(super) group: u32,
+    /// The datagram's bytes, to be joined.
+    pub(super) datagram: &'a [IoSlice<'a>],
+    pieces: &'a [Piece],
+}
+
+impl Outgoing<'_> {
+    /// Numbers of topics, and how many of the pack's events are theirs.
+    pub(super) fn events(&self) -> impl Iterator<Item = (usize, u64)> {
+        self.pieces.iter().map(|piece| (piece.place.topic, piece.events))
+    }
 }
 
 impl Packs {
-    pub(super) fn new(groups: u32, max: usize, epoch: u64) -> Packs {
-        Packs { packs: Vec::new(), used: 0, open: vec![None; groups as usize + 1], max, seq: epoch as u32 }
+    pub(super) fn new(groups: u32, max: usize) -> Packs {
+        Packs { packs: (0..=groups).map(|_| Pack::default()).collect(), begun: Vec::new(), max }
     }
 
-    /// Puts an event behind those that wait for its group. Returns the body as it was encoded.
-    pub(super) fn push(&mut self, group: u32, event: &EventHeader, topic: &str, payload: &[u8]) -> &[u8] {
-        let len = align(NLMSG_HDRLEN + crate::wire::event_len(topic, payload), NLMSG_ALIGNTO);
-        let at = match self.open[group as usize] {
-            Some(at) if self.packs[at].bytes.len() + len <= self.max => at,
-            _ => self.begin(group),
-        };
-        let pack = &mut self.packs[at];
-        pack.last = pack.bytes.len();
-        let message = Header { kind: NLBUS_MSG_EVENT, flags: NLM_F_MULTI, seq: self.seq, portid: 0 };
-        push_event(&mut pack.bytes, message, event, topic, payload);
-        let body = pack.last + NLMSG_HDRLEN;
-        &pack.bytes[body..body + crate::wire::event_len(topic, payload)]
+    /// Whether a group's pack takes an event of `len` bytes more; otherwise it is to be sent before.
+    #[inline]
+    pub(super) fn has_room(&self, group: u32, len: usize) -> bool {
+        let pack = &self.packs[group as usize];
+        pack.pieces.is_empty() || (pack.bytes + len <= self.max && pack.pieces.len() < PIECES_MAX)
     }
 
-    fn begin(&mut self, group: u32) -> usize {
-        let at = self.used;
-        self.used += 1;
-        if at == self.packs.len() {
-            self.packs.push(Pack::default());
+    /// Puts an event behind those that wait for its group.
+    #[inline]
+    pub(super) fn push(&mut self, group: u32, place: Place) {
+        let pack = &mut self.packs[group as usize];
+        if !pack.is_begun {
+            pack.is_begun = true;
+            self.begun.push(group);
         }
-        self.packs[at].group = group;
-        self.open[group as usize] = Some(at);
-        at
+        pack.bytes += place.end - place.start;
+        pack.last = Some(place);
+        match pack.pieces.last_mut() {
+            Some(Piece { place: before, events })
+                if (before.topic, before.segment, before.end) == (place.topic, place.segment, place.start) =>
+            {
+                before.end = place.end;
+                *events += 1;
+            }
+            _ => pack.pieces.push(Piece { place, events: 1 }),
+        }
     }
 
-    /// Hands over the packs as (group, datagram) and is empty then. Returns how many there were.
-    pub(super) fn drain(&mut self, mut to: impl FnMut(u32, &[u8])) -> usize {
-        let count = std::mem::take(&mut self.used);
-        for pack in &mut self.packs[..count] {
-            end_multi(&mut pack.bytes, pack.last);
-            to(pack.group, &pack.bytes);
-            pack.bytes.clear();
-            self.open[pack.group as usize] = None;
+    /// Hands over what waits for a group, if anything does.
+    pub(super) fn send(&mut self, group: u32, history: &mut History, send: impl FnOnce(Outgoing<'_>)) {
+        let pack = &mut self.packs[group as usize];
+        let Some(last) = pack.last.take() else { return };
+        end_multi(history.at_mut(last), 0);
+        let mut datagram = [IoSlice::new(&[]); PIECES_MAX];
+        for (bytes, piece) in datagram.iter_mut().zip(&pack.pieces) {
+            *bytes = IoSlice::new(history.at(piece.place));
         }
-        self.packs.truncate(SPARE_MAX);
-        count
+        send(Outgoing { group, datagram: &datagram[..pack.pieces.len()], pieces: &pack.pieces });
+        pack.pieces.clear();
+        pack.bytes = 0;
     }
+
+    /// Hands over all that waits.
+    pub(super) fn flush(&mut self, history: &mut History, mut send: impl FnMut(Outgoing<'_>)) {
+        let mut begun = std::mem::take(&mut self.begun);
+        for group in begun.drain(..) {
+            self.send(group, history, &mut send);
+            self.packs[group as usize].is_begun = false;
+        }
+        self.begun = begun;
+    }
+}
+
+/// The datagram that these pieces make.
+#[cfg(any(test, fuzzing))]
+pub(super) fn join(pieces: &[IoSlice<'_>]) -> Vec<u8> {
+    pieces.iter().flat_map(|piece| piece.iter().copied()).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::{EventView, Messages};
+    use crate::wire::uapi::NLM_F_MULTI;
+    use crate::wire::{EventHeader, EventView, Header, Messages, align, push_event};
     use proptest::prelude::*;
+
+    /// What was sent: groups and datagrams.
+    type Sent = Vec<(u32, Vec<u8>)>;
+
+    /// As a broker does: an event of its own topic each, numbered by `seq`, of `len` bytes of payload.
+    fn push(packs: &mut Packs, history: &mut History, sent: &mut Sent, group: u32, topic: usize, seq: u64, len: usize) {
+        let mut message = Vec::new();
+        let header = Header { flags: NLM_F_MULTI, ..Header::default() };
+        push_event(
+            &mut message,
+            header,
+            &EventHeader { seq, ..EventHeader::default() },
+            "topic",
+            &vec![seq as u8; len],
+        );
+        if !packs.has_room(group, align(message.len(), 4)) {
+            packs.send(group, history, |pack| sent.push((pack.group, join(pack.datagram))));
+        }
+        packs.push(group, history.append(topic, &message).0);
+    }
+
+    fn flush(packs: &mut Packs, history: &mut History, sent: &mut Sent) {
+        packs.flush(history, |pack| {
+            assert_eq!(pack.events().map(|(_, events)| events).sum::<u64>(), count(&join(pack.datagram)));
+            sent.push((pack.group, join(pack.datagram)));
+        });
+        history.settle();
+    }
+
+    fn count(datagram: &[u8]) -> u64 {
+        Messages::new(datagram).count() as u64
+    }
+
+    fn history(topics: usize) -> History {
+        let mut history = History::new(5000);
+        for _ in 0..topics {
+            history.add_topic(3000);
+        }
+        history
+    }
 
     #[test]
     fn an_event_larger_than_a_pack_goes_alone() {
-        let mut packs = Packs::new(32, 1000, 7);
-        for len in [10, 5000, 10, 10] {
-            packs.push(3, &EventHeader::default(), "a", &vec![0; len]);
+        let (mut packs, mut history, mut sent) = (Packs::new(32, 1000), history(1), Sent::new());
+        for (seq, len) in [10, 5000, 10, 10].into_iter().enumerate() {
+            push(&mut packs, &mut history, &mut sent, 3, 0, seq as u64, len);
         }
-        let mut counts = Vec::new();
-        packs.drain(|_, datagram| counts.push(Messages::new(datagram).count()));
-        assert_eq!(counts, [1, 1, 2]);
+        flush(&mut packs, &mut history, &mut sent);
+        assert_eq!(sent.iter().map(|(_, datagram)| count(datagram)).collect::<Vec<_>>(), [1, 1, 2]);
+    }
+
+    #[test]
+    fn a_pack_has_so_many_pieces_at_most() {
+        let (mut packs, mut history, mut sent) = (Packs::new(32, 1 << 20), history(2), Sent::new());
+        for seq in 0..1000 {
+            push(&mut packs, &mut history, &mut sent, 3, seq as usize % 2, seq, 0);
+        }
+        flush(&mut packs, &mut history, &mut sent);
+        assert!(sent.iter().all(|(_, datagram)| count(datagram) <= PIECES_MAX as u64));
+        assert_eq!(sent.iter().map(|(_, datagram)| count(datagram)).sum::<u64>(), 1000);
     }
 
     proptest! {
         #[test]
-        fn every_event_goes_once_in_the_order_of_its_group(events in prop::collection::vec((3u32..6, 0usize..300), 1..80),
-                                                          max in 100usize..2000) {
-            let mut packs = Packs::new(32, max, 0x1_0000_0007);
-            for (seq, (group, len)) in events.iter().enumerate() {
-                let event = EventHeader { seq: seq as u64, ..EventHeader::default() };
-                let body = packs.push(*group, &event, "topic", &vec![seq as u8; *len]).to_vec();
-                prop_assert_eq!(EventView::parse(&body).unwrap().payload.len(), *len);
+        fn every_event_goes_once_in_the_order_of_its_group(
+            events in prop::collection::vec((3u32..6, 0usize..3, 0usize..300), 1..80),
+            max in 100usize..2000, turn in 1usize..50,
+        ) {
+            let (mut packs, mut history, mut sent) = (Packs::new(32, max), history(9), Sent::new());
+            for (seq, (group, topic, len)) in events.iter().enumerate() {
+                let topic = topic * 3 + *group as usize - 3;
+                push(&mut packs, &mut history, &mut sent, *group, topic, seq as u64, *len);
+                if seq % turn == 0 {
+                    flush(&mut packs, &mut history, &mut sent);
+                }
             }
+            flush(&mut packs, &mut history, &mut sent);
             let mut seen = vec![Vec::new(); 33];
-            let mut datagrams = Vec::new();
-            packs.drain(|group, datagram| datagrams.push((group, datagram.to_vec())));
-            for (group, datagram) in datagrams {
-                let messages: Vec<_> = Messages::new(&datagram).collect::<Result<_, _>>().unwrap();
+            for (group, datagram) in &sent {
+                let messages: Vec<_> = Messages::new(datagram).collect::<Result<_, _>>().unwrap();
                 prop_assert!(messages.len() == 1 || datagram.len() <= max);
                 for message in &messages {
-                    prop_assert_eq!((message.header.seq, message.header.portid), (7, 0));
                     prop_assert_eq!(message.header.flags, if message.last { 0 } else { NLM_F_MULTI });
-                    seen[group as usize].push(EventView::parse(message.body).unwrap().header.seq);
+                    let event = EventView::parse(message.body).unwrap();
+                    prop_assert!(event.payload.iter().all(|byte| *byte == event.header.seq as u8));
+                    seen[*group as usize].push((event.header.seq, event.payload.len()));
                 }
             }
             for group in 3..6u32 {
-                let want: Vec<_> = events.iter().enumerate().filter(|(_, (g, _))| *g == group).map(|(n, _)| n as u64).collect();
+                let of_group = events.iter().enumerate().filter(|(_, (g, ..))| *g == group);
+                let want: Vec<_> = of_group.map(|(seq, (.., len))| (seq as u64, *len)).collect();
                 prop_assert_eq!(&seen[group as usize], &want);
             }
-            prop_assert_eq!(packs.drain(|_, _| ()), 0);
+            sent.clear();
+            flush(&mut packs, &mut history, &mut sent);
+            prop_assert!(sent.is_empty());
         }
     }
 }

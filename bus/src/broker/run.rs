@@ -7,16 +7,19 @@ use super::module::ModuleWatch;
 use super::outbox::{Outbox, Sent};
 use crate::sys::{NetlinkSocket, RecvBatch};
 use crate::wire::uapi::NETLINK_USERSOCK;
-use crate::wire::{EventView, Messages};
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::time::{ClockId, clock_gettime};
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-/// Publishes of one turn; then requests get theirs.
+/// Datagrams of publishes of one turn; then requests get theirs.
 const PUBLISHES: usize = 64;
+/// The least of them that the kernel is offered room for.
+const FEW: usize = 4;
+/// Bytes of them: with the segments that they go to, about what a core's own cache holds.
+const PUBLISHED_BYTES: usize = 1 << 18;
 /// Requests of one turn.
 const REQUESTS: usize = 16;
 /// Longer than any datagram may be, so that one that is too long shows.
@@ -82,9 +85,9 @@ impl Sockets {
     }
 
     /// Sends to a group. Returns whether the kernel took it; what became of it at each member, it doesn't tell.
-    fn broadcast(&self, group: u32, datagram: &[u8]) -> bool {
+    fn broadcast(&self, group: u32, datagram: &[IoSlice<'_>]) -> bool {
         // To port id 0, too, where nobody is: the refusal comes after the group got it (netlink_sendmsg).
-        let sent = self.publish.send_to(datagram, 0, 1 << (group - 1), true).map_err(|error| errno(&error));
+        let sent = self.publish.send_joined(datagram, 0, 1 << (group - 1), true).map_err(|error| errno(&error));
         matches!(sent, Ok(()) | Err(Errno::ECONNREFUSED))
     }
 }
@@ -133,7 +136,7 @@ impl Running {
             core: Core::new(config, epoch, now),
             out: Out { sockets: Sockets { publish, request }, outbox: Outbox::default() },
             watch,
-            publishes: RecvBatch::new(PUBLISHES, SLOT),
+            publishes: RecvBatch::new(PUBLISHES, SLOT).few_first(FEW).about(PUBLISHED_BYTES),
             requests: RecvBatch::new(REQUESTS, SLOT),
         })
     }
@@ -186,7 +189,8 @@ impl Running {
             let taken = self.take(Endpoint::Request)? + self.take(Endpoint::Publish)?;
             let now = self.send_what_is_due()?;
             if taken == 0 || now.boot_ns >= end_ns {
-                self.core.close(now);
+                let Running { core, out, .. } = self;
+                core.close(now, &mut |action| out.perform(action, now.boot_ns));
                 return self.send_what_is_due().map(drop);
             }
         }
@@ -219,9 +223,7 @@ impl Running {
                 gid: credentials.gid,
                 to: endpoint,
             };
-            core.accept(datagram.bytes, sender, now, &mut |action| {
-                out.perform(action, now.boot_ns);
-            });
+            core.accept(datagram.bytes, sender, now, &mut |action| out.perform(action, now.boot_ns));
         }
         Ok(count)
     }
@@ -230,19 +232,7 @@ impl Running {
     fn send_what_is_due(&mut self) -> Result<Now, BrokerError> {
         let Running { core, out, .. } = self;
         let now = read_clock()?;
-        let mut failed = Vec::new();
-        core.flush(now, &mut |action| {
-            let datagram = match action {
-                Action::Broadcast { datagram, .. } | Action::Unicast { datagram, .. } => datagram,
-            };
-            if !out.perform(action, now.boot_ns) {
-                failed.push(datagram.to_vec());
-            }
-        });
-        for datagram in failed {
-            let events = Messages::new(&datagram).flatten().map(|message| EventView::parse(message.body));
-            core.count_overrun(events.flatten().map(|event| event.header.topic_id));
-        }
+        core.flush(now, &mut |action| out.perform(action, now.boot_ns));
         let Out { sockets, outbox } = out;
         if outbox.next_retry().is_some_and(|due| now.boot_ns >= due) {
             outbox.retry(now.boot_ns, |port, from, datagram| sockets.unicast(port, from, datagram));

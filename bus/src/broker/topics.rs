@@ -1,6 +1,6 @@
 //! The topics of a bus: names, ids, groups, change counts and, by way of the history, sequence numbers.
 
-use crate::history::History;
+use crate::history::{History, Place};
 use crate::wire::TopicRecord;
 use crate::wire::uapi::{
     NLBUS_GROUP_FIRST, NLBUS_GROUP_SYS, NLBUS_SYS_CLOSING, NLBUS_SYS_HEARTBEAT, NLBUS_SYS_TOPICS, NLBUS_USER_GROUPS,
@@ -155,11 +155,23 @@ impl Topics {
         id
     }
 
-    /// Keeps an event's encoded body as the topic's newest and returns its sequence number.
-    pub(super) fn append(&mut self, id: TopicId, body: &[u8]) -> u64 {
+    /// Keeps an event's message as the topic's newest, to be completed there. Returns where it is until the next
+    /// [`settle`](Self::settle).
+    #[inline]
+    pub(super) fn append(&mut self, id: TopicId, message: &[u8]) -> (Place, &mut [u8]) {
         self.change += 1;
         self.topics[id.index()].change = self.change;
-        self.history.push(id.index(), body.into())
+        self.history.append(id.index(), message)
+    }
+
+    /// For those who send what was appended.
+    pub(super) fn history_mut(&mut self) -> &mut History {
+        &mut self.history
+    }
+
+    /// Has history keep within its limits.
+    pub(super) fn settle(&mut self) {
+        self.history.settle();
     }
 
     pub(super) fn head(&self, id: TopicId) -> u64 {
@@ -222,8 +234,9 @@ impl Topics {
         self.topics[id.index()].counts.replayed += events;
     }
 
-    pub(super) fn count_dropped(&mut self, id: TopicId) {
-        self.topics[id.index()].counts.dropped += 1;
+    /// Events of the topic that history knows by this number.
+    pub(super) fn count_dropped(&mut self, number: usize, events: u64) {
+        self.topics[number].counts.dropped += events;
     }
 }
 
@@ -260,7 +273,7 @@ mod tests {
         let two = topics.create("two", OWNER);
         let before = topics.change();
         assert_eq!(topics.list(0, Some(before)).count(), 0);
-        topics.append(two, b"x");
+        topics.append(two, &[0; 16]);
         assert_eq!(topics.change(), before + 1);
         assert_eq!(topics.list(0, Some(before)).collect::<Vec<_>>(), [two]);
         assert_eq!(topics.list(one.get(), None).collect::<Vec<_>>(), [two]);

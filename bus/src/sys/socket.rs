@@ -1,9 +1,9 @@
 //! An owned netlink socket with the options that a bus needs.
 
 use netlink_sys::{Socket, SocketAddr};
-use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::socket::{MsgFlags, NetlinkAddr, sendmsg, setsockopt, sockopt};
 use nix::sys::time::{TimeVal, TimeValLike};
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::time::Duration;
 
@@ -129,6 +129,19 @@ impl NetlinkSocket {
         let sent = self.socket.send_to(bytes, &SocketAddr::new(port, groups), flags)?;
         // A datagram goes whole or not at all.
         debug_assert_eq!(sent, bytes.len());
+        Ok(())
+    }
+
+    /// As [`send_to`](Self::send_to), of a datagram in pieces, at most 1024 of them (`UIO_MAXIOV`).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn send_joined(&self, pieces: &[IoSlice<'_>], port: u32, groups: u32, dont_wait: bool) -> io::Result<()> {
+        if let [whole] = pieces {
+            return self.send_to(whole, port, groups, dont_wait);
+        }
+        let flags = if dont_wait { MsgFlags::MSG_DONTWAIT } else { MsgFlags::empty() };
+        sendmsg(self.as_raw_fd(), pieces, &[], flags, Some(&NetlinkAddr::new(port, groups)))?;
         Ok(())
     }
 

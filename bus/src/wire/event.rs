@@ -5,7 +5,7 @@ use super::uapi::{
     NLBUS_CONTENT_BINCODE, NLBUS_CONTENT_JSON, NLBUS_CONTENT_OPAQUE, NLBUS_CONTENT_TEXT, NLBUS_TOPIC_ALIGNTO,
     NLMSG_HDRLEN,
 };
-use super::{Attributes, Malformed, u16_at, u32_at, u64_at};
+use super::{Malformed, u16_at, u32_at, u64_at};
 use crate::topic;
 
 /// Bytes of `struct nlbus_event_hdr`.
@@ -81,7 +81,7 @@ pub struct EventHeader {
 }
 
 impl EventHeader {
-    fn write(&self, topic: &str, body: &mut Attributes<'_>) {
+    fn to_bytes(self, topic_len: usize) -> [u8; EVENT_HDRLEN] {
         let mut bytes = [0; EVENT_HDRLEN];
         bytes[0..8].copy_from_slice(&self.seq.to_ne_bytes());
         bytes[8..16].copy_from_slice(&self.time_ns.to_ne_bytes());
@@ -89,10 +89,10 @@ impl EventHeader {
         bytes[20..24].copy_from_slice(&self.portid.to_ne_bytes());
         bytes[24..28].copy_from_slice(&self.pid.to_ne_bytes());
         bytes[28..32].copy_from_slice(&self.uid.to_ne_bytes());
-        bytes[32..34].copy_from_slice(&(topic.len() as u16).to_ne_bytes());
+        bytes[32..34].copy_from_slice(&(topic_len as u16).to_ne_bytes());
         bytes[34..36].copy_from_slice(&self.flags.to_ne_bytes());
         bytes[36..38].copy_from_slice(&self.content.to_ne_bytes());
-        body.raw(&bytes);
+        bytes
     }
 
     /// The header at the beginning of a body, and how long the topic's name is that follows it.
@@ -127,7 +127,7 @@ impl EventHeader {
 /// ```
 pub fn push_event(datagram: &mut Vec<u8>, message: Header, event: &EventHeader, topic: &str, payload: &[u8]) {
     push_message(datagram, message, |body| {
-        event.write(topic, body);
+        body.raw(&event.to_bytes(topic.len()));
         let mut padded = [0; align(topic::TOPIC_MAX, NLBUS_TOPIC_ALIGNTO)];
         padded[..topic.len()].copy_from_slice(topic.as_bytes());
         body.raw(&padded[..align(topic.len(), NLBUS_TOPIC_ALIGNTO)]);
@@ -138,6 +138,20 @@ pub fn push_event(datagram: &mut Vec<u8>, message: Header, event: &EventHeader, 
 /// Bytes of the body that [`push_event`] writes behind the netlink header.
 pub(crate) fn event_len(topic: &str, payload: &[u8]) -> usize {
     EVENT_HDRLEN + align(topic.len(), NLBUS_TOPIC_ALIGNTO) + payload.len()
+}
+
+/// Makes an `EVENT` of a `PUBLISH` that has been checked: with this netlink header and this event header, but for length and
+/// content, which are the publisher's.
+#[inline]
+pub(crate) fn stamp_event(publish: &mut [u8], message: Header, event: &EventHeader) {
+    let Some((own, topic_len)) = publish.get(NLMSG_HDRLEN..).and_then(EventHeader::read) else { return };
+    let len = u32_at(publish, 0).unwrap_or_default();
+    publish[..NLMSG_HDRLEN].copy_from_slice(&message.to_bytes(len));
+    let topic = NLMSG_HDRLEN + EVENT_HDRLEN;
+    let event = EventHeader { content: own.content, ..*event };
+    publish[NLMSG_HDRLEN..topic].copy_from_slice(&event.to_bytes(topic_len));
+    // Whatever the publisher left there is nobody's business.
+    publish[topic + topic_len..topic + align(topic_len, NLBUS_TOPIC_ALIGNTO)].fill(0);
 }
 
 /// Appends an event to a datagram whose body is encoded already, as [`push_event`] wrote it behind the netlink header,

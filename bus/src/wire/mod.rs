@@ -23,7 +23,7 @@ mod will;
 pub use attr::{Attribute, AttributeIter, Attributes};
 pub use error::{Answer, Refusal, push_ack, push_refusal};
 pub use event::{Content, EVENT_HDRLEN, EventHeader, EventView, push_event, push_event_body};
-pub(crate) use event::{EventParts, event_len};
+pub(crate) use event::{EventParts, event_len, stamp_event};
 pub use genl::{
     families_request, family_id, info_reply as genl_info_reply, info_request as genl_info_request,
     retire_request as genl_retire_request,
@@ -31,9 +31,10 @@ pub use genl::{
 pub use info::{BrokerKind, Counters, Info, Limits, check_info_request, push_info, push_info_request};
 pub(crate) use message::align;
 pub use message::{FrameError, Header, Message, Messages, end_multi, push_message};
-pub use publish::{PublishView, push_publish};
+pub use publish::{PublishRun, PublishView, push_publish};
 pub(crate) use publish::{address_publishes, push_publish_alike, written_topic};
 pub use replay::{ReplayEnd, ReplayRequest};
+pub(crate) use request::check_datagram_into;
 pub use request::{RefusedDatagram, Request, check_datagram};
 pub(crate) use successors::Successors;
 pub use sys_events::{Heartbeat, TopicsAnnouncement};

@@ -1,7 +1,7 @@
 //! `PUBLISH`: an event as its publisher writes it, with what the broker fills left zero.
 
 use super::event::{Content, EVENT_HDRLEN, EventHeader, push_event};
-use super::message::{Header, Message, align, pad};
+use super::message::{Header, Message, Messages, align, pad};
 use super::uapi::{
     NLBUS_CONTENT_MAX, NLBUS_EVENT_F_PUBLISH, NLBUS_MSG_PUBLISH, NLBUS_PAYLOAD_MAX, NLBUS_TOPIC_ALIGNTO, NLM_F_ACK,
     NLM_F_REQUEST, NLMSG_ALIGNTO, NLMSG_HDRLEN,
@@ -155,6 +155,56 @@ impl<'a> PublishView<'a> {
             ));
         }
         Ok(PublishView { topic, flags: header.flags, content: header.content, payload })
+    }
+}
+
+/// Publishes to one topic that follow each other in a datagram, checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PublishRun<'a> {
+    /// The topic's name, not a reserved one.
+    pub topic: &'a str,
+    /// The first one's header.
+    pub header: Header,
+    /// How many there are, at least one.
+    pub count: usize,
+    datagram: &'a [u8],
+    start: usize,
+    end: usize,
+    last: usize,
+}
+
+impl<'a> PublishRun<'a> {
+    /// A run of one that was found in this datagram.
+    pub(super) fn new(datagram: &'a [u8], message: &Message<'a>, publish: &PublishView<'a>) -> Self {
+        let start = message.offset;
+        let end = start + NLMSG_HDRLEN + message.body.len();
+        PublishRun { topic: publish.topic, header: message.header, count: 1, datagram, start, end, last: start }
+    }
+
+    /// Takes the next message of the datagram in, if its topic is this one's, as it was found by
+    /// [`check_after`](PublishView::check_after).
+    #[inline]
+    pub(super) fn extend(&mut self, message: &Message<'a>, publish: &PublishView<'a>) -> bool {
+        if !std::ptr::eq(self.topic, publish.topic) || message.offset != align(self.end, NLMSG_ALIGNTO) {
+            return false;
+        }
+        self.last = message.offset;
+        self.end = message.offset + NLMSG_HDRLEN + message.body.len();
+        self.count += 1;
+        true
+    }
+
+    /// Its messages one by one, header included, without the padding behind them.
+    pub fn messages(&self) -> impl Iterator<Item = &'a [u8]> {
+        let PublishRun { datagram, start, end, .. } = *self;
+        let messages = Messages::starting_at(&datagram[..end], start).flatten();
+        messages.map(move |message| &datagram[message.offset..message.offset + NLMSG_HDRLEN + message.body.len()])
+    }
+
+    /// The last one, which alone may ask for an ack: its header and its `nlmsg_len`.
+    pub fn last(&self) -> (Header, u32) {
+        let header = Header::parse(&self.datagram[self.last..]).unwrap_or_default();
+        (header, (self.end - self.last) as u32)
     }
 }
 

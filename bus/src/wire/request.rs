@@ -2,15 +2,15 @@
 
 use super::message::{FrameError, Header, Message, Messages};
 use super::uapi::*;
-use super::{PublishView, Refusal, ReplayRequest, TopicRequest, WillRequest, check_info_request};
+use super::{PublishRun, PublishView, Refusal, ReplayRequest, TopicRequest, WillRequest, check_info_request};
 use nix::errno::Errno;
 
 /// What a message asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Request<'a> {
-    /// Publish an event.
-    Publish(PublishView<'a>),
+    /// Publish events to a topic.
+    Publish(PublishRun<'a>),
     /// Say who you are.
     Info,
     /// Look up, create, list topics.
@@ -32,7 +32,8 @@ pub struct RefusedDatagram {
     pub refusal: Refusal,
 }
 
-/// Checks a datagram from front to back, as docs/PROTOCOL.md has it.
+/// Checks a datagram from front to back, as docs/PROTOCOL.md has it. Publishes to one topic that follow each other are one
+/// request, and its message is the first of them.
 ///
 /// # Errors
 /// The first thing that is wrong. Then nothing of the datagram may be accepted.
@@ -48,6 +49,16 @@ pub struct RefusedDatagram {
 /// assert!(check_datagram(&datagram).is_err());
 /// ```
 pub fn check_datagram(datagram: &[u8]) -> Result<Vec<(Message<'_>, Request<'_>)>, RefusedDatagram> {
+    let mut requests = Vec::new();
+    check_datagram_into(datagram, &mut requests)?;
+    Ok(requests)
+}
+
+/// The same, to an empty list.
+pub(crate) fn check_datagram_into<'a>(
+    datagram: &'a [u8],
+    requests: &mut Vec<(Message<'a>, Request<'a>)>,
+) -> Result<(), RefusedDatagram> {
     if datagram.len() > NLBUS_DATAGRAM_MAX {
         let refusal = Refusal::new(
             Errno::EMSGSIZE,
@@ -56,9 +67,6 @@ pub fn check_datagram(datagram: &[u8]) -> Result<Vec<(Message<'_>, Request<'_>)>
         let len = super::u32_at(datagram, 0).unwrap_or_default();
         return Err(RefusedDatagram { header: Header::parse(datagram).unwrap_or_default(), len, refusal });
     }
-    let mut requests = Vec::new();
-    // Of the publish before: mostly the next one's, too.
-    let mut topic = None;
     for message in Messages::new(datagram) {
         let message = message.map_err(refuse_frame)?;
         let refuse = |refusal| RefusedDatagram {
@@ -66,16 +74,24 @@ pub fn check_datagram(datagram: &[u8]) -> Result<Vec<(Message<'_>, Request<'_>)>
             len: (NLMSG_HDRLEN + message.body.len()) as u32,
             refusal,
         };
-        let request = check_message(&message, topic).map_err(refuse)?;
-        if let Request::Publish(publish) = &request {
-            topic = Some(publish.topic);
+        check_header(&message.header).map_err(refuse)?;
+        if message.header.kind != NLBUS_MSG_PUBLISH {
+            requests.push((message, check_request(&message).map_err(refuse)?));
+            continue;
         }
-        requests.push((message, request));
+        let run = match requests.last_mut() {
+            Some((_, Request::Publish(run))) => Some(run),
+            _ => None,
+        };
+        let publish = PublishView::check_after(&message, run.as_ref().map(|run| run.topic)).map_err(refuse)?;
+        if !run.is_some_and(|run| run.extend(&message, &publish)) {
+            requests.push((message, Request::Publish(PublishRun::new(datagram, &message, &publish))));
+        }
     }
     if requests.is_empty() {
         return Err(refuse_frame(FrameError::Truncated { offset: 0 }));
     }
-    Ok(requests)
+    Ok(())
 }
 
 fn refuse_frame(error: FrameError) -> RefusedDatagram {
@@ -96,8 +112,9 @@ fn refuse_frame(error: FrameError) -> RefusedDatagram {
     }
 }
 
-fn check_message<'a>(message: &Message<'a>, topic: Option<&'a str>) -> Result<Request<'a>, Refusal> {
-    let Header { kind, flags, .. } = message.header;
+/// Whether it is a kind of message that clients send, with flags that it may have.
+fn check_header(header: &Header) -> Result<(), Refusal> {
+    let Header { kind, flags, .. } = *header;
     let known = match kind {
         NLBUS_MSG_PUBLISH | NLBUS_MSG_INFO | NLBUS_MSG_REPLAY | NLBUS_MSG_WILL => NLM_F_REQUEST | NLM_F_ACK,
         NLBUS_MSG_TOPIC => NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL | NLM_F_REPLACE,
@@ -109,9 +126,13 @@ fn check_message<'a>(message: &Message<'a>, topic: Option<&'a str>) -> Result<Re
     if flags & !known != 0 {
         return Err(Refusal::new(Errno::EINVAL, format!("unknown message flags {:#x}", flags & !known)));
     }
-    Ok(match kind {
-        NLBUS_MSG_PUBLISH => Request::Publish(PublishView::check_after(message, topic)?),
-        NLBUS_MSG_TOPIC => Request::Topic(TopicRequest::check(flags, message.body)?),
+    Ok(())
+}
+
+/// Checks the body of what isn't a publish.
+fn check_request<'a>(message: &Message<'a>) -> Result<Request<'a>, Refusal> {
+    Ok(match message.header.kind {
+        NLBUS_MSG_TOPIC => Request::Topic(TopicRequest::check(message.header.flags, message.body)?),
         NLBUS_MSG_REPLAY => Request::Replay(ReplayRequest::check(message.body)?),
         NLBUS_MSG_WILL => Request::Will(WillRequest::check(message.body)?),
         _ => {

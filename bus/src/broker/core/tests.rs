@@ -3,6 +3,7 @@
 mod requests;
 
 use super::*;
+use crate::broker::pack::join;
 use crate::wire::uapi::*;
 use crate::wire::{
     Answer, Content, EventView, Info, Messages, ReplayEnd, ReplayRequest, TopicKey, TopicPageEnd, TopicRecord,
@@ -30,24 +31,36 @@ struct Bus {
     ms: u64,
     broadcasts: Vec<(u32, Vec<u8>)>,
     unicasts: Vec<(u32, Endpoint, Vec<u8>)>,
+    /// The kernel takes no broadcast.
+    is_refused: bool,
 }
 
 impl Bus {
     fn new(config: Config) -> Bus {
         let now = Now { boot_ns: 1000 * MS, clock_offset_ns: 77 };
-        Bus { core: Core::new(config, EPOCH, now), ms: 1000, broadcasts: Vec::new(), unicasts: Vec::new() }
+        Bus {
+            core: Core::new(config, EPOCH, now),
+            ms: 1000,
+            broadcasts: Vec::new(),
+            unicasts: Vec::new(),
+            is_refused: false,
+        }
     }
 
     fn quiet() -> Bus {
         Bus::new(Config { heartbeat: Duration::ZERO, ..Config::default() })
     }
 
-    fn drive(&mut self, run: impl FnOnce(&mut Core, Now, &mut dyn FnMut(Action<'_>))) {
+    fn drive(&mut self, run: impl FnOnce(&mut Core, Now, &mut dyn FnMut(Action<'_>) -> bool)) {
         let now = Now { boot_ns: self.ms * MS, clock_offset_ns: 77 };
-        let (broadcasts, unicasts) = (&mut self.broadcasts, &mut self.unicasts);
-        run(&mut self.core, now, &mut |action| match action {
-            Action::Broadcast { group, datagram } => broadcasts.push((group, datagram.to_vec())),
-            Action::Unicast { port, from, datagram } => unicasts.push((port, from, datagram.to_vec())),
+        let Bus { broadcasts, unicasts, is_refused, .. } = self;
+        run(&mut self.core, now, &mut |action| {
+            match action {
+                Action::Broadcast { .. } if *is_refused => return false,
+                Action::Broadcast { group, datagram } => broadcasts.push((group, join(datagram))),
+                Action::Unicast { port, from, datagram } => unicasts.push((port, from, datagram.to_vec())),
+            }
+            true
         });
     }
 
@@ -197,7 +210,10 @@ fn an_ack_carries_the_number_and_follows_the_broadcast() {
     assert!(bus.unicasts.is_empty());
     let mut order = Vec::new();
     bus.drive(|core, now, _| {
-        core.flush(now, &mut |action: Action<'_>| order.push(matches!(action, Action::Unicast { .. })));
+        core.flush(now, &mut |action: Action<'_>| {
+            order.push(matches!(action, Action::Unicast { .. }));
+            true
+        });
     });
     assert_eq!(order, [false, false, true]);
 
@@ -293,8 +309,8 @@ fn heartbeats_keep_their_beat_and_do_not_catch_up() {
 fn a_closing_bus_says_so_and_refuses() {
     let mut bus = Bus::new(Config::default());
     bus.accept(50, &publish_acked("a", 1));
-    bus.drive(|core, now, _| core.close(now));
-    bus.drive(|core, now, _| core.close(now));
+    bus.drive(|core, now, mut out| core.close(now, &mut out));
+    bus.drive(|core, now, mut out| core.close(now, &mut out));
     assert_eq!(bus.refusal(&publish("a", b"")).0, Errno::ESHUTDOWN);
     bus.ms += 10_000;
     bus.flush();

@@ -4,6 +4,7 @@ use super::consumer::{Consumer, Seen};
 use super::{FILTERS, SOCKET, Step, TOPICS};
 use crate::broker::config::Config;
 use crate::broker::core::{Action, Core, Endpoint, Now, Sender};
+use crate::broker::pack::join;
 use crate::client::{Client, Opening, Output, Refused};
 use crate::inlet::inlet;
 use crate::intake::{Faults, Intake};
@@ -74,12 +75,13 @@ impl World {
         Config { topic_history: 4 << 10, history: 12 << 10, heartbeat: Duration::ZERO, ..Config::default() }
     }
 
-    fn route(hosts: &mut [Host], action: Action<'_>) {
+    fn route(hosts: &mut [Host], action: Action<'_>) -> bool {
         match action {
             Action::Broadcast { group, datagram } => {
+                let datagram = Bytes::from(join(datagram));
                 for host in hosts.iter_mut().filter(|host| host.groups.contains(&group)) {
                     if host.events.len() < SOCKET {
-                        host.events.push_back(Bytes::copy_from_slice(datagram));
+                        host.events.push_back(datagram.clone());
                     } else {
                         host.drops += 1;
                     }
@@ -91,6 +93,7 @@ impl World {
                 }
             }
         }
+        true
     }
 
     fn carry_out(&mut self) {
@@ -100,9 +103,8 @@ impl World {
                     Output::Send(datagram) => {
                         let sender =
                             Sender { port: self.hosts[at].port, pid: 1, uid: 0, gid: 0, to: Endpoint::Request };
-                        self.core.accept(&datagram, sender, self.now, &mut |action| {
-                            World::route(&mut self.hosts, action);
-                        });
+                        self.core
+                            .accept(&datagram, sender, self.now, &mut |action| World::route(&mut self.hosts, action));
                     }
                     Output::Join(group) => drop(self.hosts[at].groups.insert(group)),
                     Output::Leave(group) => drop(self.hosts[at].groups.remove(&group)),

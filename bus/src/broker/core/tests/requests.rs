@@ -12,7 +12,7 @@ fn topics_are_created_looked_up_and_refused() {
     assert_eq!(bus.topic(TopicRequest::Get(TopicKey::Id(4))), created);
     bus.accept(50, &publish("a", b""));
     let record = bus.topic(TopicRequest::Get(TopicKey::Name("a")));
-    assert_eq!((record.head, record.first, record.bytes), (1, 1, 48));
+    assert_eq!((record.head, record.first, record.bytes), (1, 1, 64));
     assert!(record.change > created.change);
     for (request, errno) in [
         (TopicRequest::Create { name: "a", exclusive: true }, Errno::EEXIST),
@@ -80,11 +80,12 @@ fn a_list_comes_in_pages_that_miss_nothing() {
 
 #[test]
 fn replay_says_what_it_has_and_refuses_what_cannot_be() {
-    let mut bus = Bus::new(Config { topic_history: 100, heartbeat: Duration::ZERO, ..Config::default() });
+    let mut bus = Bus::new(Config { topic_history: 140, heartbeat: Duration::ZERO, ..Config::default() });
     for at in 0..5u8 {
         bus.accept(50, &publish("a", &[at]));
+        bus.flush();
     }
-    // Two bodies of 49 bytes fit.
+    // Two messages of 65 bytes fit, padded to 68.
     let (events, end) = bus.replay(4, 1, None);
     let numbers: Vec<_> = events.iter().map(|event| (event.header.seq, event.payload[0])).collect();
     assert_eq!(numbers, [(4, 3), (5, 4)]);
@@ -127,7 +128,8 @@ fn info_tells_version_ports_limits_and_counters() {
     bus.accept(50, &publish("a", b""));
     bus.ms += 5;
     bus.core.set_queued(99);
-    bus.core.count_overrun([4].into_iter());
+    bus.is_refused = true;
+    bus.flush();
     let mut datagram = Vec::new();
     push_info_request(&mut datagram, 4);
     let answers = bus.ask(&datagram);
@@ -139,8 +141,9 @@ fn info_tells_version_ports_limits_and_counters() {
     assert_eq!((info.uptime_ns, info.clock_offset_ns, info.heartbeat_ms), (5 * MS, 77, 0));
     assert_eq!((info.limits.pack, info.limits.topics), (16064, 16384));
     let counters = info.counters;
-    assert_eq!((counters.published, counters.topics, counters.history), (1, 4, 48));
-    assert_eq!((counters.queue, counters.overruns, counters.refused), (99, 1, 0));
+    assert_eq!((counters.published, counters.topics, counters.history), (2, 4, 64 + 76));
+    assert_eq!((counters.queue, counters.overruns, counters.refused), (99, 2, 0));
+    assert_eq!(bus.topic(TopicRequest::Get(TopicKey::Id(4))).dropped, 1);
 }
 
 #[test]

@@ -1,0 +1,131 @@
+//! One topic's records, in segments: memory is taken and given back by the segment, and within one records stand
+//! as they were sent, one behind the other.
+
+use crate::wire::Messages;
+use std::collections::VecDeque;
+
+/// Bytes of the largest segment that holds more than one record.
+pub(super) const SEGMENT_MAX: usize = 1 << 16;
+
+/// A log gives up a segment at a time: this part of what it keeps, unless its records are larger.
+const SEGMENTS: u64 = 16;
+
+/// Places for segments that a log may hold on to.
+const SPARE_PLACES: usize = 16;
+
+#[derive(Debug)]
+pub(super) struct Log {
+    pub(super) segments: VecDeque<Segment>,
+    /// Sequence number of the next record.
+    pub(super) next: u64,
+    /// What the segments take.
+    pub(super) bytes: u64,
+    pub(super) limit: u64,
+    pub(super) is_unsettled: bool,
+    /// The shelf that the history has it on, and its place there.
+    pub(super) shelf: (usize, usize),
+}
+
+#[derive(Debug)]
+pub(super) struct Segment {
+    /// Whole messages. They never outgrow the room that it was made with.
+    pub(super) bytes: Vec<u8>,
+    /// Sequence number of the first.
+    first: u64,
+}
+
+impl Log {
+    /// An empty one, at this place of the lowest shelf.
+    pub(super) fn new(limit: u64, place: usize) -> Log {
+        Log { segments: VecDeque::new(), next: 1, bytes: 0, limit, is_unsettled: false, shelf: (0, place) }
+    }
+
+    /// Sequence number of the oldest record, or of the next one where there is none.
+    pub(super) fn first(&self) -> u64 {
+        self.segments.front().map_or(self.next, |segment| segment.first)
+    }
+
+    /// Whether there is more than its newest record takes.
+    pub(super) fn can_give(&self) -> bool {
+        let is_full = |segment: &Segment| segment.bytes.len() == segment.bytes.capacity();
+        self.next - self.first() > 1 || self.segments.front().is_some_and(|only| !is_full(only))
+    }
+
+    /// Whether the newest segment has room for so many bytes more.
+    #[inline]
+    pub(super) fn has_room(&self, len: usize) -> bool {
+        self.segments.back().is_some_and(|segment| segment.bytes.capacity() - segment.bytes.len() >= len)
+    }
+
+    /// The size of the next segment if it begins with a record of `len` bytes.
+    pub(super) fn next_segment(&self, len: usize) -> usize {
+        // Below SEGMENT_MAX, so it fits.
+        ((self.bytes / SEGMENTS).min(SEGMENT_MAX as u64) as usize).max(len)
+    }
+
+    /// Goes on in another segment. Returns the bytes that it takes.
+    pub(super) fn add_segment(&mut self, bytes: Vec<u8>) -> u64 {
+        let taken = bytes.capacity() as u64;
+        self.bytes += taken;
+        self.segments.push_back(Segment { bytes, first: self.next });
+        taken
+    }
+
+    /// Appends a record, with zeros up to `len` bytes, to the newest segment, which has room for it. Returns all of that.
+    #[inline]
+    pub(super) fn append(&mut self, record: &[u8], len: usize) -> &mut Vec<u8> {
+        let segment = self.segments.back_mut().expect("a segment with room");
+        let end = segment.bytes.len() + len;
+        segment.bytes.extend_from_slice(record);
+        segment.bytes.resize(end, 0);
+        self.next += 1;
+        &mut segment.bytes
+    }
+
+    /// Gives up the oldest segment; where that is nearly all, rather the room that the newest doesn't use, or the older half
+    /// of the oldest. Returns an empty segment; `None` when there was nothing but the newest record.
+    pub(super) fn evict(&mut self) -> Option<Vec<u8>> {
+        if !self.can_give() {
+            return None;
+        }
+        let newest = self.segments.back()?;
+        let unused = (newest.bytes.capacity() - newest.bytes.len()) as u64;
+        let oldest = self.segments.front()?.bytes.capacity() as u64;
+        let is_nearly_all = self.bytes - unused < oldest + oldest / 2;
+        if is_nearly_all && unused >= oldest / 2 {
+            self.segments.back_mut()?.bytes.shrink_to_fit(); // by all of it: to the length, says RawVec
+            self.bytes -= unused;
+            return Some(Vec::new());
+        }
+        let mut oldest = self.segments.pop_front()?;
+        self.bytes -= oldest.bytes.capacity() as u64;
+        if is_nearly_all {
+            let (skipped, at) = newer_half(&oldest.bytes);
+            if skipped > 0 || self.segments.is_empty() {
+                let rest = oldest.bytes[at..].to_vec();
+                self.bytes += rest.capacity() as u64;
+                self.segments.push_front(Segment { bytes: rest, first: oldest.first + skipped });
+            }
+        }
+        // A deque never shrinks by itself, and the common limit counts segments, not places: a flood that went from topic
+        // to topic would leave each of them its largest one.
+        if self.segments.len() <= self.segments.capacity() / 4 && self.segments.capacity() > SPARE_PLACES {
+            self.segments.shrink_to(self.segments.len() * 2);
+        }
+        oldest.bytes.clear();
+        Some(oldest.bytes)
+    }
+
+    /// The segments from the one on that has a sequence number, or from the first, and the number of their first record.
+    pub(super) fn segments_from(&self, seq: u64) -> (u64, impl Iterator<Item = &Segment>) {
+        let at = self.segments.partition_point(|segment| segment.first <= seq).saturating_sub(1);
+        (self.segments.get(at).map_or(self.next, |segment| segment.first), self.segments.range(at..))
+    }
+}
+
+/// Where the newest messages begin that take at most half of these bytes, at least the last one, and how many are before.
+fn newer_half(bytes: &[u8]) -> (u64, usize) {
+    let starts = Messages::new(bytes).flatten().map(|message| (message.offset, message.last));
+    let newer = |(_, (offset, last)): &(usize, (usize, bool))| *last || *offset >= bytes.len().div_ceil(2);
+    starts.enumerate().find(newer).map_or((0, 0), |(skipped, (offset, _))| (skipped as u64, offset))
+}

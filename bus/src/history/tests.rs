@@ -1,0 +1,201 @@
+use super::*;
+use crate::wire::uapi::NLMSG_HDRLEN;
+use crate::wire::{Header, push_message};
+use proptest::prelude::*;
+
+/// A message of `len` bytes, header included.
+fn record(len: usize) -> Vec<u8> {
+    let mut message = Vec::new();
+    push_message(&mut message, Header::default(), |body| body.raw(&vec![7; len - NLMSG_HDRLEN]));
+    message
+}
+
+/// Appends such a message, settles, and returns its sequence number.
+fn push(history: &mut History, topic: usize, len: usize) -> u64 {
+    history.append(topic, &record(len));
+    history.settle();
+    history.head(topic)
+}
+
+#[test]
+fn the_newest_record_is_kept_also_with_limit_zero() {
+    let mut history = History::new(0);
+    let topic = history.add_topic(0);
+    assert_eq!((history.kept(topic), history.head(topic)), (1..1, 0));
+    for seq in 1..10 {
+        assert_eq!(push(&mut history, topic, 100), seq);
+        assert_eq!((history.kept(topic), history.head(topic)), (seq..seq + 1, seq));
+    }
+    assert_eq!((history.bytes(), history.evicted()), (100, 8));
+}
+
+#[test]
+fn a_topic_keeps_nearly_what_its_limit_holds() {
+    let mut history = History::new(u64::MAX);
+    let topic = history.add_topic(100_000);
+    for seq in 1..=5000 {
+        push(&mut history, topic, 100);
+        let kept = history.kept(topic).count();
+        assert!(kept <= 1000 && kept as u64 >= seq.min(850), "{kept} after {seq}");
+    }
+    push(&mut history, topic, 99_900);
+    assert_eq!(history.kept(topic), 5001..5002, "the others had to go");
+}
+
+#[test]
+fn what_was_appended_stays_where_it_is_until_the_history_is_settled() {
+    let mut history = History::new(500);
+    let topics = [history.add_topic(300), history.add_topic(0)];
+    let mut places = Vec::new();
+    for at in 0..100u8 {
+        let (place, bytes) = history.append(topics[usize::from(at % 2)], &record(16 + usize::from(at)));
+        bytes[NLMSG_HDRLEN..].fill(at);
+        places.push(place);
+    }
+    history.set_limit(topics[0], 0);
+    for (at, place) in (0..100u8).zip(places) {
+        assert!(history.at(place)[NLMSG_HDRLEN..].iter().all(|byte| *byte == at));
+        assert_eq!(place.end - place.start, align(16 + usize::from(at), NLMSG_ALIGNTO));
+    }
+    history.settle();
+    assert_eq!((history.kept(topics[0]), history.kept(topics[1])), (50..51, 50..51));
+    assert_eq!(history.bytes(), 116 + 116);
+}
+
+#[test]
+fn a_limit_that_is_lowered_takes_the_oldest() {
+    let mut history = History::new(u64::MAX);
+    let topic = history.add_topic(10_000);
+    for _ in 0..100 {
+        push(&mut history, topic, 100);
+    }
+    let all = history.kept(topic).start;
+    history.set_limit(topic, 5500);
+    history.settle();
+    let (bytes, kept) = (history.bytes_of(topic), history.kept(topic));
+    assert!(bytes.0 <= 5500 && bytes.0 > 3000 && bytes.1 == 5500, "{bytes:?}");
+    assert!(kept.start > all && kept.end == 101, "{kept:?}");
+    history.set_limit(topic, 0);
+    history.settle();
+    assert_eq!((history.kept(topic), history.bytes_of(topic), history.evicted()), (100..101, (100, 0), 99));
+}
+
+#[test]
+fn a_flood_evicts_itself_and_not_the_small_ones() {
+    let mut history = History::new(100_000);
+    let small: Vec<_> = (0..10).map(|_| history.add_topic(u64::MAX)).collect();
+    let flood = history.add_topic(u64::MAX);
+    for topic in &small {
+        for _ in 0..10 {
+            push(&mut history, *topic, 100);
+        }
+    }
+    for _ in 0..10_000 {
+        push(&mut history, flood, 100);
+    }
+    assert!(history.bytes() <= 100_000);
+    assert!(small.iter().all(|topic| history.kept(*topic) == (1..11)));
+    assert!(history.bytes_of(flood).0 > 75_000, "{}", history.bytes_of(flood).0);
+}
+
+#[test]
+fn two_floods_share_the_common_limit() {
+    let mut history = History::new(10_000);
+    let (one, two) = (history.add_topic(u64::MAX), history.add_topic(u64::MAX));
+    for topic in [one, two] {
+        for _ in 0..500 {
+            push(&mut history, topic, 100);
+        }
+    }
+    let (one, two) = (history.bytes_of(one).0, history.bytes_of(two).0);
+    assert!(one >= 2_500 && two >= 2_500, "{one} {two}");
+}
+
+/// A topic that had segments of the full size, and has to give most of it to many others.
+#[test]
+fn a_log_with_few_large_segments_gives_up_part_of_one() {
+    let mut history = History::new(1 << 20);
+    let topics: Vec<_> = (0..64).map(|_| history.add_topic(u64::MAX)).collect();
+    for topic in &topics {
+        for _ in 0..20_000 {
+            push(&mut history, *topic, 100);
+        }
+    }
+    let least = topics.iter().map(|topic| history.bytes_of(*topic).0).min().unwrap();
+    assert!(least >= 1 << 12, "{least} of {}", (1 << 20) / 64);
+}
+
+#[test]
+fn a_log_that_was_large_gives_its_places_back() {
+    let mut history = History::new(10 << 20);
+    let topics: Vec<_> = (0..20).map(|_| history.add_topic(u64::MAX)).collect();
+    for topic in topics {
+        for _ in 0..2_000 {
+            push(&mut history, topic, 30_000);
+        }
+    }
+    let places: usize = history.logs.iter().map(|log| log.segments.capacity()).sum();
+    assert!(places < 1000, "{places} places for 350 records");
+}
+
+proptest! {
+    #[test]
+    fn bounds_and_numbers_hold(limit in 0u64..2000, limits in prop::collection::vec(0u64..800, 1..6),
+                               pushes in prop::collection::vec((0usize..6, 16usize..150, prop::bool::weighted(0.7)), 0..200)) {
+        let mut history = History::new(limit);
+        for limit in &limits {
+            history.add_topic(*limit);
+        }
+        let mut lens: Vec<Vec<usize>> = vec![Vec::new(); limits.len()];
+        for (topic, len, settle) in pushes {
+            let topic = topic % limits.len();
+            history.append(topic, &record(len));
+            lens[topic].push(len);
+            if settle {
+                history.settle();
+            }
+            let mut total = 0;
+            for (topic, lens) in lens.iter().enumerate() {
+                let kept = history.kept(topic);
+                prop_assert_eq!((history.head(topic), kept.end), (lens.len() as u64, lens.len() as u64 + 1));
+                prop_assert_eq!(kept.is_empty(), lens.is_empty());
+                // What it says to keep is there, and is what was pushed under that number.
+                let records: Vec<_> = history.from(topic, 0).map(|(seq, body)| (seq, NLMSG_HDRLEN + body.len())).collect();
+                let want: Vec<_> = kept.clone().map(|seq| (seq, lens[seq as usize - 1])).collect();
+                prop_assert_eq!(&records, &want);
+                let used: u64 = want.iter().map(|(_, len)| align(*len, NLMSG_ALIGNTO) as u64).sum();
+                let (bytes, _) = history.bytes_of(topic);
+                prop_assert!(bytes >= used, "{} of {}", bytes, used);
+                if settle {
+                    prop_assert!(bytes <= limits[topic] || (kept.end - kept.start == 1 && bytes == used));
+                }
+                total += bytes;
+            }
+            prop_assert_eq!(history.bytes(), total);
+            let pushed: usize = lens.iter().map(Vec::len).sum();
+            let kept: usize = (0..lens.len()).map(|topic| history.kept(topic).count()).sum();
+            prop_assert_eq!(history.evicted(), (pushed - kept) as u64);
+            if settle {
+                prop_assert!(total <= limit || (0..lens.len()).all(|topic| history.kept(topic).count() <= 1));
+                // Every topic stands on the shelf that its bytes say, at the place that it knows.
+                for (topic, log) in history.logs.iter().enumerate() {
+                    prop_assert_eq!(log.shelf.0, right_shelf(log));
+                    prop_assert_eq!(history.shelves[log.shelf.0][log.shelf.1], topic);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_walk_starts_where_it_is_told(from in 0u64..30) {
+        let mut history = History::new(u64::MAX);
+        let topic = history.add_topic(700);
+        for _ in 0..20 {
+            push(&mut history, topic, 100);
+        }
+        let kept = history.kept(topic);
+        prop_assert!(kept.start > 10, "the oldest are gone");
+        let seen: Vec<_> = history.from(topic, from).map(|(seq, _)| seq).collect();
+        prop_assert_eq!(seen, (from.max(kept.start)..21).collect::<Vec<_>>());
+    }
+}
