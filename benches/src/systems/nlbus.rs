@@ -1,8 +1,9 @@
 //! nlbus: the user broker in a process of its own, and the module where it is loaded.
 
 use super::OURS;
+use super::shaped;
 use super::two_hop::window;
-use crate::system::{Cell, Go, Publisher, Server, Subscriber, System};
+use crate::system::{Cell, Go, Publisher, Server, Sink, Subscriber, System};
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::Pid;
@@ -102,6 +103,11 @@ fn port(run: &Cell) -> u32 {
     (1 << 23) + (hash % (1 << 22)) * 2
 }
 
+/// Connects to the user broker of a run.
+pub fn connect(run: &Cell) -> Result<Bus> {
+    Ok(Bus::builder().broker(Choice::User).port(port(run)).connect()?)
+}
+
 impl Nlbus {
     fn connect(&self, run: &Cell, direct: bool) -> Result<Bus> {
         let builder = Bus::builder().broker(self.broker).port(port(run));
@@ -168,39 +174,54 @@ impl System for Nlbus {
 
     fn publisher(&self, run: &Cell) -> Result<Box<dyn Publisher>> {
         let bus = self.connect(run, false)?;
-        Ok(match self.publish {
-            Publish::Single => Box::new(Single { bus }),
-            Publish::Buffered => Box::new(Buffered { publisher: bus.buffered() }),
-        })
+        if !run.shape.is_plain() {
+            shaped::furnish(&bus, run)?;
+        }
+        let way = match self.publish {
+            Publish::Single => Way::Single(bus),
+            Publish::Buffered => Way::Buffered(bus.buffered()),
+        };
+        Ok(if run.shape.is_plain() { Box::new(way) } else { shaped::publisher(way, run) })
     }
 
     fn subscriber(&self, run: &Cell) -> Result<Box<dyn Subscriber>> {
         let bus = self.connect(run, self.receive == Receive::Lent)?;
+        if !run.shape.is_plain() {
+            return shaped::subscriber(&bus, run);
+        }
         Ok(Box::new(Subscribed { events: bus.subscribe(TOPIC)?, receive: self.receive }))
     }
 }
 
-struct Single {
-    bus: Bus,
+/// What events are published by.
+pub enum Way {
+    Single(Bus),
+    Buffered(BufferedPublisher),
 }
 
-impl Publisher for Single {
-    fn send(&mut self, payload: &[u8]) -> Result<()> {
-        Ok(self.bus.publish(TOPIC, payload)?)
+impl Way {
+    pub fn publish(&self, topic: &str, payload: &[u8]) -> Result<()> {
+        Ok(match self {
+            Way::Single(bus) => bus.publish(topic, payload),
+            Way::Buffered(publisher) => publisher.publish(topic, payload),
+        }?)
+    }
+
+    pub fn flush(&self) -> Result<()> {
+        Ok(match self {
+            Way::Single(_) => Ok(()),
+            Way::Buffered(publisher) => publisher.flush(),
+        }?)
     }
 }
 
-struct Buffered {
-    publisher: BufferedPublisher,
-}
-
-impl Publisher for Buffered {
+impl Publisher for Way {
     fn send(&mut self, payload: &[u8]) -> Result<()> {
-        Ok(self.publisher.publish(TOPIC, payload)?)
+        self.publish(TOPIC, payload)
     }
 
     fn flush(&mut self) -> Result<()> {
-        Ok(self.publisher.flush()?)
+        Way::flush(self)
     }
 }
 
@@ -210,17 +231,17 @@ struct Subscribed {
 }
 
 impl Subscriber for Subscribed {
-    fn receive(&mut self, sink: &mut dyn FnMut(&[u8]) -> Go) -> Result<()> {
+    fn receive(&mut self, mut sink: Sink) -> Result<()> {
         match self.receive {
-            Receive::Given => while hand(&self.events.recv().context("receive")?, sink)? == Go::On {},
-            Receive::Lent => while hand(self.events.recv_ref().context("receive")?, sink)? == Go::On {},
+            Receive::Given => while hand(&self.events.recv().context("receive")?, &mut sink)? == Go::On {},
+            Receive::Lent => while hand(self.events.recv_ref().context("receive")?, &mut sink)? == Go::On {},
         }
         Ok(())
     }
 }
 
 /// Hands an event on. Anything else means that the window is too large: it has no place in a run.
-fn hand(delivery: &Delivery, sink: &mut dyn FnMut(&[u8]) -> Go) -> Result<Go> {
+fn hand(delivery: &Delivery, sink: &mut Sink) -> Result<Go> {
     match delivery {
         Delivery::Event(event) => Ok(sink(event.payload())),
         other => bail!("{other:?}"),
