@@ -50,7 +50,7 @@ impl Chart<'_> {
             .margin(10)
             .x_label_area_size(40)
             .y_label_area_size(80)
-            .build_cartesian_2d((least * 0.9..most * 1.1).log_scale(), range(values).log_scale())
+            .build_cartesian_2d((least * 0.9..most * 1.1).log_scale(), decades(range(values)).log_scale())
             .map_err(failed)?;
         chart
             .configure_mesh()
@@ -95,6 +95,11 @@ pub fn range(values: impl Iterator<Item = f64> + Clone) -> std::ops::Range<f64> 
     let least = values.clone().fold(f64::INFINITY, f64::min);
     let most = values.fold(0.0, f64::max);
     if least > most { 1.0..10.0 } else { (least.max(1e-6) / 1.5)..(most * 1.5) }
+}
+
+/// Down and up to powers of ten, so that some of them are on the axis.
+fn decades(range: std::ops::Range<f64>) -> std::ops::Range<f64> {
+    10f64.powf(range.start.log10().floor())..10f64.powf(range.end.log10().ceil())
 }
 
 /// What went wrong with a picture.

@@ -71,14 +71,14 @@ impl Knobs {
             rounds: choose(&self.rounds, "3", "1").parse()?,
             sizes: numbers(&choose(&self.sizes, "64,1024,16384", "64,1024"))?,
             subs: numbers(&choose(&self.subs, "1,4,16,64", "1,4"))?,
-            seconds: choose(&self.seconds, "0.6", "0.3").parse()?,
+            seconds: choose(&self.seconds, "0.5", "0.3").parse()?,
             paced: if quick { 1_600 } else { 6_000 },
             peers: has(&["peers"]),
             axes: Axis::ALL.into_iter().filter(|axis| has(&["growth", axis.name()])).collect(),
             memory: has(&["growth", "memory"]),
             growth_seconds: if quick { 0.15 } else { 0.25 },
             few: quick,
-            repeats: if quick { 0.0 } else { 0.15 },
+            repeats: if quick { 0.0 } else { 0.08 },
         })
     }
 

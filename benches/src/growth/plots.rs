@@ -23,12 +23,12 @@ fn picture(growth: &Growth, axis: Axis, path: &Path) -> Result<()> {
     area.fill(&WHITE).map_err(failed)?;
     let (charts, legend) = area.split_horizontally(1080);
     let (left, right) = charts.split_horizontally(540);
-    let panel = |area, read, y, write_y| {
-        let chart = Chart { title: axis.title(), x: axis.title(), y, write_x: |value| format!("{value:.0}"), write_y };
+    let panel = |area, title, read, y, write_y| {
+        let chart = Chart { title, x: axis.title(), y, write_x: |value| format!("{value:.0}"), write_y };
         chart.draw(area, &lines(growth, axis, read))
     };
-    panel(&left, Read::Cost, "CPU ns of a delivery", |value| format!("{value:.0}"))?;
-    panel(&right, Read::Deliveries, "deliveries/s", crate::table::count)?;
+    panel(&left, "CPU time of a delivery", Read::Cost, "CPU ns of a delivery", |value| format!("{value:.0}"))?;
+    panel(&right, "Throughput", Read::Deliveries, "deliveries/s", crate::table::count)?;
     name_all(&legend, &lines(growth, axis, Read::Cost))?;
     area.present().map_err(failed)
 }
