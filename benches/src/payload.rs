@@ -109,6 +109,10 @@ mod tests {
         assert!(broken(&whole[..63]) && broken(&[]) && broken(&[&whole[..], &[0]].concat()));
         let mixed = [&whole[..32], &payload.event(SAMPLE + 1, 9)[32..]].concat();
         assert!(broken(&mixed));
+        // What has no number at its end is told by its length alone.
+        let (mut short, reader_of_short) = (Payload::new(16), Payload::new(16));
+        let longer = [short.event(1, 9), &[0; 4]].concat();
+        assert!(matches!(reader_of_short.read(&longer), Seen::Broken(_)));
         for at in HEADER..64 {
             let mut changed = whole.clone();
             changed[at] ^= 1;
