@@ -2,9 +2,10 @@
 #
 #   BROKER=user|module   which broker `make demo` shows (default: user)
 #   RUN='shell line'     what `make vm` runs in the VM
-#   QUICK=1 SYSTEMS='zeromq redis' ROUNDS=5 SIZES=64,1024 SUBS=1,4 SECONDS_A_RUN=1
-#                        what `make bench` measures: a few minutes' worth; whom besides nlbus (names or their
-#                        beginnings); how often; payloads in bytes; numbers of subscribers; for how long
+#   QUICK=1 PARTS=growth SYSTEMS='zeromq redis' ROUNDS=5 SIZES=64,1024 SUBS=1,4 SECONDS_A_RUN=1
+#                        what `make bench` measures: a few minutes' worth; only nlbus beside its peers (peers), or
+#                        how its cost grows (growth); whom besides nlbus (names or their beginnings); how often;
+#                        payloads in bytes; numbers of subscribers; for how long
 #   KDIR=path            the kernel tree that `make kmod` builds against: /lib/modules/$(uname -r)/build for
 #                        the running kernel (default: Debian's 6.1 cloud kernel, fetched into the cache)
 #   NLBUS_CACHE=path     where kernels, headers and QEMU are kept (default: ~/.cache/nlbus); may be deleted
@@ -80,7 +81,7 @@ lint: ## check formats, lints, docs, scripts, the module's style, and which part
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps
 
-bench: ## measure nlbus and its peers in one run, about half an hour: target/bench/results.json, *.svg (QUICK=1: minutes)
+bench: ## measure nlbus and its peers in one run, and how its cost grows, about half an hour: target/bench/results.json, *.svg (QUICK=1: minutes)
 	@scripts/need bench
 	benches/run
 

@@ -16,6 +16,8 @@ pub struct Host {
     pub time: u64,
     /// The commit that was measured.
     pub commit: String,
+    /// How large socket buffers may be.
+    pub buffers: String,
 }
 
 impl Host {
@@ -30,6 +32,7 @@ impl Host {
             cores: std::thread::available_parallelism().map_or(1, Into::into),
             time,
             commit: std::env::var("NLBUS_BENCH_COMMIT").unwrap_or_default(),
+            buffers: crate::systems::buffers::described(),
         }
     }
 }

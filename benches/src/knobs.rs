@@ -1,5 +1,6 @@
 //! What to measure, and for how long.
 
+use crate::growth::Axis;
 use crate::system::System;
 use crate::systems;
 use anyhow::{Result, bail};
@@ -26,6 +27,10 @@ pub struct Knobs {
     /// How long a publisher publishes in a run, in seconds
     #[arg(long, env = "SECONDS_A_RUN", default_value = "")]
     seconds: String,
+    /// What is measured, separated by commas: peers (nlbus beside them); growth (how its cost grows, all axes and memory), or
+    /// some of it: subscribers, topics, idle-topics, other-filters, matching-filters, history, payload, memory. All unless set
+    #[arg(long, env = "PARTS", default_value = "")]
+    parts: String,
     /// Where results.json and the plots go
     #[arg(long, default_value = "target/bench")]
     pub out: PathBuf,
@@ -38,8 +43,18 @@ pub struct Plan {
     pub sizes: Vec<usize>,
     pub subs: Vec<usize>,
     pub seconds: f64,
-    /// Events of a paced run.
+    /// Events of a paced run that count.
     pub paced: u64,
+    /// Whether nlbus is measured beside its peers.
+    pub peers: bool,
+    /// Along which axes it is measured how its cost grows.
+    pub axes: Vec<Axis>,
+    /// Whether it is measured what memory it takes.
+    pub memory: bool,
+    /// How long a publisher publishes in a run of that, in seconds.
+    pub growth_seconds: f64,
+    /// Only a few points of each axis.
+    pub few: bool,
     /// How many runs may be repeated because others used the machine, of all.
     pub repeats: f64,
 }
@@ -50,14 +65,30 @@ impl Knobs {
         let choose = |given: &str, full: &str, few: &str| {
             if given.is_empty() { if quick { few } else { full }.to_owned() } else { given.to_owned() }
         };
+        let parts = self.parts()?;
+        let has = |names: &[&str]| parts.is_empty() || parts.iter().any(|part| names.contains(part));
         Ok(Plan {
             rounds: choose(&self.rounds, "3", "1").parse()?,
             sizes: numbers(&choose(&self.sizes, "64,1024,16384", "64,1024"))?,
             subs: numbers(&choose(&self.subs, "1,4,16,64", "1,4"))?,
-            seconds: choose(&self.seconds, "0.6", "0.3").parse()?,
-            paced: if quick { 1_600 } else { 4_000 },
-            repeats: if quick { 0.0 } else { 0.15 },
+            seconds: choose(&self.seconds, "0.5", "0.3").parse()?,
+            paced: if quick { 1_600 } else { 6_000 },
+            peers: has(&["peers"]),
+            axes: Axis::ALL.into_iter().filter(|axis| has(&["growth", axis.name()])).collect(),
+            memory: has(&["growth", "memory"]),
+            growth_seconds: if quick { 0.15 } else { 0.25 },
+            few: quick,
+            repeats: if quick { 0.0 } else { 0.08 },
         })
+    }
+
+    fn parts(&self) -> Result<Vec<&str>> {
+        let parts: Vec<&str> = self.parts.split([',', ' ']).filter(|part| !part.is_empty()).collect();
+        let all: Vec<&str> = ["peers", "growth", "memory"].into_iter().chain(Axis::ALL.map(Axis::name)).collect();
+        match parts.iter().find(|part| !all.contains(part)) {
+            Some(part) => bail!("there is no part '{part}' to measure; there are {}", all.join(", ")),
+            None => Ok(parts),
+        }
     }
 
     /// The systems that are asked for.

@@ -4,22 +4,30 @@
 //! they share is a page of counters ([`page`]), by which the publisher never runs further ahead of the slowest
 //! subscriber than the system under test can keep ([`system::System::window`]).
 
+mod chart;
 mod clock;
 mod docs;
 mod figures;
+mod growth;
 mod host;
 mod knobs;
+mod latency;
 mod orchestrator;
+mod order;
 mod page;
 mod payload;
 mod plots;
 mod ratios;
+mod repeats;
 mod results;
 mod roles;
 mod run;
+mod shape;
 mod system;
 mod systems;
 mod table;
+mod taker;
+mod worker;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};

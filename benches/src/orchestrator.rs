@@ -1,13 +1,16 @@
 //! All runs, round by round: in a round each system has its turn in each cell, so that what changes on the machine
 //! meanwhile meets all of them alike.
 
+use crate::growth::Growth;
 use crate::host::Host;
 use crate::knobs::{Knobs, Plan};
-use crate::results::{About, CellResults, FOREIGN, Kind, Results, Run};
+use crate::repeats::Repeats;
+use crate::results::{About, CellResults, Kind, Results, Run};
 use crate::roles::Pace;
-use crate::run::run;
+use crate::shape::Shape;
 use crate::system::{Cell, System};
-use crate::{plots, ratios, table};
+use crate::taker::WARM_UP;
+use crate::{docs, growth, plots, table};
 use anyhow::{Context, Result};
 use std::fs;
 use std::path::Path;
@@ -28,8 +31,10 @@ pub fn measure(knobs: &Knobs) -> Result<()> {
     }
     let results = &campaign.results;
     plots::draw(results, &knobs.out)?;
-    println!("{}", table::markdown(results));
-    println!("{}", ratios::markdown(results));
+    growth::draw(&results.growth, &knobs.out)?;
+    for part in docs::parts(results) {
+        println!("{part}");
+    }
     println!("Written: {0}/results.json, {0}/*.svg", knobs.out.display());
     Ok(())
 }
@@ -42,8 +47,7 @@ fn save(results: &Results, out: &Path) -> Result<()> {
 struct Campaign {
     plan: Plan,
     results: Results,
-    /// Runs so far, and how many of them were repeats.
-    runs: (usize, usize),
+    repeats: Repeats,
 }
 
 impl Campaign {
@@ -68,12 +72,31 @@ impl Campaign {
                 eprintln!("absent: {}: {reason}", absent.name);
             }
         }
-        let results =
-            Results { host: Host::read(), rounds: plan.rounds, seconds: plan.seconds, systems, cells: Vec::new() };
-        Campaign { plan, results, runs: (0, 0) }
+        let results = Results {
+            host: Host::read(),
+            rounds: plan.rounds,
+            seconds: plan.seconds,
+            systems,
+            cells: Vec::new(),
+            growth: Growth::default(),
+        };
+        let repeats = Repeats::new(plan.repeats);
+        Campaign { plan, results, repeats }
     }
 
     fn round(&mut self, round: usize, systems: &[Box<dyn System>]) -> Result<()> {
+        if self.plan.peers {
+            self.beside_peers(round, systems);
+        }
+        let Campaign { plan, results, repeats } = self;
+        results.growth.round(plan, repeats)?;
+        if plan.memory && results.growth.memory.is_empty() {
+            results.growth.memory = growth::memory::measure(plan.few)?;
+        }
+        Ok(())
+    }
+
+    fn beside_peers(&mut self, round: usize, systems: &[Box<dyn System>]) {
         let mut cells = vec![(Kind::Latency, PACED_SIZE, 1)];
         for &size in &self.plan.sizes {
             cells.extend(self.plan.subs.iter().map(|&subs| (Kind::Throughput, size, subs)));
@@ -83,33 +106,24 @@ impl Campaign {
             let first = round * systems.len() / self.plan.rounds;
             for system in systems.iter().cycle().skip(first).take(systems.len()) {
                 if system.absent().is_none() {
-                    self.turn(round, &**system, kind, size, subs)?;
+                    self.turn(round, &**system, kind, size, subs);
                 }
             }
         }
-        Ok(())
     }
 
-    fn turn(&mut self, round: usize, system: &dyn System, kind: Kind, size: usize, subs: usize) -> Result<()> {
+    fn turn(&mut self, round: usize, system: &dyn System, kind: Kind, size: usize, subs: usize) {
         let known = self.results.cell(system.name(), kind, size, subs);
         if known.is_some_and(|cell| cell.runs.len() >= 2 && cell.runs.iter().all(|run| run.lost.is_some())) {
-            return Ok(()); // It doesn't work: twice is enough to know.
+            return; // It doesn't work: twice is enough to know.
         }
         let pace = match kind {
             Kind::Throughput => Pace::Fast { time: (self.plan.seconds * 1e9) as u64 },
-            Kind::Latency => Pace::Even { interval: INTERVAL, events: self.plan.paced },
+            Kind::Latency => Pace::Even { interval: INTERVAL, events: WARM_UP + self.plan.paced },
         };
-        let mut done = self.once(system, size, subs, pace);
-        let may_repeat = (self.runs.1 + 1) as f64 <= self.plan.repeats * (self.runs.0 as f64).max(40.0);
-        if done.contaminated && done.lost.is_none() && may_repeat {
-            self.runs.1 += 1;
-            let again = self.once(system, size, subs, pace);
-            if again.lost.is_some() || again.foreign < done.foreign {
-                done = again;
-            }
-        }
-        report(round, system, kind, size, subs, &done);
-        let run = Cell { dir: Default::default(), size, subs, index: 0 };
+        let cell = Cell::new(size, subs, Shape::PLAIN);
+        let done = self.repeats.run(system, &cell, pace);
+        report(round, system, kind, &cell, &done);
         let same = |cell: &&mut CellResults| {
             cell.system == system.name() && cell.kind == kind && (cell.size, cell.subs) == (size, subs)
         };
@@ -120,22 +134,14 @@ impl Campaign {
                 kind,
                 size,
                 subs,
-                window: system.window(&run),
+                window: system.window(&cell),
                 runs: vec![done],
             }),
         }
-        Ok(())
-    }
-
-    fn once(&mut self, system: &dyn System, size: usize, subs: usize, pace: Pace) -> Run {
-        self.runs.0 += 1;
-        let mut done = run(system, size, subs, pace).unwrap_or_else(|error| Run::lost(format!("{error:#}")));
-        done.contaminated = done.foreign > FOREIGN;
-        done
     }
 }
 
-fn report(round: usize, system: &dyn System, kind: Kind, size: usize, subs: usize, run: &Run) {
+fn report(round: usize, system: &dyn System, kind: Kind, cell: &Cell, run: &Run) {
     let what = match (&run.lost, &run.latency, kind) {
         (Some(reason), _, _) => format!("doesn't count: {reason}"),
         (None, Some(latency), Kind::Latency) => {
@@ -144,7 +150,7 @@ fn report(round: usize, system: &dyn System, kind: Kind, size: usize, subs: usiz
         }
         _ => format!(
             "{} deliveries/s, {:.3} CPU s/M ({:.3} server, {:.3} publisher, {:.3} subscribers)",
-            table::count(run.rate * subs as f64),
+            table::count(run.deliveries()),
             run.cpu_per_million,
             run.cpu.server,
             run.cpu.publisher,
@@ -152,5 +158,6 @@ fn report(round: usize, system: &dyn System, kind: Kind, size: usize, subs: usiz
         ),
     };
     let mark = if run.contaminated { format!(" (others used {:.0} %)", run.foreign * 100.0) } else { String::new() };
+    let Cell { size, subs, .. } = cell;
     eprintln!("{} {:22} {size:5} B {subs:2} subs  {what}{mark}", round + 1, system.name());
 }

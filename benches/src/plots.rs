@@ -1,29 +1,13 @@
 //! The figures as pictures: throughput and CPU time over the number of subscribers, a picture a size, and latency.
 
+use crate::chart::{COLOURS, Chart, Line, failed, name_all, range};
 use crate::figures::{Figure, Measure};
 use crate::results::{Kind, Results};
 use crate::systems::{BUFFERED, FLOOR, OURS, UNBUFFERED};
-use anyhow::{Result, anyhow};
-use plotters::coord::Shift;
+use anyhow::Result;
 use plotters::coord::ranged1d::{KeyPointHint, Ranged};
 use plotters::prelude::*;
 use std::path::Path;
-
-/// Hues that are told apart, also by most who are colour-blind (Okabe and Ito's, and greys).
-const COLOURS: [RGBColor; 12] = [
-    RGBColor(213, 94, 0),
-    RGBColor(230, 159, 0),
-    RGBColor(0, 114, 178),
-    RGBColor(86, 180, 233),
-    RGBColor(0, 158, 115),
-    RGBColor(204, 121, 167),
-    RGBColor(160, 140, 0),
-    RGBColor(110, 110, 110),
-    RGBColor(120, 60, 20),
-    RGBColor(90, 60, 160),
-    RGBColor(60, 120, 60),
-    RGBColor(170, 170, 170),
-];
 
 /// Draws all that was measured into a folder.
 pub fn draw(results: &Results, out: &Path) -> Result<()> {
@@ -37,23 +21,11 @@ pub fn draw(results: &Results, out: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A line of a picture.
-struct Series {
-    name: String,
-    ours: bool,
-    /// Number of subscribers, figure.
-    points: Vec<(usize, Figure)>,
-}
-
 /// nlbus' two ways to publish, and the best variant of each peer in each cell.
-fn series(results: &Results, measure: Measure, size: usize) -> Vec<Series> {
+fn series(results: &Results, measure: Measure, size: usize) -> Vec<Line> {
     let mut all = Vec::new();
     for name in [BUFFERED, UNBUFFERED] {
-        all.push(Series {
-            name: name.into(),
-            ours: true,
-            points: best(results, measure, size, |system| system == name),
-        });
+        all.push(Line { name: name.into(), ours: true, points: best(results, measure, size, |system| system == name) });
     }
     let mut peers: Vec<&str> = Vec::new();
     for system in &results.systems {
@@ -63,88 +35,36 @@ fn series(results: &Results, measure: Measure, size: usize) -> Vec<Series> {
     }
     for peer in peers {
         let of_peer = |name: &str| results.systems.iter().any(|system| system.name == name && system.peer == peer);
-        all.push(Series { name: peer.into(), ours: false, points: best(results, measure, size, of_peer) });
+        all.push(Line { name: peer.into(), ours: false, points: best(results, measure, size, of_peer) });
     }
-    all.retain(|series| !series.points.is_empty());
+    all.retain(|line| !line.points.is_empty());
     all
 }
 
-fn best(results: &Results, measure: Measure, size: usize, is: impl Fn(&str) -> bool) -> Vec<(usize, Figure)> {
+fn best(results: &Results, measure: Measure, size: usize, is: impl Fn(&str) -> bool) -> Vec<(f64, Figure)> {
     let sign = if measure.more_is_better() { 1.0 } else { -1.0 };
     let best = |subs| {
         let systems = results.systems.iter().filter(|system| is(&system.name));
         let figures = systems.filter_map(|system| results.figure(&system.name, measure, size, subs));
         figures.max_by(|a, b| (a.median * sign).total_cmp(&(b.median * sign)))
     };
-    results.subs().into_iter().filter_map(|subs| Some((subs, best(subs)?))).collect()
-}
-
-fn failed(error: impl std::fmt::Display) -> anyhow::Error {
-    anyhow!("draw: {error}")
-}
-
-/// From somewhat below the least to somewhat above the most.
-fn range(values: impl Iterator<Item = f64> + Clone) -> std::ops::Range<f64> {
-    let least = values.clone().fold(f64::INFINITY, f64::min);
-    let most = values.fold(0.0, f64::max);
-    if least > most { 1.0..10.0 } else { (least.max(1e-6) / 1.5)..(most * 1.5) }
+    results.subs().into_iter().filter_map(|subs| Some((subs as f64, best(subs)?))).collect()
 }
 
 fn lines(results: &Results, measure: Measure, size: usize, path: &Path) -> Result<()> {
-    let series = series(results, measure, size);
-    let (title, axis) = match measure {
-        Measure::Cpu => ("CPU time", "CPU seconds for a million deliveries"),
-        _ => ("Throughput without loss", "deliveries/s over all subscribers"),
+    let lines = series(results, measure, size);
+    let (title, y, write_y): (_, _, fn(f64) -> String) = match measure {
+        Measure::Cpu => ("CPU time", "CPU seconds for a million deliveries", |value| format!("{value}")),
+        _ => ("Throughput without loss", "deliveries/s over all subscribers", crate::table::count),
     };
     let area = SVGBackend::new(path, (900, 560)).into_drawing_area();
     area.fill(&WHITE).map_err(failed)?;
     let (plot, legend) = area.split_horizontally(700);
-    let most = results.subs().last().copied().unwrap_or(1).max(2) as f64;
-    let values = series.iter().flat_map(|series| &series.points).flat_map(|(_, figure)| [figure.min, figure.max]);
-    let mut chart = ChartBuilder::on(&plot)
-        .caption(format!("{title}, {size} B"), ("sans-serif", 20))
-        .margin(10)
-        .x_label_area_size(40)
-        .y_label_area_size(80)
-        .build_cartesian_2d((0.9..most * 1.1).log_scale(), range(values).log_scale())
-        .map_err(failed)?;
-    let write = |value: &f64| if measure == Measure::Cpu { format!("{value}") } else { crate::table::count(*value) };
-    chart
-        .configure_mesh()
-        .x_desc("subscribing processes")
-        .y_desc(axis)
-        .y_label_formatter(&write)
-        .x_label_formatter(&|value| format!("{value:.0}"))
-        .light_line_style(RGBColor(240, 240, 240))
-        .draw()
-        .map_err(failed)?;
-    for (index, series) in series.iter().enumerate() {
-        let style = COLOURS[index % COLOURS.len()].stroke_width(if series.ours { 4 } else { 2 });
-        let points: Vec<(f64, f64)> =
-            series.points.iter().map(|(subs, figure)| (*subs as f64, figure.median)).collect();
-        chart.draw_series(LineSeries::new(points.clone(), style)).map_err(failed)?;
-        let dots = points.iter().map(|point| Circle::new(*point, if series.ours { 5 } else { 3 }, style.filled()));
-        chart.draw_series(dots).map_err(failed)?;
-        let spreads = series.points.iter().map(|(subs, figure)| {
-            PathElement::new(vec![(*subs as f64, figure.min), (*subs as f64, figure.max)], style.stroke_width(1))
-        });
-        chart.draw_series(spreads).map_err(failed)?;
-    }
-    name_all(&legend, series.iter().map(|series| series.name.as_str()))?;
+    let x = "subscribing processes";
+    Chart { title: &format!("{title}, {size} B"), x, y, write_x: |value| format!("{value:.0}"), write_y }
+        .draw(&plot, &lines)?;
+    name_all(&legend, &lines)?;
     area.present().map_err(failed)
-}
-
-/// The names beside a picture, in its colours.
-fn name_all<'a, B: DrawingBackend>(area: &DrawingArea<B, Shift>, names: impl Iterator<Item = &'a str>) -> Result<()> {
-    for (index, name) in names.enumerate() {
-        let y = 60 + 26 * index as i32;
-        let colour = COLOURS[index % COLOURS.len()];
-        let line = PathElement::new(vec![(0, y), (24, y)], colour.stroke_width(3));
-        area.draw(&line).map_err(|error| failed(error.to_string()))?;
-        let text = Text::new(name.to_owned(), (32, y - 8), ("sans-serif", 15));
-        area.draw(&text).map_err(|error| failed(error.to_string()))?;
-    }
-    Ok(())
 }
 
 /// A row a system: p50, p99 and p99.9 on one line.

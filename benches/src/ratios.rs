@@ -1,6 +1,6 @@
 //! What nlbus sets itself, and whether it holds: a ratio to a peer's best variant in the same cell.
 
-use crate::figures::{Figure, Measure};
+use crate::figures::{ENOUGH, Figure, Measure};
 use crate::results::Results;
 use crate::systems::{BUFFERED, FLOOR, OURS, UNBUFFERED};
 use std::fmt::Write;
@@ -81,16 +81,28 @@ fn rules(results: &Results) -> Vec<Rule> {
     rules
 }
 
-/// The verdict on a rule.
-#[derive(Debug, PartialEq, Eq)]
-enum Verdict {
-    Pass,
-    Short,
-    Unknown,
+/// Whether a rule holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Holds {
+    /// Our worst run against their best one.
+    InAllRuns,
+    /// Our median against theirs.
+    ByMedian,
+    No,
 }
 
-/// The best of those that a rule compares with, in its cell.
-fn best<'a>(results: &'a Results, rule: &Rule) -> Option<(&'a str, Figure)> {
+/// What is to be said of a rule.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Verdict {
+    /// Of the medians, ours to theirs.
+    ratio: f64,
+    holds: Holds,
+    /// Clean runs of the side that has fewer.
+    clean: usize,
+}
+
+/// Those that a rule compares with, in its cell: name and figure.
+fn compared<'a>(results: &'a Results, rule: &Rule) -> Vec<(&'a str, Figure)> {
     let is = |system: &&crate::results::About| match rule.against {
         Against::Peer(peer) => system.peer == peer,
         Against::System(name) => system.name == name,
@@ -100,66 +112,124 @@ fn best<'a>(results: &'a Results, rule: &Rule) -> Option<(&'a str, Figure)> {
     let figures = results.systems.iter().filter(is).filter_map(|system| {
         Some((system.name.as_str(), results.figure(&system.name, rule.measure, rule.size, rule.subs)?))
     });
-    let sign = if rule.measure.more_is_better() { 1.0 } else { -1.0 };
-    figures.max_by(|(_, a), (_, b)| (a.median * sign).total_cmp(&(b.median * sign)))
+    figures.collect()
 }
 
-/// A ratio, and what it means.
-fn judge(rule: &Rule, ours: Option<Figure>, theirs: Option<Figure>) -> (f64, Verdict) {
-    let (Some(ours), Some(theirs)) = (ours, theirs) else { return (f64::NAN, Verdict::Unknown) };
-    let ratio = ours.median / theirs.median;
-    let holds = match (rule.measure.more_is_better(), rule.factor == 1.0) {
+/// The one of the best median, and the best single run of any of them.
+fn best<'a>(compared: &[(&'a str, Figure)], measure: Measure) -> Option<(&'a str, Figure, f64)> {
+    let by_median = |(_, a): &&(&str, Figure), (_, b): &&(&str, Figure)| a.median.total_cmp(&b.median);
+    let runs = compared.iter().map(|(_, figure)| figure);
+    let ((name, figure), run) = if measure.more_is_better() {
+        (compared.iter().max_by(by_median)?, runs.map(|figure| figure.max).fold(f64::MIN, f64::max))
+    } else {
+        (compared.iter().min_by(by_median)?, runs.map(|figure| figure.min).fold(f64::MAX, f64::min))
+    };
+    Some((name, *figure, run))
+}
+
+/// Judges by our figure, by that of the best of theirs, and by their best single run.
+fn judge(rule: &Rule, ours: Figure, theirs: Figure, best_run: f64) -> Verdict {
+    let holds = |ratio: f64| match (rule.measure.more_is_better(), rule.factor == 1.0) {
         (true, true) => ratio > 1.0,
         (true, false) => ratio >= rule.factor,
         (false, true) => ratio < 1.0,
         (false, false) => ratio <= rule.factor,
     };
-    (ratio, if holds { Verdict::Pass } else { Verdict::Short })
+    let worst = if rule.measure.more_is_better() { ours.min } else { ours.max };
+    let ratio = ours.median / theirs.median;
+    let holds = match (holds(ratio), holds(worst / best_run)) {
+        (false, _) => Holds::No,
+        (true, true) => Holds::InAllRuns,
+        (true, false) => Holds::ByMedian,
+    };
+    Verdict { ratio, holds, clean: ours.clean().min(theirs.clean()) }
+}
+
+impl Verdict {
+    fn words(&self) -> String {
+        let word = match self.holds {
+            Holds::InAllRuns => "pass, in all runs",
+            Holds::ByMedian => "pass, by medians",
+            Holds::No => "**falls short**",
+        };
+        match self.clean {
+            clean if clean >= ENOUGH => word.into(),
+            clean => {
+                let word = if self.holds == Holds::No { word } else { "open: would pass" };
+                format!("{word}, but rests on {clean} clean run{}", if clean == 1 { "" } else { "s" })
+            }
+        }
+    }
+}
+
+/// How many of the verdicts are of a kind.
+#[derive(Debug, Default)]
+struct Tally {
+    all: usize,
+    held: usize,
+    in_all_runs: usize,
+    open: usize,
+}
+
+impl Tally {
+    fn count(&mut self, verdict: &Verdict) {
+        let holds = verdict.holds != Holds::No;
+        let enough = verdict.clean >= ENOUGH;
+        self.all += 1;
+        self.held += usize::from(holds && enough);
+        self.in_all_runs += usize::from(verdict.holds == Holds::InAllRuns && enough);
+        self.open += usize::from(holds && !enough);
+    }
 }
 
 /// The table of all rules.
 pub fn markdown(results: &Results) -> String {
-    let mut text = String::from("What nlbus sets itself, of medians:\n\n");
+    let mut text = String::from(
+        "What nlbus sets itself, of medians. In all runs: our worst run against the best one of any variant compared with. A \
+         pass that rests on fewer than two clean runs is none. †: runs that don't count, of either side.\n\n",
+    );
     let _ = writeln!(
         text,
         "| nlbus ({BUFFERED}, {UNBUFFERED}) | cell | against | wanted | measured | |\n|---|---|---|---|---|---|"
     );
-    let (mut held, mut all) = (0, 0);
+    let mut tally = Tally::default();
     for rule in rules(results) {
         let ours = results.figure(rule.ours, rule.measure, rule.size, rule.subs);
-        let theirs = best(results, &rule);
-        let (ratio, verdict) = judge(&rule, ours, theirs.map(|(_, figure)| figure));
+        let theirs = best(&compared(results, &rule), rule.measure);
         let sign = if rule.measure.more_is_better() { ["more than", "≥"] } else { ["less than", "≤"] };
         let wanted =
             if rule.factor == 1.0 { format!("{} 1×", sign[0]) } else { format!("{} {}×", sign[1], rule.factor) };
-        let star = [ours, theirs.map(|(_, figure)| figure)].iter().flatten().any(|figure| figure.contaminated);
-        let measured = match verdict {
-            Verdict::Unknown => "–".to_owned(),
-            _ => format!("{ratio:.2}×{}", if star { "*" } else { "" }),
+        let (measured, words) = match (ours, theirs) {
+            (Some(ours), Some((_, theirs, best_run))) => {
+                let verdict = judge(&rule, ours, theirs, best_run);
+                tally.count(&verdict);
+                let star = if ours.contaminated || theirs.contaminated { "*" } else { "" };
+                let dagger = crate::table::dagger(ours.lost + theirs.lost);
+                (format!("{:.2}×{star}{dagger}", verdict.ratio), verdict.words())
+            }
+            _ => ("–".into(), "not measured".into()),
         };
         let (against, best) = match (rule.against, theirs) {
-            (Against::Every, Some((name, _))) => ("every peer; best", name),
+            (Against::Every, Some((name, ..))) => ("every peer; best", name),
             (Against::Every, None) => ("every peer", ""),
-            (Against::Sleeping, Some((name, _))) => ("every peer that sleeps; best", name),
+            (Against::Sleeping, Some((name, ..))) => ("every peer that sleeps; best", name),
             (Against::Sleeping, None) => ("every peer that sleeps", ""),
-            (Against::Peer(peer), Some((name, _))) if !name.eq_ignore_ascii_case(peer) => (peer, name),
+            (Against::Peer(peer), Some((name, ..))) if !name.eq_ignore_ascii_case(peer) => (peer, name),
             (Against::Peer(name) | Against::System(name), _) => (name, ""),
         };
         let separator = if best.is_empty() { "" } else { ": " };
-        let word = match verdict {
-            Verdict::Pass => "pass",
-            Verdict::Short => "**falls short**",
-            Verdict::Unknown => "not measured",
-        };
         let (what, size, subs) = (rule.what, rule.size, rule.subs);
         let _ = writeln!(
             text,
-            "| {what} | {size} B, {subs} | {against}{separator}{best} | {wanted} | {measured} | {word} |"
+            "| {what} | {size} B, {subs} | {against}{separator}{best} | {wanted} | {measured} | {words} |"
         );
-        all += usize::from(verdict != Verdict::Unknown);
-        held += usize::from(verdict == Verdict::Pass);
     }
-    let _ = writeln!(text, "\n{held} of {all} hold.");
+    let Tally { all, held, in_all_runs, open } = tally;
+    let _ = write!(text, "\n{held} of {all} hold, {in_all_runs} of them in all runs.");
+    if open > 0 {
+        let _ = write!(text, " {open} more would, but rest on fewer than {ENOUGH} clean runs.");
+    }
+    text.push('\n');
     text
 }
 
@@ -167,25 +237,61 @@ pub fn markdown(results: &Results) -> String {
 mod tests {
     use super::*;
 
+    const BASE: Figure = Figure { median: 0.0, min: 0.0, max: 0.0, runs: 3, contaminated: false, lost: 0 };
+
+    fn rule(measure: Measure, factor: f64) -> Rule {
+        Rule { what: "", measure, ours: UNBUFFERED, against: Against::Every, factor, size: 64, subs: 1 }
+    }
+
     #[test]
     fn a_ratio_holds_where_it_says() {
-        let figure = |median| Some(Figure { median, min: median, max: median, contaminated: false });
-        let rule = |measure, factor| Rule {
-            what: "",
-            measure,
-            ours: UNBUFFERED,
-            against: Against::Every,
-            factor,
-            size: 64,
-            subs: 1,
+        let figure = |median| Figure { median, min: median, max: median, ..BASE };
+        let holds = |measure, factor, ours, theirs| {
+            judge(&rule(measure, factor), figure(ours), figure(theirs), theirs).holds != Holds::No
         };
-        let verdict = |rule: Rule, ours, theirs| judge(&rule, figure(ours), figure(theirs)).1;
-        assert_eq!(verdict(rule(Measure::Deliveries, 5.0), 10.0, 2.0), Verdict::Pass);
-        assert_eq!(verdict(rule(Measure::Deliveries, 5.0), 9.9, 2.0), Verdict::Short);
-        assert_eq!(verdict(rule(Measure::Deliveries, 1.0), 2.0, 2.0), Verdict::Short);
-        assert_eq!(verdict(rule(Measure::Cpu, 1.0), 1.0, 2.0), Verdict::Pass);
-        assert_eq!(verdict(rule(Measure::P50, 1.25), 2.5, 2.0), Verdict::Pass);
-        assert_eq!(verdict(rule(Measure::P50, 1.25), 2.6, 2.0), Verdict::Short);
-        assert_eq!(judge(&rule(Measure::P50, 1.0), None, figure(1.0)).1, Verdict::Unknown);
+        assert!(holds(Measure::Deliveries, 5.0, 10.0, 2.0));
+        assert!(!holds(Measure::Deliveries, 5.0, 9.9, 2.0));
+        assert!(!holds(Measure::Deliveries, 1.0, 2.0, 2.0));
+        assert!(holds(Measure::Cpu, 1.0, 1.0, 2.0));
+        assert!(holds(Measure::P50, 1.25, 2.5, 2.0));
+        assert!(!holds(Measure::P50, 1.25, 2.6, 2.0));
+    }
+
+    #[test]
+    fn in_all_runs_is_our_worst_one_against_the_best_of_theirs() {
+        let verdict = |measure, ours: [f64; 3], theirs: [[f64; 3]; 2]| {
+            let figure = |[min, median, max]: [f64; 3]| Figure { median, min, max, ..BASE };
+            let theirs = theirs.map(|of| ("", figure(of)));
+            let (_, figure_of_best, run) = best(&theirs, measure).unwrap();
+            judge(&rule(measure, 1.0), figure(ours), figure_of_best, run).holds
+        };
+        let slow = [1.0, 2.0, 3.0];
+        assert_eq!(verdict(Measure::Deliveries, [5.0, 6.0, 7.0], [slow, [2.0, 3.0, 4.9]]), Holds::InAllRuns);
+        assert_eq!(verdict(Measure::Deliveries, [5.0, 6.0, 7.0], [slow, [2.0, 3.0, 5.1]]), Holds::ByMedian);
+        // The best run needn't be of the variant that is best by its median.
+        assert_eq!(verdict(Measure::Deliveries, [5.0, 6.0, 7.0], [[1.0, 2.0, 5.1], [2.0, 3.0, 4.0]]), Holds::ByMedian);
+        assert_eq!(verdict(Measure::Cpu, [0.1, 0.5, 0.9], [slow, slow]), Holds::InAllRuns);
+        assert_eq!(verdict(Measure::Cpu, [0.1, 0.5, 1.1], [slow, slow]), Holds::ByMedian);
+        assert_eq!(verdict(Measure::Cpu, [0.1, 2.5, 3.1], [slow, slow]), Holds::No);
+    }
+
+    #[test]
+    fn a_pass_that_rests_on_one_clean_run_is_none() {
+        let (ours, theirs) = (Figure { median: 3.0, min: 3.0, max: 3.0, ..BASE }, Figure { median: 1.0, ..BASE });
+        let rule = rule(Measure::Deliveries, 2.0);
+        let mut tally = Tally::default();
+        let mut words = |ours, theirs| {
+            let verdict = judge(&rule, ours, theirs, 1.0);
+            tally.count(&verdict);
+            verdict.words()
+        };
+        assert_eq!(words(ours, theirs), "pass, in all runs");
+        assert_eq!(words(ours, Figure { runs: 1, ..theirs }), "open: would pass, but rests on 1 clean run");
+        let contaminated = Figure { contaminated: true, ..ours };
+        assert_eq!(words(contaminated, theirs), "open: would pass, but rests on 0 clean runs");
+        let slow = Figure { median: 1.0, runs: 1, ..ours };
+        assert_eq!(words(slow, theirs), "**falls short**, but rests on 1 clean run");
+        let Tally { all, held, in_all_runs, open } = tally;
+        assert_eq!((all, held, in_all_runs, open), (4, 1, 1, 2));
     }
 }

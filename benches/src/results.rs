@@ -1,7 +1,8 @@
 //! What was measured, as it is kept in results.json.
 
+use crate::growth::Growth;
 use crate::host::Host;
-use crate::roles::Latency;
+use crate::latency::Latency;
 use serde::{Deserialize, Serialize};
 
 /// Beyond this part of the machine's CPU time in the hands of others, a run is marked as contaminated.
@@ -15,6 +16,8 @@ pub struct Results {
     pub seconds: f64,
     pub systems: Vec<About>,
     pub cells: Vec<CellResults>,
+    /// How nlbus's cost grows.
+    pub growth: Growth,
 }
 
 /// A system that was asked for.
@@ -54,8 +57,10 @@ pub struct Run {
     pub events: u64,
     /// From before the first event was sent until the last subscriber had all.
     pub seconds: f64,
-    /// Events a second; each was delivered to all subscribers.
+    /// Events a second.
     pub rate: f64,
+    /// How often each was delivered.
+    pub fanout: u64,
     /// CPU seconds of server, publisher and subscribers for a million deliveries.
     pub cpu_per_million: f64,
     /// The same of each side.
@@ -77,6 +82,11 @@ pub struct Cpu {
 }
 
 impl Run {
+    /// A second, over all subscribers.
+    pub fn deliveries(&self) -> f64 {
+        self.rate * self.fanout as f64
+    }
+
     pub fn lost(reason: String) -> Run {
         Run { lost: Some(reason), ..Run::default() }
     }

@@ -2,24 +2,23 @@
 //! the end of that ends it.
 
 use crate::clock::{now, sleep_until};
-use crate::page::{At, Of, Page};
-use crate::payload::{self, Payload, Seen};
+use crate::page::{Of, Page};
+use crate::payload::Payload;
+use crate::shape::Shape;
 use crate::system::{Cell, Go, Publisher, System};
 use crate::systems;
-use anyhow::{Context, Result, bail};
+use crate::taker::Taker;
+use anyhow::{Context, Result, anyhow};
 use clap::Args;
-use hdrhistogram::Histogram;
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 use std::io::{BufRead, Write};
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
-
-/// What a subscriber of a paced run leaves out: caches and connections warm up.
-const WARM_UP: u64 = 200;
 
 /// Which part of which run this process has.
 #[derive(Debug, Clone, Args)]
@@ -29,6 +28,7 @@ pub struct Part {
     size: usize,
     subs: usize,
     index: usize,
+    shape: Shape,
 }
 
 impl Part {
@@ -37,7 +37,7 @@ impl Part {
         // Waits end when they are to, and not up to 50 µs later.
         prctl::set_timerslack(1)?;
         let system = systems::named(&self.system).with_context(|| format!("no system '{}'", self.system))?;
-        Ok((system, Cell { dir: self.dir.clone(), size: self.size, subs: self.subs, index: self.index }))
+        Ok((system, Cell { dir: self.dir.clone(), index: self.index, ..Cell::new(self.size, self.subs, self.shape) }))
     }
 }
 
@@ -52,15 +52,6 @@ pub enum Pace {
     },
     /// At an interval, in nanoseconds.
     Even { interval: u64, events: u64 },
-}
-
-/// Latencies of a paced run in nanoseconds, from before the publisher's call to the subscriber's hands.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub struct Latency {
-    pub p50: u64,
-    pub p99: u64,
-    pub p999: u64,
-    pub max: u64,
 }
 
 fn say(line: &str) -> Result<()> {
@@ -166,51 +157,25 @@ fn even(publisher: &mut dyn Publisher, page: &Page, payload: &mut Payload, inter
 
 pub fn subscribe(part: &Part) -> Result<()> {
     let (system, run) = part.begin()?;
-    let page = Page::open(&run.dir, run.subs)?;
-    let [progress, primed, ended, wrong, told_of] =
-        [At::Progress, At::Primed, At::Ended, At::Wrong, At::Told].map(|at| page.subscriber(run.index, at));
+    // For as long as this process lives, as whoever takes events may need it.
+    let page: &'static Page = Box::leak(Box::new(Page::open(&run.dir, run.subs)?));
+    say("up")?;
     let paced = told()?.trim() == "paced";
-    let mut latencies = Histogram::<u64>::new_with_bounds(1, 10_000_000_000, 3)?;
     let mut subscriber = system.subscriber(&run)?;
+    let (end, ended) = mpsc::channel();
+    let mut taker = Some(Taker::new(page, &run, paced));
     say("ready")?;
-    let mut due = 0;
-    let mut failed = None;
-    subscriber.receive(&mut |event| match payload::read(event) {
-        Seen::Event { number, sent } if number == due => {
-            due += 1;
-            if paced {
-                let late = now().saturating_sub(sent);
-                if number >= WARM_UP {
-                    latencies.saturating_record(late.max(1));
-                }
-            }
-            progress.store(due, Ordering::Release);
-            Go::On
+    subscriber.receive(Box::new(move |event| {
+        let go = taker.as_mut().map_or(Go::End, |taker| taker.take(event));
+        if go == Go::End
+            && let Some(taker) = taker.take()
+        {
+            // Nobody hears it where the subscriber has failed already.
+            let _ = end.send(taker);
         }
-        Seen::Probe => {
-            primed.store(1, Ordering::Release);
-            Go::On
-        }
-        Seen::Event { number, .. } => {
-            wrong.store(number + 1, Ordering::Release);
-            failed = Some(format!("event {number} came in the place of {due}"));
-            Go::End
-        }
-        Seen::End { events } => {
-            ended.store(now(), Ordering::Release);
-            told_of.store(events + 1, Ordering::Release);
-            Go::End
-        }
-        Seen::Foreign => {
-            failed = Some(format!("something foreign of {} bytes came in the place of event {due}", event.len()));
-            Go::End
-        }
-    })?;
-    if let Some(failed) = failed {
-        bail!("{failed}");
-    }
-    let quantile = |q| latencies.value_at_quantile(q);
-    let latency = Latency { p50: quantile(0.5), p99: quantile(0.99), p999: quantile(0.999), max: latencies.max() };
+        go
+    }))?;
+    let latency = ended.recv().context("nothing more comes")?.end().map_err(|wrong| anyhow!(wrong))?;
     say(&format!("done {}", serde_json::to_string(&latency)?))?;
     loop {
         told()?;

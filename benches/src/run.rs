@@ -2,17 +2,14 @@
 
 use crate::clock::cpu_time;
 use crate::host::Load;
+use crate::latency::Latency;
 use crate::page::{At, Of, Page};
 use crate::results::{Cpu, Run};
-use crate::roles::{Latency, Pace};
-use crate::system::{Cell, System, end_with_parent, log_end, part};
-use anyhow::{Context, Result, anyhow, bail};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use crate::roles::Pace;
+use crate::system::{Cell, System, log_end};
+use crate::worker::Worker;
+use anyhow::{Context, Result, bail};
 use nix::unistd::Pid;
-use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Write};
-use std::os::fd::AsFd;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -22,77 +19,10 @@ const START: Duration = Duration::from_secs(30);
 /// How long a run may stand still before it is given up as lost.
 const STALL: Duration = Duration::from_secs(3);
 
-/// A publisher or subscriber.
-struct Worker {
-    name: String,
-    child: Child,
-    stdin: Option<ChildStdin>,
-    stdout: BufReader<ChildStdout>,
-    stderr: std::path::PathBuf,
-}
-
-impl Worker {
-    fn start(role: &str, system: &dyn System, run: &Cell) -> Result<Worker> {
-        let name = format!("{role} {}", run.index);
-        let stderr = run.path(&format!("{role}-{}.log", run.index));
-        let mut command = Command::new(std::env::current_exe()?);
-        command.arg(role).args(part(system.name(), run)).stdin(Stdio::piped()).stdout(Stdio::piped());
-        command.stderr(File::create(&stderr)?).current_dir(&run.dir);
-        end_with_parent(&mut command);
-        let mut child = command.spawn().context("start this program again")?;
-        let stdin = child.stdin.take();
-        let stdout = child.stdout.take().context("a pipe")?;
-        Ok(Worker { name, child, stdin, stdout: BufReader::new(stdout), stderr })
-    }
-
-    fn pid(&self) -> Pid {
-        Pid::from_raw(self.child.id() as i32)
-    }
-
-    fn tell(&mut self, line: &str) -> Result<()> {
-        let stdin = self.stdin.as_mut().context("it was told to end")?;
-        writeln!(stdin, "{line}").map_err(|error| self.failed(&error.to_string()))
-    }
-
-    /// Waits for the line that begins with `word`. `alive` says whether to go on waiting.
-    fn expect(&mut self, word: &str, mut alive: impl FnMut() -> bool) -> Result<String> {
-        while !self.stdout.buffer().contains(&b'\n') {
-            let mut fds = [PollFd::new(self.stdout.get_ref().as_fd(), PollFlags::POLLIN)];
-            if poll(&mut fds, PollTimeout::from(50u8))? > 0 {
-                break;
-            }
-            if !alive() {
-                return Err(self.failed(&format!("didn't get to '{word}'")));
-            }
-        }
-        let mut line = String::new();
-        self.stdout.read_line(&mut line)?;
-        match line.trim_end().strip_prefix(word) {
-            Some(rest) => Ok(rest.to_owned()),
-            None => Err(self.failed("ended")),
-        }
-    }
-
-    fn failed(&self, what: &str) -> anyhow::Error {
-        let log = fs::read_to_string(&self.stderr).unwrap_or_default();
-        // What follows is where in the program it was.
-        let log = log.split("Stack backtrace").next().unwrap_or_default();
-        let last: Vec<&str> = log.lines().map(str::trim).filter(|line| !line.is_empty()).take(4).collect();
-        anyhow!("{} {what}: {}", self.name, last.join(" "))
-    }
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 /// Runs it. An error is that of a system that doesn't work here; what a system loses is told in the run.
-pub fn run(system: &dyn System, size: usize, subs: usize, pace: Pace) -> Result<Run> {
+pub fn run(system: &dyn System, cell: &Cell, pace: Pace) -> Result<Run> {
     let dir = tempfile::Builder::new().prefix("nlbus-bench-").tempdir()?;
-    let cell = Cell { dir: dir.path().to_owned(), size, subs, index: 0 };
+    let cell = Cell { dir: dir.path().to_owned(), ..cell.clone() };
     let result = run_in(system, &cell, pace);
     system.clear(&cell);
     result
@@ -114,6 +44,7 @@ fn run_in(system: &dyn System, cell: &Cell, pace: Pace) -> Result<Run> {
         subscribers.push(subscriber);
     }
     for subscriber in &mut subscribers {
+        subscriber.expect("up", in_time)?;
         subscriber.expect("ready", in_time)?;
     }
     publisher.tell("prime")?;
@@ -143,7 +74,7 @@ fn run_in(system: &dyn System, cell: &Cell, pace: Pace) -> Result<Run> {
     });
     let cpu_after = cpu();
     let result = match ends {
-        Ok(latency) => finish(&page, &latency, pace).map(|run| (run, cpu_after)),
+        Ok(latency) => finish(&page, &latency, pace).map(|run| (Run { fanout: cell.fanout(), ..run }, cpu_after)),
         // Subscribers know better than the publisher what went wrong.
         Err(error) => Err(wrong(&page, &subscribers).unwrap_or(error)),
     };
@@ -152,7 +83,7 @@ fn run_in(system: &dyn System, cell: &Cell, pace: Pace) -> Result<Run> {
         Err(error) => return Ok(Run::lost(format!("{error:#}{}", log_end(cell)))),
     };
     let used: Vec<u64> = cpu_after?.iter().zip(&cpu_before).map(|(after, before)| after - before).collect();
-    let per_million = |nanos: u64| nanos as f64 / 1e9 / (run.events * subs as u64).max(1) as f64 * 1e6;
+    let per_million = |nanos: u64| nanos as f64 / 1e9 / (run.events * cell.fanout()).max(1) as f64 * 1e6;
     let all = used.iter().sum();
     let [server, publisher, subscribers] = [0, 1, 2].map(|side| per_million(used[side]));
     (run.cpu_per_million, run.cpu) = (per_million(all), Cpu { server, publisher, subscribers });

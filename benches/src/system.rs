@@ -1,5 +1,6 @@
 //! What is measured: a way to get events from one publishing process to many subscribing ones.
 
+use crate::shape::Shape;
 use anyhow::{Context, Result, bail};
 use nix::sys::prctl;
 use nix::sys::signal::{Signal, kill};
@@ -80,9 +81,12 @@ pub enum Go {
     End,
 }
 
+/// Takes an event. Some systems call it on a thread of theirs.
+pub type Sink = Box<dyn FnMut(&[u8]) -> Go + Send>;
+
 pub trait Subscriber {
     /// Hands each event to `sink` until that says it was the last one.
-    fn receive(&mut self, sink: &mut dyn FnMut(&[u8]) -> Go) -> Result<()>;
+    fn receive(&mut self, sink: Sink) -> Result<()>;
 }
 
 /// Size and number of subscribers of a run, and where it happens.
@@ -93,11 +97,22 @@ pub struct Cell {
     /// Bytes of an event's payload.
     pub size: usize,
     pub subs: usize,
+    pub shape: Shape,
     /// Which of the subscribers this process is.
     pub index: usize,
 }
 
 impl Cell {
+    /// One that has no place yet.
+    pub fn new(size: usize, subs: usize, shape: Shape) -> Cell {
+        Cell { dir: PathBuf::new(), size, subs, shape, index: 0 }
+    }
+
+    /// How often each event is delivered.
+    pub fn fanout(&self) -> u64 {
+        (self.subs * self.shape.matching) as u64
+    }
+
     /// How many events fit into so many bytes, with some overhead each.
     pub fn events_in(&self, bytes: usize) -> u64 {
         (bytes / (self.size + 192)).max(4) as u64
@@ -193,8 +208,9 @@ impl Drop for Server {
 
 /// The arguments by which this program finds its part in a run.
 pub fn part(system: &str, run: &Cell) -> Vec<std::ffi::OsString> {
-    let (size, subs, index) = (run.size.to_string(), run.subs.to_string(), run.index.to_string());
-    [system.as_ref(), run.dir.as_os_str(), size.as_ref(), subs.as_ref(), index.as_ref()].map(Into::into).into()
+    let numbers = [run.size, run.subs, run.index].map(|number| number.to_string().into());
+    let place = [system.into(), run.dir.clone().into_os_string()];
+    place.into_iter().chain(numbers).chain([run.shape.to_string().into()]).collect()
 }
 
 /// The kernel ends the process when its parent ends, however that happens: no run leaves anything behind.

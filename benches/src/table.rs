@@ -10,14 +10,16 @@ pub fn markdown(results: &Results) -> String {
     let host = &results.host;
     let _ = writeln!(
         text,
-        "{}, {} cores, Linux {}; commit {}; {} rounds of {} s a run. Medians; in parentheses the least and the most. `*`: \
-         others used more than {:.0} % of the machine in all runs. –: not measured, †: see below.\n",
+        "{}, {} cores, Linux {}; commit {}; {} rounds of {} s a run; {}. Medians; in parentheses the least and the \
+         most, and on how many runs they rest. `*`: others used more than {:.0} % of the machine in all of them. †: how many \
+         runs more don't count, see below. –: not measured.\n",
         host.processor,
         host.cores,
         host.kernel,
         if host.commit.is_empty() { "unknown" } else { &host.commit },
         results.rounds,
         results.seconds,
+        host.buffers,
         crate::results::FOREIGN * 100.0
     );
     latency(results, &mut text);
@@ -34,7 +36,14 @@ pub fn markdown(results: &Results) -> String {
 
 fn latency(results: &Results, text: &mut String) {
     let Some(cell) = results.cells.iter().find(|cell| cell.kind == Kind::Latency) else { return };
-    let _ = writeln!(text, "Latency in µs at 2000 events/s of {} B, one subscriber.\n", cell.size);
+    let events = cell.runs.iter().filter_map(|run| run.latency.as_ref()).map(|latency| latency.events).max();
+    let _ = writeln!(
+        text,
+        "Latency in µs at 2000 events/s of {} B, one subscriber, {} events a run. p99.9 is that of the events of all runs \
+         together; in parentheses those of the runs.\n",
+        cell.size,
+        events.unwrap_or_default()
+    );
     let _ = writeln!(text, "| system | p50 | p99 | p99.9 |\n|---|---|---|---|");
     for system in present(results) {
         let of = |measure| show(results, system, measure, cell.size, cell.subs, |ns| format!("{:.1}", ns / 1e3));
@@ -114,13 +123,23 @@ fn show(
     write: impl Fn(f64) -> String,
 ) -> String {
     let Some(cell) = results.cell(system, measure.kind(), size, subs) else { return "–".into() };
-    let dagger = if cell.runs.iter().any(|run| run.lost.is_some()) { " †" } else { "" };
-    let Some(Figure { median, min, max, contaminated }) = results.figure(system, measure, size, subs) else {
-        return "†".into();
-    };
+    match results.figure(system, measure, size, subs) {
+        Some(figure) => with_spread(&figure, write),
+        None => dagger(cell.runs.len()).trim_start().into(),
+    }
+}
+
+/// A figure with its spread and the number of runs that it rests on.
+pub fn with_spread(figure: &Figure, write: impl Fn(f64) -> String) -> String {
+    let Figure { median, min, max, runs, contaminated, lost } = *figure;
     let star = if contaminated { "*" } else { "" };
-    let spread = if min == max { String::new() } else { format!(" ({}–{})", write(min), write(max)) };
-    format!("{}{star}{spread}{dagger}", write(median))
+    let spread = if runs > 1 { format!("{}–{}; {runs}", write(min), write(max)) } else { "1".into() };
+    format!("{}{star} ({spread}){}", write(median), dagger(lost))
+}
+
+/// The mark of a figure beside which there are runs that don't count, and how many.
+pub fn dagger(lost: usize) -> String {
+    if lost == 0 { String::new() } else { format!(" †{lost}") }
 }
 
 /// "1.23 M".

@@ -92,7 +92,7 @@ pub use client::variants;
 #[cfg(feature = "dbus")]
 mod client {
     use super::{INTERFACE, MEMBER, PATH, RULE, broker, window};
-    use crate::system::{Cell, Go, Publisher, Server, Subscriber, System, without};
+    use crate::system::{Cell, Go, Publisher, Server, Sink, Subscriber, System, without};
     use anyhow::{Context, Result};
     use zbus::blocking::connection::Builder;
     use zbus::blocking::{Connection, MessageIterator};
@@ -159,7 +159,7 @@ mod client {
     }
 
     impl Subscriber for Receiver {
-        fn receive(&mut self, sink: &mut dyn FnMut(&[u8]) -> Go) -> Result<()> {
+        fn receive(&mut self, mut sink: Sink) -> Result<()> {
             loop {
                 let signal = self.signals.next().context("the connection ended")??;
                 if sink(signal.body().deserialize::<&[u8]>()?) == Go::End {

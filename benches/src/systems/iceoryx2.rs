@@ -1,6 +1,6 @@
 //! iceoryx2: events in shared memory without a copy; a bell (its event service) wakes subscribers, or they spin.
 
-use crate::system::{Cell, Go, Publisher, Subscriber, System};
+use crate::system::{Cell, Go, Publisher, Sink, Subscriber, System};
 use anyhow::{Result, anyhow};
 use iceoryx2::config::Config;
 use iceoryx2::port::listener::Listener;
@@ -164,7 +164,7 @@ struct Receiver {
 }
 
 impl Subscriber for Receiver {
-    fn receive(&mut self, sink: &mut dyn FnMut(&[u8]) -> Go) -> Result<()> {
+    fn receive(&mut self, mut sink: Sink) -> Result<()> {
         loop {
             while let Some(sample) = self.subscriber.receive().map_err(|error| anyhow!("{error:?}"))? {
                 if sink(sample.payload()) == Go::End {

@@ -1,6 +1,6 @@
 //! Many datagrams in a system call: what is set up once stays for all calls, which nix's wrappers don't do.
 
-use crate::system::Go;
+use crate::system::{Go, Sink};
 use anyhow::Result;
 use nix::errno::Errno;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -79,7 +79,7 @@ impl Many {
     }
 
     /// Receives what is there, waiting for the first, and hands it on without its first bytes, until the last.
-    pub fn receive(&mut self, socket: &OwnedFd, skip: usize, sink: &mut dyn FnMut(&[u8]) -> Go) -> Result<()> {
+    pub fn receive(&mut self, socket: &OwnedFd, skip: usize, mut sink: Sink) -> Result<()> {
         loop {
             let (flags, timeout) = (libc::MSG_WAITFORONE, null_mut());
             // SAFETY: MANY headers are there, and the buffers that they point to are as long as they say.

@@ -1,5 +1,6 @@
 //! The systems, a file each.
 
+pub mod buffers;
 #[cfg(any(feature = "dbus", feature = "sd-bus"))]
 mod dbus;
 #[cfg(feature = "iceoryx2")]
@@ -10,7 +11,7 @@ mod mosquitto;
 #[cfg(feature = "nats")]
 mod nats;
 mod netlink;
-mod nlbus;
+pub mod nlbus;
 #[cfg(feature = "nng")]
 mod nng;
 #[cfg(feature = "redis")]
@@ -18,6 +19,7 @@ mod redis;
 #[cfg(feature = "sd-bus")]
 mod sd_bus;
 mod seqpacket;
+pub mod shaped;
 mod two_hop;
 #[cfg(feature = "zenoh")]
 mod zenoh;

@@ -1,6 +1,6 @@
 //! mosquitto, with the MQTT client rumqttc, at QoS 0.
 
-use crate::system::{Cell, Go, Publisher, Server, Subscriber, System, program, without};
+use crate::system::{Cell, Go, Publisher, Server, Sink, Subscriber, System, program, without};
 use anyhow::{Context, Result, bail};
 use rumqttc::{Client, Connection, Event, MqttOptions, Packet, QoS, Transport};
 use std::fs;
@@ -123,7 +123,7 @@ struct Receiver {
 }
 
 impl Subscriber for Receiver {
-    fn receive(&mut self, sink: &mut dyn FnMut(&[u8]) -> Go) -> Result<()> {
+    fn receive(&mut self, mut sink: Sink) -> Result<()> {
         for event in self.connection.iter() {
             if let Event::Incoming(Packet::Publish(publish)) = event?
                 && sink(&publish.payload) == Go::End

@@ -1,10 +1,11 @@
 //! NATS by its own client, async-nats.
 
-use crate::system::{Cell, Go, Publisher, Server, Subscriber, System, program, without};
+use crate::system::{Cell, Go, Publisher, Server, Sink, Subscriber, System, program, without};
 use anyhow::{Context, Result};
 use async_nats::{Client, ConnectOptions};
 use bytes::Bytes;
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
+use std::pin::pin;
 use std::process::Command;
 use tokio::runtime::{Builder, Runtime};
 
@@ -93,7 +94,10 @@ struct Sender {
 
 impl Publisher for Sender {
     fn send(&mut self, payload: &[u8]) -> Result<()> {
-        Ok(self.runtime.block_on(self.client.publish(SUBJECT, Bytes::copy_from_slice(payload)))?)
+        // Within a program of tasks this is an await, which goes on at once where the connection's queue has room: so it does here.
+        let mut publish = pin!(self.client.publish(SUBJECT, Bytes::copy_from_slice(payload)));
+        let done = publish.as_mut().now_or_never();
+        Ok(done.unwrap_or_else(|| self.runtime.block_on(publish))?)
     }
 
     fn flush(&mut self) -> Result<()> {
@@ -108,7 +112,7 @@ struct Receiver {
 }
 
 impl Subscriber for Receiver {
-    fn receive(&mut self, sink: &mut dyn FnMut(&[u8]) -> Go) -> Result<()> {
+    fn receive(&mut self, mut sink: Sink) -> Result<()> {
         let events = &mut self.events;
         self.runtime.block_on(async {
             while let Some(event) = events.next().await {

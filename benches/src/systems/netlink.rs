@@ -1,24 +1,18 @@
 //! Netlink as tutorials write it: one process multicasts into a group of `NETLINK_USERSOCK`, others are in it, and there
 //! is no broker. What a receiver's buffer doesn't hold is gone; the window keeps that from happening.
 
+use super::buffers;
 use super::mmsg::Many;
-use crate::system::{Cell, Go, Publisher, Subscriber, System};
+use crate::system::{Cell, Go, Publisher, Sink, Subscriber, System};
 use anyhow::{Result, bail};
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, getsockopt, recv, sendto, setsockopt,
-    socket, sockopt,
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, sendto, socket,
 };
 use std::os::fd::{AsRawFd, OwnedFd};
 
 /// Bytes of `struct nlmsghdr`.
 pub const HEADER: usize = 16;
-
-/// What tuned sockets ask for.
-const BUFFER: usize = 8 << 20;
-
-/// What the kernel gives a socket by itself: net.core.rmem_default.
-const DEFAULT_BUFFER: usize = 208 << 10;
 
 /// The group, as a bit mask.
 const GROUP: u32 = 1 << 30;
@@ -39,22 +33,6 @@ pub fn open(port: u32, groups: u32) -> Result<OwnedFd> {
     Ok(socket)
 }
 
-/// A receive buffer of 8 MiB, or what the host allows without `CAP_NET_ADMIN`. The kernel doubles what it is told.
-pub fn enlarge(socket: &OwnedFd) -> Result<()> {
-    let forced = setsockopt(socket, sockopt::RcvBufForce, &(BUFFER / 2));
-    Ok(forced.or_else(|_| setsockopt(socket, sockopt::RcvBuf, &(BUFFER / 2)))?)
-}
-
-/// What such a buffer holds here, in bytes.
-pub fn enlarged() -> usize {
-    let read = || -> Result<usize> {
-        let socket = open(0, 0)?;
-        enlarge(&socket)?;
-        Ok(getsockopt(&socket, sockopt::RcvBuf)?)
-    };
-    read().unwrap_or(DEFAULT_BUFFER)
-}
-
 /// The event as a netlink message.
 pub fn frame(into: &mut Vec<u8>, payload: &[u8]) {
     into.clear();
@@ -73,6 +51,11 @@ pub fn send(socket: &OwnedFd, frame: &[u8], to: NetlinkAddr) -> Result<()> {
     }
 }
 
+/// What an enlarged receive buffer holds here, in bytes.
+pub fn receive_buffer() -> usize {
+    buffers::enlarged().map_or(buffers::DEFAULT, |(receive, _)| receive)
+}
+
 /// Bytes that the kernel charges a receiver for an event: the allocation, and the socket buffer's own.
 pub fn charged(size: usize) -> usize {
     (size + HEADER + 320).next_power_of_two() + 256
@@ -89,7 +72,7 @@ impl System for Netlink {
 
     fn about(&self) -> &'static str {
         if self.tuned {
-            "multicast without a broker, sendmmsg and recvmmsg of up to 64, receive buffers of 8 MiB"
+            "multicast without a broker, sendmmsg and recvmmsg of up to 64, receive buffers of 8 MiB (or as the host allows)"
         } else {
             "multicast without a broker, sendto and recv, the default receive buffer"
         }
@@ -97,7 +80,7 @@ impl System for Netlink {
 
     /// Three quarters of what the receive buffer holds.
     fn window(&self, cell: &Cell) -> u64 {
-        let buffer = if self.tuned { enlarged() } else { DEFAULT_BUFFER };
+        let buffer = if self.tuned { receive_buffer() } else { buffers::DEFAULT };
         (buffer * 3 / 4 / charged(cell.size)).clamp(2, 16_384) as u64
     }
 
@@ -109,7 +92,7 @@ impl System for Netlink {
     fn subscriber(&self, run: &Cell) -> Result<Box<dyn Subscriber>> {
         let socket = open(0, GROUP)?;
         if self.tuned {
-            enlarge(&socket)?;
+            buffers::enlarge_receive(&socket)?;
         }
         Ok(Box::new(Receiver { socket, size: run.size, tuned: self.tuned }))
     }
@@ -147,11 +130,11 @@ pub struct Receiver {
 }
 
 impl Subscriber for Receiver {
-    fn receive(&mut self, sink: &mut dyn FnMut(&[u8]) -> Go) -> Result<()> {
+    fn receive(&mut self, mut sink: Sink) -> Result<()> {
         if self.tuned {
             return Many::new(self.size + HEADER, None).receive(&self.socket, HEADER, sink);
         }
-        let mut event = |datagram: &[u8]| datagram.get(HEADER..).map_or(Go::On, &mut *sink);
+        let mut event = |datagram: &[u8]| datagram.get(HEADER..).map_or(Go::On, &mut sink);
         let mut buffer = vec![0; self.size + HEADER];
         loop {
             match recv(self.socket.as_raw_fd(), &mut buffer, MsgFlags::empty()) {

@@ -1,12 +1,13 @@
 //! nlbus: the user broker in a process of its own, and the module where it is loaded.
 
 use super::OURS;
+use super::shaped;
 use super::two_hop::window;
-use crate::system::{Cell, Go, Publisher, Server, Subscriber, System};
+use crate::system::{Cell, Go, Publisher, Server, Sink, Subscriber, System};
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::Pid;
-use nlbus::{Broker, Bus, Choice, Delivery, PublishBatch, PublishReason, Subscription};
+use nlbus::{Broker, BufferedPublisher, Bus, Choice, Delivery, Subscription};
 use std::fs;
 
 const TOPIC: &str = "bench/events";
@@ -15,49 +16,75 @@ struct Nlbus {
     name: &'static str,
     about: &'static str,
     broker: Choice,
-    buffered: bool,
-    /// Whether the subscriber drives its connection itself.
-    direct: bool,
+    publish: Publish,
+    receive: Receive,
+}
+
+/// How events are published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Publish {
+    /// Each at once.
+    Single,
+    /// By a buffered publisher.
+    Buffered,
+}
+
+/// How they are received.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Receive {
+    /// As it is by itself: a thread of the connection's hands them over, and each is given.
+    Given,
+    /// On a connection that its caller drives, and lent.
+    Lent,
 }
 
 pub fn variants() -> Vec<Box<dyn System>> {
-    let variant = |name, about, broker, buffered, direct| -> Box<dyn System> {
-        Box::new(Nlbus { name, about, broker, buffered, direct })
+    use {Publish::*, Receive::*};
+    let variant = |name, about, broker, publish, receive| -> Box<dyn System> {
+        Box::new(Nlbus { name, about, broker, publish, receive })
     };
+    let user = Choice::User;
     let mut all = vec![
-        variant("nlbus", "user broker, `publish`, all at defaults", Choice::User, false, false),
-        variant("nlbus-direct", "user broker, `publish`, subscriber on `Builder::direct`", Choice::User, false, true),
+        variant("nlbus", "user broker, `publish` and `recv`, all at defaults", user, Single, Given),
+        variant(
+            "nlbus-direct",
+            "user broker, `publish`, subscriber on `Builder::direct`, events lent by `recv_ref`",
+            user,
+            Single,
+            Lent,
+        ),
         variant(
             "nlbus-buffered-thread",
-            "user broker, events collected until a datagram is full, all else at defaults",
-            Choice::User,
-            true,
-            false,
+            "user broker, `Bus::buffered` and `recv`, all else at defaults",
+            user,
+            Buffered,
+            Given,
         ),
         variant(
             "nlbus-buffered",
-            "user broker, events collected until a datagram is full, subscriber on `Builder::direct`",
-            Choice::User,
-            true,
-            true,
+            "user broker, `Bus::buffered`, subscriber on `Builder::direct`, events lent by `recv_ref`",
+            user,
+            Buffered,
+            Lent,
         ),
     ];
     if module() {
+        let module = Choice::Module;
         all.extend([
-            variant("nlbus-module", "module, `publish`, all at defaults", Choice::Module, false, false),
+            variant("nlbus-module", "module, `publish` and `recv`, all at defaults", module, Single, Given),
             variant(
                 "nlbus-module-direct",
-                "module, `publish`, subscriber on `Builder::direct`",
-                Choice::Module,
-                false,
-                true,
+                "module, `publish`, subscriber on `Builder::direct`, events lent by `recv_ref`",
+                module,
+                Single,
+                Lent,
             ),
             variant(
                 "nlbus-module-buffered",
-                "module, events collected until a datagram is full, subscriber on `Builder::direct`",
-                Choice::Module,
-                true,
-                true,
+                "module, `Bus::buffered`, subscriber on `Builder::direct`, events lent by `recv_ref`",
+                module,
+                Buffered,
+                Lent,
             ),
         ]);
     }
@@ -74,6 +101,11 @@ fn port(run: &Cell) -> u32 {
     let name = run.dir.as_os_str().as_encoded_bytes();
     let hash = name.iter().fold(0u32, |hash, byte| hash.wrapping_mul(31).wrapping_add(u32::from(*byte)));
     (1 << 23) + (hash % (1 << 22)) * 2
+}
+
+/// Connects to the user broker of a run.
+pub fn connect(run: &Cell) -> Result<Bus> {
+    Ok(Bus::builder().broker(Choice::User).port(port(run)).connect()?)
 }
 
 impl Nlbus {
@@ -103,7 +135,7 @@ impl System for Nlbus {
     /// Nothing would be lost without one, but repaired from history; so that the live way is what is measured, it is what
     /// three quarters of a receive buffer of 8 MiB hold: packed, or where each event comes in a datagram of its own.
     fn window(&self, cell: &Cell) -> u64 {
-        if self.buffered {
+        if self.publish == Publish::Buffered {
             return cell.events_in(6 << 20).min(16_384);
         }
         window(cell)
@@ -142,65 +174,76 @@ impl System for Nlbus {
 
     fn publisher(&self, run: &Cell) -> Result<Box<dyn Publisher>> {
         let bus = self.connect(run, false)?;
-        if !self.buffered {
-            return Ok(Box::new(Unbuffered { bus }));
+        if !run.shape.is_plain() {
+            shaped::furnish(&bus, run)?;
         }
-        // A batch borrows its bus, and this one serves until the process ends.
-        Ok(Box::new(Buffered { batch: Box::leak(Box::new(bus)).batch() }))
+        let way = match self.publish {
+            Publish::Single => Way::Single(bus),
+            Publish::Buffered => Way::Buffered(bus.buffered()),
+        };
+        Ok(if run.shape.is_plain() { Box::new(way) } else { shaped::publisher(way, run) })
     }
 
     fn subscriber(&self, run: &Cell) -> Result<Box<dyn Subscriber>> {
-        let bus = self.connect(run, self.direct)?;
-        Ok(Box::new(Subscribed { events: bus.subscribe(TOPIC)? }))
-    }
-}
-
-struct Unbuffered {
-    bus: Bus,
-}
-
-impl Publisher for Unbuffered {
-    fn send(&mut self, payload: &[u8]) -> Result<()> {
-        Ok(self.bus.publish(TOPIC, payload)?)
-    }
-}
-
-/// The buffered publisher: all there is of it in this suite.
-struct Buffered {
-    batch: PublishBatch<'static>,
-}
-
-impl Publisher for Buffered {
-    fn send(&mut self, payload: &[u8]) -> Result<()> {
-        match self.batch.push(TOPIC, payload) {
-            Err(error) if matches!(error.reason(), PublishReason::BatchFull) => {
-                self.batch.send()?;
-                Ok(self.batch.push(TOPIC, payload)?)
-            }
-            pushed => Ok(pushed?),
+        let bus = self.connect(run, self.receive == Receive::Lent)?;
+        if !run.shape.is_plain() {
+            return shaped::subscriber(&bus, run);
         }
+        Ok(Box::new(Subscribed { events: bus.subscribe(TOPIC)?, receive: self.receive }))
+    }
+}
+
+/// What events are published by.
+pub enum Way {
+    Single(Bus),
+    Buffered(BufferedPublisher),
+}
+
+impl Way {
+    pub fn publish(&self, topic: &str, payload: &[u8]) -> Result<()> {
+        Ok(match self {
+            Way::Single(bus) => bus.publish(topic, payload),
+            Way::Buffered(publisher) => publisher.publish(topic, payload),
+        }?)
+    }
+
+    pub fn flush(&self) -> Result<()> {
+        Ok(match self {
+            Way::Single(_) => Ok(()),
+            Way::Buffered(publisher) => publisher.flush(),
+        }?)
+    }
+}
+
+impl Publisher for Way {
+    fn send(&mut self, payload: &[u8]) -> Result<()> {
+        self.publish(TOPIC, payload)
     }
 
     fn flush(&mut self) -> Result<()> {
-        Ok(self.batch.send()?)
+        Way::flush(self)
     }
 }
 
 struct Subscribed {
     events: Subscription,
+    receive: Receive,
 }
 
 impl Subscriber for Subscribed {
-    fn receive(&mut self, sink: &mut dyn FnMut(&[u8]) -> Go) -> Result<()> {
-        loop {
-            match self.events.recv().context("receive")? {
-                Delivery::Event(event) => {
-                    if sink(event.payload()) == Go::End {
-                        return Ok(());
-                    }
-                }
-                other => bail!("{other:?}"),
-            }
+    fn receive(&mut self, mut sink: Sink) -> Result<()> {
+        match self.receive {
+            Receive::Given => while hand(&self.events.recv().context("receive")?, &mut sink)? == Go::On {},
+            Receive::Lent => while hand(self.events.recv_ref().context("receive")?, &mut sink)? == Go::On {},
         }
+        Ok(())
+    }
+}
+
+/// Hands an event on. Anything else means that the window is too large: it has no place in a run.
+fn hand(delivery: &Delivery, sink: &mut Sink) -> Result<Go> {
+    match delivery {
+        Delivery::Event(event) => Ok(sink(event.payload())),
+        other => bail!("{other:?}"),
     }
 }

@@ -1,6 +1,6 @@
 //! nng by the crate nng: pub0 listens, each sub0 dials, over ipc.
 
-use crate::system::{Cell, Go, Publisher, Subscriber, System};
+use crate::system::{Cell, Go, Publisher, Sink, Subscriber, System};
 use anyhow::{Result, anyhow};
 use nng::options::protocol::pubsub::Subscribe;
 use nng::options::{Options, RecvBufferSize, SendBufferSize};
@@ -75,7 +75,7 @@ struct Receiver {
 }
 
 impl Subscriber for Receiver {
-    fn receive(&mut self, sink: &mut dyn FnMut(&[u8]) -> Go) -> Result<()> {
+    fn receive(&mut self, mut sink: Sink) -> Result<()> {
         while sink(&self.socket.recv()?) == Go::On {}
         Ok(())
     }

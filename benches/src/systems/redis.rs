@@ -1,6 +1,6 @@
 //! Redis' PUBLISH and SUBSCRIBE by the crate redis.
 
-use crate::system::{Cell, Go, Publisher, Server, Subscriber, System, program, without};
+use crate::system::{Cell, Go, Publisher, Server, Sink, Subscriber, System, program, without};
 use anyhow::{Context, Result};
 use redis::{Client, Cmd, Connection};
 use std::process::Command;
@@ -108,7 +108,7 @@ struct Receiver {
 }
 
 impl Subscriber for Receiver {
-    fn receive(&mut self, sink: &mut dyn FnMut(&[u8]) -> Go) -> Result<()> {
+    fn receive(&mut self, mut sink: Sink) -> Result<()> {
         // Subscribing again changes nothing; the handle unsubscribes when it goes.
         let mut events = self.connection.as_pubsub();
         events.subscribe(CHANNEL)?;

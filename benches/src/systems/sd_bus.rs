@@ -1,7 +1,7 @@
 //! D-Bus signals by systemd's own client, sd-bus: what an expert takes, being in C and without threads.
 
 use super::dbus::{INTERFACE, MEMBER, PATH, RULE, broker, window};
-use crate::system::{Cell, Go, Publisher, Server, Subscriber, System, without};
+use crate::system::{Cell, Go, Publisher, Server, Sink, Subscriber, System, without};
 use anyhow::{Result, bail};
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::io;
@@ -177,7 +177,7 @@ struct Receiver {
 }
 
 impl Subscriber for Receiver {
-    fn receive(&mut self, sink: &mut dyn FnMut(&[u8]) -> Go) -> Result<()> {
+    fn receive(&mut self, mut sink: Sink) -> Result<()> {
         loop {
             let mut message = null_mut();
             // SAFETY: the connection is open; message is filled in, or left null where nothing came.

@@ -1,7 +1,8 @@
 //! Unix sockets that keep datagrams apart, a connection for each subscriber: the publisher sends each event to all of them.
 
+use super::buffers::enlarge_send;
 use super::mmsg::Many;
-use crate::system::{Cell, Go, Publisher, Subscriber, System};
+use crate::system::{Cell, Go, Publisher, Sink, Subscriber, System};
 use anyhow::Result;
 use nix::sys::socket::{
     AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr, accept4, bind, connect, listen, recv, send, socket,
@@ -27,7 +28,7 @@ impl System for Seqpacket {
 
     fn about(&self) -> &'static str {
         if self.tuned {
-            "a connection for each subscriber, sendmmsg and recvmmsg of up to 64, send buffers of 8 MiB"
+            "a connection for each subscriber, sendmmsg and recvmmsg of up to 64, send buffers of 8 MiB (or as the host allows)"
         } else {
             "a connection for each subscriber, send and recv"
         }
@@ -64,21 +65,11 @@ impl Sender {
             // SAFETY: accept4 has just made it, and nobody else has it.
             let peer = unsafe { OwnedFd::from_raw_fd(fd) };
             if self.many.is_some() {
-                enlarge(&peer);
+                enlarge_send(&peer)?;
             }
             self.peers.push(peer);
         }
         Ok(())
-    }
-}
-
-/// A send buffer of 8 MiB by `SO_SNDBUFFORCE`, which nix doesn't have; without `CAP_NET_ADMIN` it stays as it was.
-fn enlarge(socket: &OwnedFd) {
-    let bytes: libc::c_int = 4 << 20; // the kernel doubles it
-    // SAFETY: the option takes an int, and is told where one is and how long.
-    unsafe {
-        let (value, length) = ((&raw const bytes).cast(), size_of_val(&bytes) as libc::socklen_t);
-        libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, value, length);
     }
 }
 
@@ -112,7 +103,7 @@ struct Receiver {
 }
 
 impl Subscriber for Receiver {
-    fn receive(&mut self, sink: &mut dyn FnMut(&[u8]) -> Go) -> Result<()> {
+    fn receive(&mut self, mut sink: Sink) -> Result<()> {
         if self.tuned {
             return Many::new(self.size, None).receive(&self.socket, 0, sink);
         }

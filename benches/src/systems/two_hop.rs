@@ -2,7 +2,8 @@
 //! nothing else done on the way. No peer: what no broker over these sockets can beat.
 
 use super::FLOOR;
-use super::netlink::{HEADER, Receiver, charged, enlarge, enlarged, frame, open, send};
+use super::buffers::enlarge_receive;
+use super::netlink::{HEADER, Receiver, charged, frame, open, receive_buffer, send};
 use crate::system::{Cell, Publisher, Server, Subscriber, System};
 use anyhow::Result;
 use nix::sys::socket::{MsgFlags, NetlinkAddr, recv};
@@ -20,7 +21,7 @@ struct TwoHop;
 
 /// How many events three quarters of a receive buffer hold where each comes in a datagram of its own.
 pub fn window(cell: &Cell) -> u64 {
-    (enlarged() * 3 / 4 / charged(cell.size + OVERHEAD)).clamp(4, 16_384) as u64
+    (receive_buffer() * 3 / 4 / charged(cell.size + OVERHEAD)).clamp(4, 16_384) as u64
 }
 
 pub fn variants() -> Vec<Box<dyn System>> {
@@ -50,7 +51,7 @@ impl System for TwoHop {
 
     fn be_server(&self, run: &Cell, ready: &mut dyn FnMut()) -> Result<()> {
         let socket = open(PORT, 0)?;
-        enlarge(&socket)?;
+        enlarge_receive(&socket)?;
         ready();
         let mut buffer = vec![0; run.size + HEADER];
         loop {
@@ -65,7 +66,7 @@ impl System for TwoHop {
 
     fn subscriber(&self, run: &Cell) -> Result<Box<dyn Subscriber>> {
         let socket = open(0, GROUP)?;
-        enlarge(&socket)?;
+        enlarge_receive(&socket)?;
         Ok(Box::new(Receiver { socket, size: run.size, tuned: false }))
     }
 }

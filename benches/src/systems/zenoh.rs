@@ -1,7 +1,8 @@
 //! zenoh, peer to peer: the publisher listens, each subscriber connects; no scouting.
 
-use crate::system::{Cell, Go, Publisher, Subscriber, System};
+use crate::system::{Cell, Go, Publisher, Sink, Subscriber, System};
 use anyhow::{Result, anyhow};
+use std::sync::{Mutex, mpsc};
 use zenoh::handlers::{FifoChannel, FifoChannelHandler};
 use zenoh::qos::CongestionControl;
 use zenoh::sample::Sample;
@@ -53,7 +54,7 @@ impl System for Zenoh {
 
     fn about(&self) -> &'static str {
         if self.tuned {
-            "peer to peer over a Unix socket, CongestionControl::Block, 16 batches in the queue, channels of 16 384 events"
+            "peer to peer over a Unix socket, CongestionControl::Block, 16 batches in the queue, subscribers by callback"
         } else {
             "peer to peer over loopback TCP, without scouting; channels of 256 events"
         }
@@ -74,8 +75,11 @@ impl System for Zenoh {
 
     fn subscriber(&self, run: &Cell) -> Result<Box<dyn Subscriber>> {
         let session = self.open(run, "connect")?;
-        let channel = FifoChannel::new(if self.tuned { 16_384 } else { 256 });
-        let events = session.declare_subscriber(KEY).with(channel).wait().map_err(|error| anyhow!(error))?;
+        if self.tuned {
+            return Ok(Box::new(Called { session }));
+        }
+        let events =
+            session.declare_subscriber(KEY).with(FifoChannel::new(256)).wait().map_err(|error| anyhow!(error))?;
         Ok(Box::new(Receiver { events, _session: session }))
     }
 }
@@ -98,12 +102,35 @@ struct Receiver {
 }
 
 impl Subscriber for Receiver {
-    fn receive(&mut self, sink: &mut dyn FnMut(&[u8]) -> Go) -> Result<()> {
+    fn receive(&mut self, mut sink: Sink) -> Result<()> {
         loop {
             let event = self.events.recv().map_err(|error| anyhow!(error))?;
             if sink(&event.payload().to_bytes()) == Go::End {
                 return Ok(());
             }
         }
+    }
+}
+
+/// Is called with each event on the thread that received it, which no channel is as fast as.
+struct Called {
+    session: Session,
+}
+
+impl Subscriber for Called {
+    /// Subscribes only now that there is somebody to call: the publisher sends probes until it hears of one.
+    fn receive(&mut self, sink: Sink) -> Result<()> {
+        let (end, ended) = mpsc::channel();
+        let sink = Mutex::new(sink);
+        let call = move |event: Sample| {
+            // Only this takes the lock, on one thread at a time.
+            let Ok(mut sink) = sink.lock() else { return };
+            if sink(&event.payload().to_bytes()) == Go::End {
+                // Nobody hears it once it has ended.
+                let _ = end.send(());
+            }
+        };
+        let _events = self.session.declare_subscriber(KEY).callback(call).wait().map_err(|error| anyhow!(error))?;
+        Ok(ended.recv()?)
     }
 }

@@ -1,6 +1,6 @@
 //! ZeroMQ, libzmq by the crate zmq: PUB binds, each SUB connects, over ipc.
 
-use crate::system::{Cell, Go, Publisher, Subscriber, System};
+use crate::system::{Cell, Go, Publisher, Sink, Subscriber, System};
 use anyhow::Result;
 
 /// After how many events PUB at its defaults looks for word of what was taken. By itself it does so about once a
@@ -86,7 +86,7 @@ struct Receiver {
 }
 
 impl Subscriber for Receiver {
-    fn receive(&mut self, sink: &mut dyn FnMut(&[u8]) -> Go) -> Result<()> {
+    fn receive(&mut self, mut sink: Sink) -> Result<()> {
         let mut message = zmq::Message::new();
         loop {
             self.socket.recv(&mut message, 0)?;
