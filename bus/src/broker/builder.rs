@@ -89,11 +89,11 @@ impl BrokerBuilder {
         self
     }
 
-    /// Length of a broadcast datagram that packs several events, 16064 unless set, clamped to 1024..=65216. Each
+    /// Length of a broadcast datagram that packs several events, 32448 unless set, clamped to 1024..=65216. Each
     /// subscriber's socket is charged the allocation that holds it, a power of two for a little more than this.
     ///
     /// ```no_run
-    /// let broker = nlbus::Broker::builder().pack(32_448).spawn()?; // an allocation of 32 KiB
+    /// let broker = nlbus::Broker::builder().pack(16_064).spawn()?; // an allocation of 16 KiB
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn pack(mut self, bytes: usize) -> Self {

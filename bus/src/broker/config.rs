@@ -4,8 +4,9 @@ use crate::wire::Limits;
 use crate::wire::uapi::{NLBUS_DATAGRAM_MAX, NLBUS_PAYLOAD_MAX, NLBUS_USER_PORT};
 use std::time::Duration;
 
-/// `SKB_WITH_OVERHEAD(16384)` on 64-bit machines: the most that a receiver is charged 16 KiB for.
-pub(super) const PACK_DEFAULT: usize = 16384 - 320;
+/// `SKB_WITH_OVERHEAD(32768)` on 64-bit machines: the most that a receiver is charged 32 KiB for. That is the largest allocation
+/// that the kernel tries hard to make in one piece (`PAGE_ALLOC_COSTLY_ORDER`), and a broadcast has to be in one.
+pub(super) const PACK_DEFAULT: usize = 32768 - 320;
 
 /// Settings of the pure core: numbers alone, no sockets, no clocks.
 #[derive(Debug, Clone)]
