@@ -24,7 +24,7 @@ pub struct Knobs {
     /// Numbers of subscribing processes, separated by commas
     #[arg(long, env = "SUBS", default_value = "")]
     subs: String,
-    /// How long a publisher publishes in a run, in seconds
+    /// How long a publisher publishes in a run, in seconds; half a second unless set, and half of that where growth is measured
     #[arg(long, env = "SECONDS_A_RUN", default_value = "")]
     seconds: String,
     /// What is measured, separated by commas: peers (nlbus beside them); growth (how its cost grows, all axes and memory), or
@@ -76,7 +76,7 @@ impl Knobs {
             peers: has(&["peers"]),
             axes: Axis::ALL.into_iter().filter(|axis| has(&["growth", axis.name()])).collect(),
             memory: has(&["growth", "memory"]),
-            growth_seconds: if quick { 0.15 } else { 0.25 },
+            growth_seconds: choose(&self.seconds, "0.25", "0.15").parse()?,
             few: quick,
             repeats: if quick { 0.0 } else { 0.08 },
         })

@@ -1,4 +1,5 @@
-//! Measures nlbus and its peers in one run: throughput without loss, latency at a paced rate, and CPU time. `make bench`.
+//! Measures nlbus and its peers in one run: throughput without loss, latency at a paced rate, and CPU time; and how nlbus's
+//! cost and memory grow. `make bench`.
 //!
 //! The program runs itself again as the processes of a run: one publisher, the subscribers, and nlbus's own broker. What
 //! they share is a page of counters ([`page`]), by which the publisher never runs further ahead of the slowest

@@ -40,6 +40,11 @@ fn runtime() -> Result<Runtime> {
     Ok(Builder::new_multi_thread().worker_threads(1).enable_all().build()?)
 }
 
+/// The caller's thread is the connection's, too, which suits whoever does nothing but receive.
+fn on_this_thread() -> Result<Runtime> {
+    Ok(Builder::new_current_thread().enable_all().build()?)
+}
+
 impl System for Nats {
     fn name(&self) -> &'static str {
         if self.tuned { "nats-tuned" } else { "nats" }
@@ -51,7 +56,7 @@ impl System for Nats {
 
     fn about(&self) -> &'static str {
         if self.tuned {
-            "nats-server, async-nats over loopback, queues of 65 536 commands and 1 Mi events, read buffers of 64 KiB, write_deadline and max_pending raised"
+            "nats-server, async-nats over loopback, queues of 65 536 commands and 1 Mi events, read buffers of 64 KiB, write_deadline and max_pending raised, subscribers of one thread"
         } else {
             "nats-server, async-nats over loopback"
         }
@@ -79,7 +84,7 @@ impl System for Nats {
     }
 
     fn subscriber(&self, _run: &Cell) -> Result<Box<dyn Subscriber>> {
-        let runtime = runtime()?;
+        let runtime = if self.tuned { on_this_thread()? } else { runtime()? };
         let client = self.connect(&runtime)?;
         let events = runtime.block_on(client.subscribe(SUBJECT))?;
         runtime.block_on(client.flush())?;
