@@ -103,7 +103,7 @@ mod tests {
     fn taker(topics: usize) -> (Payload, Taker) {
         let dir = tempfile::tempdir().unwrap();
         let page: &'static Page = Box::leak(Box::new(Page::open(dir.path(), 1).unwrap()));
-        let cell = Cell::new(64, 1, Shape { topics, ..Shape::PLAIN });
+        let cell = Cell::new(64, 1, Shape { topics, ..Shape::FURNISHED });
         (Payload::new(64), Taker::new(page, &cell, false))
     }
 
