@@ -118,7 +118,7 @@ impl Campaign {
             return; // It doesn't work: twice is enough to know.
         }
         let pace = match kind {
-            Kind::Throughput => Pace::Fast { time: (self.plan.seconds * 1e9) as u64 },
+            Kind::Throughput => Pace::Fast { time: (self.plan.seconds * 1e9) as u64, warm: false },
             Kind::Latency => Pace::Even { interval: INTERVAL, events: WARM_UP + self.plan.paced },
         };
         let cell = Cell::new(size, subs, Shape::PLAIN);

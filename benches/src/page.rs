@@ -24,7 +24,7 @@ pub enum Of {
 pub enum At {
     /// How many events came, in order.
     Progress = 0,
-    /// 1 once it has seen a probe.
+    /// 1 + the number of the newest probe that it has seen; 0 before the first.
     Primed = 1,
     /// When the last event came.
     Ended = 2,
@@ -70,14 +70,9 @@ impl Page {
         self.counter(index + 1, at as usize)
     }
 
-    /// The progress of the slowest.
-    pub fn slowest(&self) -> u64 {
-        let progress = |index| self.subscriber(index, At::Progress).load(Ordering::Acquire);
-        (0..self.subs).map(progress).min().unwrap_or(0)
-    }
-
-    /// Whether all have seen a probe.
-    pub fn primed(&self) -> bool {
-        (0..self.subs).all(|index| self.subscriber(index, At::Primed).load(Ordering::Acquire) == 1)
+    /// The least of the subscribers' counters.
+    pub fn least(&self, at: At) -> u64 {
+        let counter = |index| self.subscriber(index, at).load(Ordering::Acquire);
+        (0..self.subs).map(counter).min().unwrap_or(0)
     }
 }

@@ -18,7 +18,9 @@ const SAMPLE: u64 = 256;
 /// An event as it came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Seen {
-    Probe,
+    Probe {
+        number: u64,
+    },
     Event {
         number: u64,
         sent: u64,
@@ -39,8 +41,8 @@ impl Payload {
         Payload((0..size.max(HEADER)).map(|at| (at % 251) as u8).collect())
     }
 
-    pub fn probe(&mut self) -> &[u8] {
-        self.write(PROBE, 0)
+    pub fn probe(&mut self, number: u64) -> &[u8] {
+        self.write(PROBE, number)
     }
 
     pub fn event(&mut self, number: u64, sent: u64) -> &[u8] {
@@ -78,7 +80,7 @@ impl Payload {
             return Seen::Broken("its bytes aren't those that were sent");
         }
         match first {
-            PROBE => Seen::Probe,
+            PROBE => Seen::Probe { number: second },
             END => Seen::End { events: second },
             number => Seen::Event { number, sent: second },
         }
@@ -93,7 +95,7 @@ mod tests {
     fn what_is_written_is_read() {
         for size in [16, 20, 24, 64] {
             let (mut payload, reader) = (Payload::new(size), Payload::new(size));
-            assert_eq!(reader.read(payload.probe()), Seen::Probe);
+            assert_eq!(reader.read(payload.probe(3)), Seen::Probe { number: 3 });
             assert_eq!(reader.read(payload.event(7, 9)), Seen::Event { number: 7, sent: 9 });
             assert_eq!(reader.read(payload.end(8)), Seen::End { events: 8 });
             assert_eq!(payload.end(8).len(), size);

@@ -2,7 +2,7 @@
 //! the end of that ends it.
 
 use crate::clock::{now, sleep_until};
-use crate::page::{Of, Page};
+use crate::page::{At, Of, Page};
 use crate::payload::Payload;
 use crate::shape::Shape;
 use crate::system::{Cell, Go, Publisher, System};
@@ -19,6 +19,9 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
+
+/// How long a publisher warms up at most.
+const WARM_UP_NS: u64 = 250_000_000;
 
 /// Which part of which run this process has.
 #[derive(Debug, Clone, Args)]
@@ -49,6 +52,8 @@ pub enum Pace {
     Fast {
         /// For how long, in nanoseconds.
         time: u64,
+        /// Whether a window's worth goes before.
+        warm: bool,
     },
     /// At an interval, in nanoseconds.
     Even { interval: u64, events: u64 },
@@ -84,16 +89,19 @@ pub fn publish(part: &Part) -> Result<()> {
     let mut publisher = system.publisher(&run)?;
     let mut payload = Payload::new(run.size);
     say("ready")?;
-    told()?;
-    while !page.primed() {
-        publisher.send(payload.probe())?;
+    let warm = told()?.trim() == "warm";
+    while page.least(At::Primed) == 0 {
+        publisher.send(payload.probe(0))?;
         publisher.flush()?;
         thread::sleep(Duration::from_millis(5));
+    }
+    if warm {
+        warm_up(&mut *publisher, &page, &mut payload, system.window(&run))?;
     }
     say("primed")?;
     let pace = serde_json::from_str(&told()?)?;
     let events = match pace {
-        Pace::Fast { time } => fast(&mut *publisher, &page, &mut payload, system.window(&run), time)?,
+        Pace::Fast { time, .. } => fast(&mut *publisher, &page, &mut payload, system.window(&run), time)?,
         Pace::Even { interval, events } => even(&mut *publisher, &page, &mut payload, interval, events)?,
     };
     page.publisher(Of::Events).store(events, Ordering::Release);
@@ -103,6 +111,22 @@ pub fn publish(part: &Part) -> Result<()> {
     loop {
         told()?;
     }
+}
+
+/// Publishes a window's worth, but not for long, and waits until it has arrived: memory that all touch for the first time then is
+/// no part of what is measured.
+fn warm_up(publisher: &mut dyn Publisher, page: &Page, payload: &mut Payload, window: u64) -> Result<()> {
+    let (end, mut last) = (now() + WARM_UP_NS, 0);
+    while last < window && now() < end {
+        last += 1;
+        publisher.send(payload.probe(last))?;
+    }
+    publisher.flush()?;
+    // Whoever started us knows how long that may take.
+    while page.least(At::Primed) <= last {
+        thread::sleep(Duration::from_millis(1));
+    }
+    Ok(())
 }
 
 /// Publishes for so long, and returns how many events that were.
@@ -129,7 +153,7 @@ fn fast(publisher: &mut dyn Publisher, page: &Page, payload: &mut Payload, windo
 /// Waits until the slowest subscriber has taken a quarter of the window. Returns how far the publisher may go.
 fn make_way(publisher: &mut dyn Publisher, page: &Page, number: u64, window: u64) -> Result<u64> {
     let enough = (window / 4).max(1);
-    let mut limit = page.slowest() + window;
+    let mut limit = page.least(At::Progress) + window;
     if limit >= number + enough {
         return Ok(limit);
     }
@@ -138,7 +162,7 @@ fn make_way(publisher: &mut dyn Publisher, page: &Page, number: u64, window: u64
     while limit < number + enough {
         thread::sleep(Duration::from_micros(wait));
         wait = (wait * 2).min(200);
-        limit = page.slowest() + window;
+        limit = page.least(At::Progress) + window;
     }
     Ok(limit)
 }

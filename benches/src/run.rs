@@ -47,7 +47,7 @@ fn run_in(system: &dyn System, cell: &Cell, pace: Pace) -> Result<Run> {
         subscriber.expect("up", in_time)?;
         subscriber.expect("ready", in_time)?;
     }
-    publisher.tell("prime")?;
+    publisher.tell(if matches!(pace, Pace::Fast { warm: true, .. }) { "warm" } else { "prime" })?;
     publisher.expect("primed", in_time)?;
 
     let serving: Vec<Pid> = servers.iter().map(|server| server.pid()).chain(system.others()).collect();

@@ -2,9 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The rest of a run's bus. By default nothing: one topic, which each subscriber has one filter for.
+/// The rest of a run's bus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shape {
+    /// Whether it is as below. Else nothing is on it but one topic, which each subscriber has an exact filter for.
+    pub furnished: bool,
     /// Topics that are published to in turn. Each subscriber follows them all by one filter with a wildcard.
     pub topics: usize,
     /// Topics that nobody publishes to or follows, each with an event.
@@ -18,11 +20,11 @@ pub struct Shape {
 }
 
 impl Shape {
-    pub const PLAIN: Shape = Shape { topics: 1, idle: 0, matching: 1, others: 0, history: 0 };
+    /// What peers have, too.
+    pub const PLAIN: Shape = Shape { furnished: false, topics: 1, idle: 0, matching: 1, others: 0, history: 0 };
 
-    pub fn is_plain(&self) -> bool {
-        *self == Shape::PLAIN
-    }
+    /// Where each axis begins: one topic, whose history is full, and one filter with a wildcard.
+    pub const FURNISHED: Shape = Shape { furnished: true, ..Shape::PLAIN };
 }
 
 /// An argument of the processes of a run.

@@ -21,6 +21,8 @@ pub struct Taker {
     progress: &'static AtomicU64,
     expected: Payload,
     order: Order,
+    /// 1 + the number of the newest probe.
+    probed: u64,
     paced: bool,
     latencies: Vec<u64>,
     /// How many events there are, once that was told: of several topics the last event may come before others.
@@ -36,6 +38,7 @@ impl Taker {
             progress: page.subscriber(run.index, At::Progress),
             expected: Payload::new(run.size),
             order: Order::new(run.shape.topics),
+            probed: 0,
             paced,
             latencies: Vec::with_capacity(if paced { PACED_MAX } else { 0 }),
             all: None,
@@ -58,8 +61,10 @@ impl Taker {
                     return Go::On;
                 }
             }
-            Seen::Probe => {
-                self.set(At::Primed, 1);
+            Seen::Probe { number } => {
+                // Those of other topics may come behind newer ones.
+                self.probed = self.probed.max(number + 1);
+                self.set(At::Primed, self.probed);
                 return Go::On;
             }
             Seen::End { events } => {
@@ -103,17 +108,26 @@ mod tests {
     fn taker(topics: usize) -> (Payload, Taker) {
         let dir = tempfile::tempdir().unwrap();
         let page: &'static Page = Box::leak(Box::new(Page::open(dir.path(), 1).unwrap()));
-        let cell = Cell::new(64, 1, Shape { topics, ..Shape::PLAIN });
+        let cell = Cell::new(64, 1, Shape { topics, ..Shape::FURNISHED });
         (Payload::new(64), Taker::new(page, &cell, false))
     }
 
     #[test]
     fn what_was_lost_fails_the_run() {
         let (mut payload, mut taker) = taker(1);
-        assert_eq!(taker.take(payload.probe()), Go::On);
+        assert_eq!(taker.take(payload.probe(0)), Go::On);
         assert_eq!(taker.take(payload.event(0, 1)), Go::On);
         assert_eq!(taker.take(payload.event(2, 1)), Go::End);
         assert!(taker.end().unwrap_err().contains("event 2 came in the place of 1"));
+    }
+
+    #[test]
+    fn the_newest_probe_is_told() {
+        let (mut payload, mut taker) = taker(2);
+        for (number, told) in [(0, 1), (5, 6), (3, 6)] {
+            assert_eq!(taker.take(payload.probe(number)), Go::On);
+            assert_eq!(taker.page.least(At::Primed), told);
+        }
     }
 
     #[test]

@@ -88,15 +88,15 @@ impl Axis {
     }
 
     pub fn cell(self, at: u64) -> Cell {
-        let (n, plain) = (at as usize, Shape::PLAIN);
+        let (n, furnished) = (at as usize, Shape::FURNISHED);
         match self {
-            Axis::Subscribers => Cell::new(SIZE, n, plain),
-            Axis::Topics => Cell::new(SIZE, 1, Shape { topics: n, ..plain }),
-            Axis::Idle => Cell::new(SIZE, 1, Shape { idle: n - 1, ..plain }),
-            Axis::Others => Cell::new(SIZE, 1, Shape { others: n - 1, ..plain }),
-            Axis::Matching => Cell::new(SIZE, 1, Shape { matching: n, ..plain }),
-            Axis::History => Cell::new(SIZE, 1, Shape { history: at, ..plain }),
-            Axis::Payload => Cell::new(n, 1, plain),
+            Axis::Subscribers => Cell::new(SIZE, n, Shape::PLAIN),
+            Axis::Topics => Cell::new(SIZE, 1, Shape { topics: n, ..furnished }),
+            Axis::Idle => Cell::new(SIZE, 1, Shape { idle: n - 1, ..furnished }),
+            Axis::Others => Cell::new(SIZE, 1, Shape { others: n - 1, ..furnished }),
+            Axis::Matching => Cell::new(SIZE, 1, Shape { matching: n, ..furnished }),
+            Axis::History => Cell::new(SIZE, 1, Shape { history: at, ..furnished }),
+            Axis::Payload => Cell::new(n, 1, Shape::PLAIN),
         }
     }
 
@@ -121,6 +121,34 @@ impl Axis {
             Axis::Topics => Claim::Ratio(3.0),
             // The rest stays the same, to within what two runs differ by.
             Axis::Idle | Axis::Others | Axis::Matching | Axis::History => Claim::Ratio(1.25),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn along_an_axis_one_thing_changes() {
+        for axis in Axis::ALL {
+            let points = axis.points();
+            assert!(points.is_sorted() && points.iter().any(|at| axis.is_few(*at)), "{axis:?}");
+            for pair in points.windows(2) {
+                let [from, to] = [pair[0], pair[1]].map(|at| axis.cell(at));
+                let (a, b) = (from.shape, to.shape);
+                let changes = [
+                    from.size != to.size,
+                    from.subs != to.subs,
+                    a.furnished != b.furnished,
+                    a.topics != b.topics,
+                    a.idle != b.idle,
+                    a.matching != b.matching,
+                    a.others != b.others,
+                    a.history != b.history,
+                ];
+                assert_eq!(changes.iter().filter(|changes| **changes).count(), 1, "{axis:?} {from:?} {to:?}");
+            }
         }
     }
 }

@@ -18,6 +18,12 @@ pub fn ratio(points: &[(f64, f64)]) -> Option<f64> {
     (points.len() > 1).then(|| last / first)
 }
 
+/// The last one to the least: what an early fall would hide.
+pub fn rise(points: &[(f64, f64)]) -> Option<f64> {
+    let least = points.iter().map(|(_, y)| *y).min_by(f64::total_cmp)?;
+    points.last().map(|(_, last)| last / least)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -29,6 +35,12 @@ mod tests {
             assert!((exponent(&points).unwrap() - power).abs() < 1e-9, "{power}");
             assert!((ratio(&points).unwrap() - 16f64.powf(power)).abs() < 1e-9, "{power}");
         }
+    }
+
+    #[test]
+    fn a_rise_begins_at_the_least() {
+        assert_eq!(rise(&[(1.0, 8.0), (2.0, 2.0), (4.0, 3.0)]), Some(1.5));
+        assert_eq!((rise(&[(1.0, 8.0)]), rise(&[])), (Some(1.0), None));
     }
 
     #[test]

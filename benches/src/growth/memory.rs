@@ -49,9 +49,9 @@ pub fn measure(few: bool) -> Result<Vec<Held>> {
     let server = system.serve(&cell)?.pop().context("no broker")?;
     let mut bench = Bench { system: &*system, cell, server, held: Vec::new() };
     // Each by itself: what waits while there are few topics, since to begin a subscription is to ask for all of them.
-    bench.subscriptions("a subscription that waits for its topic", many, Shape { others: many, ..Shape::PLAIN })?;
+    bench.subscriptions("a subscription that waits for its topic", many, Shape { others: many, ..Shape::FURNISHED })?;
     bench.topics(many)?;
-    bench.subscriptions("a topic that a filter follows", many, Shape { topics: many, ..Shape::PLAIN })?;
+    bench.subscriptions("a topic that a filter follows", many, Shape { topics: many, ..Shape::FURNISHED })?;
     bench.clients(clients)?;
     for Held { what, whose, count, each } in &bench.held {
         eprintln!("memory: {what}: {each:.0} B of the {whose}'s ({count})");
@@ -78,7 +78,7 @@ impl Bench<'_> {
 
     fn topics(&mut self, many: usize) -> Result<()> {
         let bus = systems::nlbus::connect(&self.cell)?;
-        let topics = shaped::topics(Shape { topics: many, ..Shape::PLAIN });
+        let topics = shaped::topics(Shape { topics: many, ..Shape::FURNISHED });
         bus.create_topic("bench/first")?;
         let before = self.broker()?;
         for topic in &topics {

@@ -52,7 +52,7 @@ pub enum Read {
 impl Growth {
     /// Measures each point of each axis once. Systems that can't run here are left out.
     pub fn round(&mut self, plan: &Plan, repeats: &mut Repeats) -> Result<()> {
-        let pace = Pace::Fast { time: (plan.growth_seconds * 1e9) as u64 };
+        let pace = Pace::Fast { time: (plan.growth_seconds * 1e9) as u64, warm: true };
         for &axis in &plan.axes {
             for at in axis.points().into_iter().filter(|at| !plan.few || axis.is_few(*at)) {
                 for name in axis.systems() {

@@ -19,8 +19,8 @@ pub fn markdown(results: &Results) -> String {
         text,
         "CPU ns of a delivery, all processes together. The exponent is that of the power that fits best: 0 where the cost \
          stays the same, 1 where it grows as x does.\n\n\
-         | x | system | from | to | at the first | at the last | last to first | exponent | wanted | |\n\
-         |---|---|---|---|---|---|---|---|---|---|"
+         | x | system | from | to | at the first | at the last | last to first | last to least | exponent | wanted | |\n\
+         |---|---|---|---|---|---|---|---|---|---|---|"
     );
     for curve in Axis::ALL.iter().flat_map(|axis| growth.along(*axis)) {
         verdict(curve, &mut text);
@@ -61,12 +61,13 @@ fn verdict(curve: &Curve, text: &mut String) {
     let cost = |figure: &Figure| with_spread(figure, |ns| format!("{ns:.0}"));
     let _ = writeln!(
         text,
-        "| {} | {} | {from} | {to} | {} | {} | {}× | {} | {wanted} | {word} |",
+        "| {} | {} | {from} | {to} | {} | {} | {}× | {}× | {} | {wanted} | {word} |",
         curve.axis.title(),
         curve.system,
         cost(first),
         cost(last),
         write(ratio),
+        write(fit::rise(&medians)),
         write(exponent),
     );
 }

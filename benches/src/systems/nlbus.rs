@@ -174,19 +174,19 @@ impl System for Nlbus {
 
     fn publisher(&self, run: &Cell) -> Result<Box<dyn Publisher>> {
         let bus = self.connect(run, false)?;
-        if !run.shape.is_plain() {
+        if run.shape.furnished {
             shaped::furnish(&bus, run)?;
         }
         let way = match self.publish {
             Publish::Single => Way::Single(bus),
             Publish::Buffered => Way::Buffered(bus.buffered()),
         };
-        Ok(if run.shape.is_plain() { Box::new(way) } else { shaped::publisher(way, run) })
+        Ok(if run.shape.furnished { shaped::publisher(way, run) } else { Box::new(way) })
     }
 
     fn subscriber(&self, run: &Cell) -> Result<Box<dyn Subscriber>> {
         let bus = self.connect(run, self.receive == Receive::Lent)?;
-        if !run.shape.is_plain() {
+        if run.shape.furnished {
             return shaped::subscriber(&bus, run);
         }
         Ok(Box::new(Subscribed { events: bus.subscribe(TOPIC)?, receive: self.receive }))

@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn filters_that_match_are_all_different_and_do() {
-        let topics = topics(Shape { topics: 3, ..Shape::PLAIN });
+        let topics = topics(Shape { topics: 3, ..Shape::FURNISHED });
         let filters: std::collections::HashSet<String> =
             (0..1 << LEVELS).map(|number| matching(number).unwrap()).collect();
         assert_eq!(filters.len(), 1 << LEVELS);
