@@ -189,9 +189,12 @@ impl History {
     /// Begins a segment with room for a record of `len` bytes.
     #[cold]
     fn add_segment(&mut self, topic: usize, len: usize) {
-        let size = self.logs[topic].next_segment(len);
+        let log = &mut self.logs[topic];
+        let (before, size) = (log.bytes, log.next_segment(len));
         let spare = if size == SEGMENT_MAX { self.spare.pop() } else { None };
-        self.bytes += self.logs[topic].add_segment(spare.unwrap_or_else(|| Vec::with_capacity(size)));
+        log.add_segment(spare.unwrap_or_else(|| Vec::with_capacity(size)));
+        // It may have become less: what the segment before didn't use.
+        self.bytes = self.bytes - before + log.bytes;
     }
 
     /// Lets a topic's oldest records go. Returns whether it had any to give.

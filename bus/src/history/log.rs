@@ -10,6 +10,9 @@ pub(super) const SEGMENT_MAX: usize = 1 << 16;
 /// A log gives up a segment at a time: this part of what it keeps, unless its records are larger.
 const SEGMENTS: u64 = 16;
 
+/// A segment that leaves more than this part of itself unused, and gets no more records, is cut to what it holds.
+const TRIMMED: u64 = 16;
+
 /// Places for segments that a log may hold on to.
 const SPARE_PLACES: usize = 16;
 
@@ -63,12 +66,27 @@ impl Log {
         ((self.bytes / SEGMENTS).min(SEGMENT_MAX as u64) as usize).max(len)
     }
 
-    /// Goes on in another segment. Returns the bytes that it takes.
-    pub(super) fn add_segment(&mut self, bytes: Vec<u8>) -> u64 {
-        let taken = bytes.capacity() as u64;
-        self.bytes += taken;
+    /// Goes on in another segment.
+    pub(super) fn add_segment(&mut self, bytes: Vec<u8>) {
+        // Large records leave much of a segment unused, up to half.
+        if self.unused() > self.segments.back().map_or(0, |newest| newest.bytes.capacity() as u64 / TRIMMED) {
+            self.trim();
+        }
+        self.bytes += bytes.capacity() as u64;
         self.segments.push_back(Segment { bytes, first: self.next });
-        taken
+    }
+
+    /// Bytes of the newest segment that wait for more records.
+    fn unused(&self) -> u64 {
+        self.segments.back().map_or(0, |newest| newest.bytes.capacity() - newest.bytes.len()) as u64
+    }
+
+    /// Gives those up.
+    fn trim(&mut self) {
+        self.bytes -= self.unused();
+        if let Some(newest) = self.segments.back_mut() {
+            newest.bytes.shrink_to_fit(); // by all of it: to the length, says RawVec
+        }
     }
 
     /// Appends a record, with zeros up to `len` bytes, to the newest segment, which has room for it. Returns all of that.
@@ -88,13 +106,10 @@ impl Log {
         if !self.can_give() {
             return None;
         }
-        let newest = self.segments.back()?;
-        let unused = (newest.bytes.capacity() - newest.bytes.len()) as u64;
         let oldest = self.segments.front()?.bytes.capacity() as u64;
-        let is_nearly_all = self.bytes - unused < oldest + oldest / 2;
-        if is_nearly_all && unused >= oldest / 2 {
-            self.segments.back_mut()?.bytes.shrink_to_fit(); // by all of it: to the length, says RawVec
-            self.bytes -= unused;
+        let is_nearly_all = self.bytes - self.unused() < oldest + oldest / 2;
+        if is_nearly_all && self.unused() >= oldest / 2 {
+            self.trim();
             return Some(Vec::new());
         }
         let mut oldest = self.segments.pop_front()?;
@@ -106,6 +121,10 @@ impl Log {
                 self.bytes += rest.capacity() as u64;
                 self.segments.push_front(Segment { bytes: rest, first: oldest.first + skipped });
             }
+        }
+        // Room that was made by the measure of what is gone: others, that keep more, would have to give up events for it.
+        if self.unused() > self.bytes / 2 {
+            self.trim();
         }
         // A deque never shrinks by itself, and the common limit counts segments, not places: a flood that went from topic
         // to topic would leave each of them its largest one.
