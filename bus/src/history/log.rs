@@ -10,9 +10,6 @@ pub(super) const SEGMENT_MAX: usize = 1 << 16;
 /// A log gives up a segment at a time: this part of what it keeps, unless its records are larger.
 const SEGMENTS: u64 = 16;
 
-/// A segment that leaves more than this part of itself unused, and gets no more records, is cut to what it holds.
-const TRIMMED: u64 = 16;
-
 /// Places for segments that a log may hold on to.
 const SPARE_PLACES: usize = 16;
 
@@ -63,17 +60,21 @@ impl Log {
     /// The size of the next segment if it begins with a record of `len` bytes.
     pub(super) fn next_segment(&self, len: usize) -> usize {
         // Below SEGMENT_MAX, so it fits.
-        ((self.bytes / SEGMENTS).min(SEGMENT_MAX as u64) as usize).max(len)
+        let size = ((self.bytes / SEGMENTS).min(SEGMENT_MAX as u64) as usize).max(len);
+        // Where others of that length would leave much of it, it has room for whole ones only.
+        if is_much(size % len, size) { size - size % len } else { size }
     }
 
     /// Goes on in another segment.
     pub(super) fn add_segment(&mut self, bytes: Vec<u8>) {
-        // Large records leave much of a segment unused, up to half.
-        if self.unused() > self.segments.back().map_or(0, |newest| newest.bytes.capacity() as u64 / TRIMMED) {
-            self.trim();
-        }
         self.bytes += bytes.capacity() as u64;
         self.segments.push_back(Segment { bytes, first: self.next });
+    }
+
+    /// Gives up what the newest segment doesn't use, if that is much of it. Returns a segment that is free.
+    pub(super) fn close_segment(&mut self) -> Option<Vec<u8>> {
+        let size = self.segments.back()?.bytes.capacity();
+        is_much(self.unused() as usize, size).then(|| self.trim())?
     }
 
     /// Bytes of the newest segment that wait for more records.
@@ -81,12 +82,13 @@ impl Log {
         self.segments.back().map_or(0, |newest| newest.bytes.capacity() - newest.bytes.len()) as u64
     }
 
-    /// Gives those up.
-    fn trim(&mut self) {
+    /// Gives those up. Returns a segment that is free.
+    fn trim(&mut self) -> Option<Vec<u8>> {
         self.bytes -= self.unused();
-        if let Some(newest) = self.segments.back_mut() {
-            newest.bytes.shrink_to_fit(); // by all of it: to the length, says RawVec
-        }
+        let newest = self.segments.back_mut()?;
+        // Not by shrinking, which leaves the allocator a hole that is too small for the next segment.
+        let held = newest.bytes.to_vec();
+        Some(std::mem::replace(&mut newest.bytes, held))
     }
 
     /// Appends a record, with zeros up to `len` bytes, to the newest segment, which has room for it. Returns all of that.
@@ -101,7 +103,7 @@ impl Log {
     }
 
     /// Gives up the oldest segment; where that is nearly all, rather the room that the newest doesn't use, or the older half
-    /// of the oldest. Returns an empty segment; `None` when there was nothing but the newest record.
+    /// of the oldest. Returns a segment that is free; `None` when there was nothing but the newest record.
     pub(super) fn evict(&mut self) -> Option<Vec<u8>> {
         if !self.can_give() {
             return None;
@@ -109,10 +111,9 @@ impl Log {
         let oldest = self.segments.front()?.bytes.capacity() as u64;
         let is_nearly_all = self.bytes - self.unused() < oldest + oldest / 2;
         if is_nearly_all && self.unused() >= oldest / 2 {
-            self.trim();
-            return Some(Vec::new());
+            return self.trim();
         }
-        let mut oldest = self.segments.pop_front()?;
+        let oldest = self.segments.pop_front()?;
         self.bytes -= oldest.bytes.capacity() as u64;
         if is_nearly_all {
             let (skipped, at) = newer_half(&oldest.bytes);
@@ -131,7 +132,6 @@ impl Log {
         if self.segments.len() <= self.segments.capacity() / 4 && self.segments.capacity() > SPARE_PLACES {
             self.segments.shrink_to(self.segments.len() * 2);
         }
-        oldest.bytes.clear();
         Some(oldest.bytes)
     }
 
@@ -140,6 +140,11 @@ impl Log {
         let at = self.segments.partition_point(|segment| segment.first <= seq).saturating_sub(1);
         (self.segments.get(at).map_or(self.next, |segment| segment.first), self.segments.range(at..))
     }
+}
+
+/// Whether so much of a segment shouldn't stay unused.
+fn is_much(unused: usize, size: usize) -> bool {
+    unused > size / 16
 }
 
 /// Where the newest messages begin that take at most half of these bytes, at least the last one, and how many are before.

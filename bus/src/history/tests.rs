@@ -56,6 +56,23 @@ fn a_topic_of_large_records_keeps_nearly_what_its_limit_holds() {
     }
 }
 
+#[test]
+fn a_topic_of_records_of_all_sizes_uses_nearly_all_that_it_takes() {
+    let mut history = History::new(4 << 20);
+    let topic = history.add_topic(u64::MAX);
+    let lens = [33_000, 64, 5000, 200, 20_000, 64_824, 9000];
+    for len in lens.into_iter().cycle().take(2000) {
+        push(&mut history, topic, len);
+        assert_eq!(history.bytes(), history.bytes_of(topic).0);
+    }
+    // In room that others had before.
+    let kept: Vec<_> = history.from(topic, 0).map(|(seq, body)| (seq, NLMSG_HDRLEN + body.len())).collect();
+    let want: Vec<_> = history.kept(topic).map(|seq| (seq, lens[(seq as usize - 1) % lens.len()])).collect();
+    assert_eq!(kept, want);
+    let used: usize = kept.iter().map(|(_, len)| len).sum();
+    assert!(used >= (4 << 20) * 9 / 10, "{used}");
+}
+
 /// What is small has no room by the measure of the large record that it came behind.
 #[test]
 fn room_goes_with_what_it_was_made_for() {
