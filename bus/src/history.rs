@@ -59,6 +59,14 @@ fn right_shelf(log: &Log) -> usize {
     if log.can_give() { (u64::BITS - log.bytes.leading_zeros()).max(1) as usize } else { EMPTY_SHELF }
 }
 
+/// Keeps a segment that is free for others, if it is one of those and they are too few.
+fn keep_spare(spare: &mut Vec<Vec<u8>>, mut segment: Vec<u8>) {
+    if segment.capacity() == SEGMENT_MAX && spare.len() < SPARE_SEGMENTS {
+        segment.clear();
+        spare.push(segment);
+    }
+}
+
 impl History {
     /// Keeps at most `limit` bytes of records of all topics together, the newest of each topic apart.
     pub fn new(limit: u64) -> History {
@@ -189,21 +197,25 @@ impl History {
     /// Begins a segment with room for a record of `len` bytes.
     #[cold]
     fn add_segment(&mut self, topic: usize, len: usize) {
-        let size = self.logs[topic].next_segment(len);
+        let log = &mut self.logs[topic];
+        let (before, size) = (log.bytes, log.next_segment(len));
+        if let Some(free) = log.close_segment() {
+            keep_spare(&mut self.spare, free);
+        }
         let spare = if size == SEGMENT_MAX { self.spare.pop() } else { None };
-        self.bytes += self.logs[topic].add_segment(spare.unwrap_or_else(|| Vec::with_capacity(size)));
+        log.add_segment(spare.unwrap_or_else(|| Vec::with_capacity(size)));
+        // It may have become less: what the segment before didn't use.
+        self.bytes = self.bytes - before + log.bytes;
     }
 
     /// Lets a topic's oldest records go. Returns whether it had any to give.
     fn evict(&mut self, topic: usize) -> bool {
         let log = &mut self.logs[topic];
         let (bytes, first) = (log.bytes, log.first());
-        let Some(room) = log.evict() else { return false };
+        let Some(free) = log.evict() else { return false };
         self.bytes -= bytes - log.bytes;
         self.evicted += log.first() - first;
-        if room.capacity() == SEGMENT_MAX && self.spare.len() < SPARE_SEGMENTS {
-            self.spare.push(room);
-        }
+        keep_spare(&mut self.spare, free);
         true
     }
 

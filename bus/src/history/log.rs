@@ -60,15 +60,35 @@ impl Log {
     /// The size of the next segment if it begins with a record of `len` bytes.
     pub(super) fn next_segment(&self, len: usize) -> usize {
         // Below SEGMENT_MAX, so it fits.
-        ((self.bytes / SEGMENTS).min(SEGMENT_MAX as u64) as usize).max(len)
+        let size = ((self.bytes / SEGMENTS).min(SEGMENT_MAX as u64) as usize).max(len);
+        // Where others of that length would leave much of it, it has room for whole ones only.
+        if is_much(size % len, size) { size - size % len } else { size }
     }
 
-    /// Goes on in another segment. Returns the bytes that it takes.
-    pub(super) fn add_segment(&mut self, bytes: Vec<u8>) -> u64 {
-        let taken = bytes.capacity() as u64;
-        self.bytes += taken;
+    /// Goes on in another segment.
+    pub(super) fn add_segment(&mut self, bytes: Vec<u8>) {
+        self.bytes += bytes.capacity() as u64;
         self.segments.push_back(Segment { bytes, first: self.next });
-        taken
+    }
+
+    /// Gives up what the newest segment doesn't use, if that is much of it. Returns a segment that is free.
+    pub(super) fn close_segment(&mut self) -> Option<Vec<u8>> {
+        let size = self.segments.back()?.bytes.capacity();
+        is_much(self.unused() as usize, size).then(|| self.trim())?
+    }
+
+    /// Bytes of the newest segment that wait for more records.
+    fn unused(&self) -> u64 {
+        self.segments.back().map_or(0, |newest| newest.bytes.capacity() - newest.bytes.len()) as u64
+    }
+
+    /// Gives those up. Returns a segment that is free.
+    fn trim(&mut self) -> Option<Vec<u8>> {
+        self.bytes -= self.unused();
+        let newest = self.segments.back_mut()?;
+        // Not by shrinking, which leaves the allocator a hole that is too small for the next segment.
+        let held = newest.bytes.to_vec();
+        Some(std::mem::replace(&mut newest.bytes, held))
     }
 
     /// Appends a record, with zeros up to `len` bytes, to the newest segment, which has room for it. Returns all of that.
@@ -83,21 +103,17 @@ impl Log {
     }
 
     /// Gives up the oldest segment; where that is nearly all, rather the room that the newest doesn't use, or the older half
-    /// of the oldest. Returns an empty segment; `None` when there was nothing but the newest record.
+    /// of the oldest. Returns a segment that is free; `None` when there was nothing but the newest record.
     pub(super) fn evict(&mut self) -> Option<Vec<u8>> {
         if !self.can_give() {
             return None;
         }
-        let newest = self.segments.back()?;
-        let unused = (newest.bytes.capacity() - newest.bytes.len()) as u64;
         let oldest = self.segments.front()?.bytes.capacity() as u64;
-        let is_nearly_all = self.bytes - unused < oldest + oldest / 2;
-        if is_nearly_all && unused >= oldest / 2 {
-            self.segments.back_mut()?.bytes.shrink_to_fit(); // by all of it: to the length, says RawVec
-            self.bytes -= unused;
-            return Some(Vec::new());
+        let is_nearly_all = self.bytes - self.unused() < oldest + oldest / 2;
+        if is_nearly_all && self.unused() >= oldest / 2 {
+            return self.trim();
         }
-        let mut oldest = self.segments.pop_front()?;
+        let oldest = self.segments.pop_front()?;
         self.bytes -= oldest.bytes.capacity() as u64;
         if is_nearly_all {
             let (skipped, at) = newer_half(&oldest.bytes);
@@ -107,12 +123,15 @@ impl Log {
                 self.segments.push_front(Segment { bytes: rest, first: oldest.first + skipped });
             }
         }
+        // Room that was made by the measure of what is gone: others, that keep more, would have to give up events for it.
+        if self.unused() > self.bytes / 2 {
+            self.trim();
+        }
         // A deque never shrinks by itself, and the common limit counts segments, not places: a flood that went from topic
         // to topic would leave each of them its largest one.
         if self.segments.len() <= self.segments.capacity() / 4 && self.segments.capacity() > SPARE_PLACES {
             self.segments.shrink_to(self.segments.len() * 2);
         }
-        oldest.bytes.clear();
         Some(oldest.bytes)
     }
 
@@ -121,6 +140,11 @@ impl Log {
         let at = self.segments.partition_point(|segment| segment.first <= seq).saturating_sub(1);
         (self.segments.get(at).map_or(self.next, |segment| segment.first), self.segments.range(at..))
     }
+}
+
+/// Whether so much of a segment shouldn't stay unused.
+fn is_much(unused: usize, size: usize) -> bool {
+    unused > size / 16
 }
 
 /// Where the newest messages begin that take at most half of these bytes, at least the last one, and how many are before.

@@ -42,6 +42,52 @@ fn a_topic_keeps_nearly_what_its_limit_holds() {
     assert_eq!(history.kept(topic), 5001..5002, "the others had to go");
 }
 
+/// Of any size, also one of which a little more than half of a segment is left unused.
+#[test]
+fn a_topic_of_large_records_keeps_nearly_what_its_limit_holds() {
+    for len in [1000, 6000, 12_000, 22_000, 33_000, 40_000, 64_824] {
+        let mut history = History::new(u64::MAX);
+        let topic = history.add_topic(4 << 20);
+        for _ in 0..2 * (4 << 20) / len {
+            push(&mut history, topic, len);
+        }
+        let (kept, most) = (history.kept(topic).count(), (4 << 20) / len);
+        assert!(kept <= most && kept >= most * 9 / 10, "{kept} of {most} records of {len} bytes");
+    }
+}
+
+#[test]
+fn a_topic_of_records_of_all_sizes_uses_nearly_all_that_it_takes() {
+    let mut history = History::new(4 << 20);
+    let topic = history.add_topic(u64::MAX);
+    let lens = [33_000, 64, 5000, 200, 20_000, 64_824, 9000];
+    for len in lens.into_iter().cycle().take(2000) {
+        push(&mut history, topic, len);
+        assert_eq!(history.bytes(), history.bytes_of(topic).0);
+    }
+    // In room that others had before.
+    let kept: Vec<_> = history.from(topic, 0).map(|(seq, body)| (seq, NLMSG_HDRLEN + body.len())).collect();
+    let want: Vec<_> = history.kept(topic).map(|seq| (seq, lens[(seq as usize - 1) % lens.len()])).collect();
+    assert_eq!(kept, want);
+    let used: usize = kept.iter().map(|(_, len)| len).sum();
+    assert!(used >= (4 << 20) * 9 / 10, "{used}");
+}
+
+/// What is small has no room by the measure of the large record that it came behind.
+#[test]
+fn room_goes_with_what_it_was_made_for() {
+    let mut history = History::new(1 << 20);
+    for topic in 0..1000 {
+        history.add_topic(u64::MAX);
+        push(&mut history, topic, 60_000);
+        push(&mut history, topic, 64);
+    }
+    // The small ones, and of the large ones what is left for them.
+    let large = (0..1000).filter(|topic| history.kept(*topic).count() == 2).count();
+    assert!(large >= 14, "{large}");
+    assert!(history.bytes() <= 1 << 20);
+}
+
 #[test]
 fn what_was_appended_stays_where_it_is_until_the_history_is_settled() {
     let mut history = History::new(500);

@@ -163,34 +163,36 @@ impl<'a> PublishView<'a> {
 pub struct PublishRun<'a> {
     /// The topic's name, not a reserved one.
     pub topic: &'a str,
-    /// The first one's header.
-    pub header: Header,
-    /// How many there are, at least one.
-    pub count: usize,
     datagram: &'a [u8],
+    /// Where the first one begins, and the last.
     start: usize,
-    end: usize,
     last: usize,
+    /// Behind the last one, without padding.
+    end: usize,
 }
 
 impl<'a> PublishRun<'a> {
     /// A run of one that was found in this datagram.
     pub(super) fn new(datagram: &'a [u8], message: &Message<'a>, publish: &PublishView<'a>) -> Self {
         let start = message.offset;
-        let end = start + NLMSG_HDRLEN + message.body.len();
-        PublishRun { topic: publish.topic, header: message.header, count: 1, datagram, start, end, last: start }
+        PublishRun {
+            topic: publish.topic,
+            datagram,
+            start,
+            last: start,
+            end: start + NLMSG_HDRLEN + message.body.len(),
+        }
     }
 
     /// Takes the next message of the datagram in, if its topic is this one's, as it was found by
     /// [`check_after`](PublishView::check_after).
     #[inline]
     pub(super) fn extend(&mut self, message: &Message<'a>, publish: &PublishView<'a>) -> bool {
-        if !std::ptr::eq(self.topic, publish.topic) || message.offset != align(self.end, NLMSG_ALIGNTO) {
+        if !std::ptr::eq(self.topic, publish.topic) {
             return false;
         }
         self.last = message.offset;
         self.end = message.offset + NLMSG_HDRLEN + message.body.len();
-        self.count += 1;
         true
     }
 

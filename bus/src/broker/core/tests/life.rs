@@ -1,0 +1,192 @@
+//! What a bus promises, through any life that clients may lead it.
+
+use super::*;
+
+/// Where the payload begins behind a name of three bytes.
+const PAYLOAD_AT: usize = 64;
+
+#[derive(Debug, Clone)]
+enum Step {
+    Publish(Sending),
+    Create(u8),
+    Replay { topic: u8, from: u64, limit: Option<u32> },
+    Flush,
+    Pass(u64),
+    Noise(Vec<u8>),
+}
+
+/// A datagram of publishes.
+#[derive(Debug, Clone)]
+struct Sending {
+    port: u32,
+    /// Topics, and bytes of payload.
+    events: Vec<(u8, usize)>,
+    ack: bool,
+    /// Which has a bad name.
+    bad_at: Option<usize>,
+    /// Behind which a request stands.
+    asked_at: Option<usize>,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let events = prop::collection::vec((0u8..6, 0usize..2000), 1..8);
+    let at = || prop::option::weighted(0.2, 0usize..8);
+    let sending = (50u32..53, events, any::<bool>(), at(), at());
+    prop_oneof![
+        5 => sending.prop_map(|(port, events, ack, bad_at, asked_at)| {
+            Step::Publish(Sending { port, events, ack, bad_at, asked_at })
+        }),
+        1 => (0u8..6).prop_map(Step::Create),
+        2 => (0u8..6, 1u64..20, prop::option::of(1u32..5))
+            .prop_map(|(topic, from, limit)| Step::Replay { topic, from, limit }),
+        2 => Just(Step::Flush),
+        1 => (0u64..30).prop_map(Step::Pass),
+        1 => prop::collection::vec(any::<u8>(), 0..80).prop_map(Step::Noise),
+    ]
+}
+
+fn name(topic: u8) -> String {
+    format!("t/{topic}")
+}
+
+impl Sending {
+    fn has_bad(&self) -> bool {
+        self.bad_at.is_some_and(|at| at < self.events.len())
+    }
+
+    fn asks(&self) -> bool {
+        self.asked_at.is_some_and(|at| at < self.events.len())
+    }
+
+    /// An ack is the last message's to ask for.
+    fn is_acked(&self) -> bool {
+        self.ack && self.asked_at != Some(self.events.len() - 1)
+    }
+
+    /// The payload of an event: no two that follow each other are alike.
+    fn payload(&self, at: usize, number: usize) -> Vec<u8> {
+        vec![(number + at) as u8; self.events[at].1]
+    }
+
+    /// The datagram, with bytes that say nothing wherever a client may leave some, and none behind the last message.
+    fn datagram(&self, number: usize) -> Vec<u8> {
+        let mut datagram = Vec::new();
+        let mut end = 0;
+        for (at, (topic, len)) in self.events.iter().enumerate() {
+            let topic = if self.bad_at == Some(at) { "t/#".into() } else { name(*topic) };
+            let (start, is_last) = (datagram.len(), at + 1 == self.events.len());
+            let payload = self.payload(at, number);
+            let ack = is_last && self.is_acked();
+            push_publish(&mut datagram, at as u32, ack, 0, Content::Opaque, &topic, &payload);
+            end = start + PAYLOAD_AT + len;
+            datagram[start + PAYLOAD_AT - 5..start + PAYLOAD_AT].fill(0xaa);
+            datagram[end..].fill(0xaa);
+            if self.asked_at == Some(at) {
+                push_info_request(&mut datagram, 100);
+                end = datagram.len();
+            }
+        }
+        datagram.truncate(end);
+        datagram
+    }
+}
+
+proptest! {
+    /// Whatever comes: numbers are consecutive, each accepted event is broadcast once, in order and as it was published, a
+    /// refused datagram leaves no trace, acks tell the truth, replay returns what history keeps and nothing else.
+    #[test]
+    fn promises_hold_through_any_life(steps in prop::collection::vec(step(), 1..60), topic_history in 0u64..20_000,
+                                      history in 0u64..40_000, pack in 1024usize..5000) {
+        let heartbeat = Duration::from_millis(50);
+        let mut bus = Bus::new(Config { topic_history, history, pack, topics_max: 8, heartbeat, ..Config::default() });
+        // Per topic: port ids and payloads of what was accepted.
+        let mut accepted: HashMap<String, Vec<(u32, Vec<u8>)>> = HashMap::new();
+        let mut broadcast: HashMap<String, Vec<Seen>> = HashMap::new();
+        let mut number = 0;
+        let mut expected_acks = Vec::new();
+        let mut acks = Vec::new();
+        for step in steps.into_iter().chain([Step::Flush]) {
+            match step {
+                Step::Publish(sending) => {
+                    let count = sending.events.len();
+                    let before = (bus.core.topics.len(), bus.core.info().counters);
+                    bus.accept(sending.port, &sending.datagram(number));
+                    let answers: Vec<_> = bus.unicasts.drain(..).map(|(_, _, datagram)| datagram).collect();
+                    if bus.core.info().counters.refused == before.1.refused {
+                        prop_assert!(!sending.has_bad());
+                        prop_assert_eq!(answers.len(), usize::from(sending.asks()));
+                        for (at, (topic, _)) in sending.events.iter().enumerate() {
+                            accepted.entry(name(*topic)).or_default().push((sending.port, sending.payload(at, number)));
+                        }
+                        if sending.is_acked() {
+                            let last = accepted[&name(sending.events[count - 1].0)].len() as u64;
+                            expected_acks.push((sending.port, count as u32 - 1, last));
+                        }
+                        number += count;
+                    } else {
+                        prop_assert_eq!(answers.len(), 1);
+                        let errno = read_answer(&answers[0]).result.unwrap_err().errno;
+                        prop_assert_eq!(errno, if sending.has_bad() { Errno::EINVAL } else { Errno::ENOSPC });
+                        let refused = before.1.refused + 1;
+                        prop_assert_eq!(bus.core.info().counters, Counters { refused, ..before.1 });
+                        prop_assert_eq!(bus.core.topics.len(), before.0);
+                    }
+                }
+                Step::Create(topic) => {
+                    let mut datagram = Vec::new();
+                    TopicRequest::Create { name: &name(topic), exclusive: false }.push(&mut datagram, 1);
+                    prop_assert_eq!(bus.ask(&datagram).len(), 1);
+                }
+                Step::Replay { topic, from, limit } => {
+                    let Some(id) = bus.core.topics.find(&name(topic)) else { continue };
+                    let all = accepted.get(&name(topic)).map_or(&[][..], Vec::as_slice);
+                    let kept = bus.core.topics.kept(id);
+                    prop_assert_eq!(kept.end, all.len() as u64 + 1);
+                    if from > kept.end {
+                        continue;
+                    }
+                    let (events, end) = bus.replay(id.get(), from, limit);
+                    let first = from.max(kept.start);
+                    let count = (kept.end - first).min(limit.map_or(u64::MAX, u64::from));
+                    prop_assert_eq!(events.len() as u64, count);
+                    for (seq, event) in (first..).zip(&events) {
+                        let (port, payload) = &all[seq as usize - 1];
+                        prop_assert_eq!((event.header.seq, event.header.portid), (seq, *port));
+                        prop_assert_eq!(&event.payload, payload);
+                    }
+                    prop_assert_eq!((end.first, end.next, end.head), (kept.start, first + count, all.len() as u64));
+                }
+                Step::Flush => {
+                    bus.flush();
+                    for (_, datagram) in &bus.broadcasts {
+                        prop_assert!(datagram.len() <= pack || Messages::new(datagram).count() == 1);
+                    }
+                    for event in bus.events() {
+                        broadcast.entry(event.topic.clone()).or_default().push(event);
+                    }
+                    for (port, _, datagram) in bus.unicasts.drain(..) {
+                        let answer = read_answer(&datagram);
+                        acks.push((port, answer.to.seq, answer.result.unwrap().unwrap()));
+                    }
+                    let kept = |id: &TopicId| bus.core.topics.kept(*id).count();
+                    prop_assert!(bus.core.info().counters.history <= history || bus.core.topics.list(0, None).all(|id| kept(&id) <= 1));
+                }
+                Step::Pass(ms) => bus.ms += ms,
+                Step::Noise(bytes) => {
+                    bus.ask(&bytes);
+                }
+            }
+        }
+        prop_assert_eq!(acks, expected_acks);
+        for (topic, seen) in broadcast {
+            let numbers: Vec<_> = seen.iter().map(|event| event.header.seq).collect();
+            prop_assert_eq!(numbers, (1..=seen.len() as u64).collect::<Vec<_>>(), "{}", &topic);
+            prop_assert!(seen.is_sorted_by_key(|event| event.header.time_ns));
+            if !topic.starts_with("$SYS") {
+                let seen: Vec<_> = seen.into_iter().map(|event| (event.header.portid, event.payload)).collect();
+                prop_assert_eq!(Some(seen), accepted.remove(&topic));
+            }
+        }
+        prop_assert!(accepted.is_empty());
+    }
+}
