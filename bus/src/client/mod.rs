@@ -8,6 +8,7 @@
 //! that says what is lost: where history begins after the cursor.
 
 mod answers;
+mod by_id;
 mod held;
 mod opening;
 mod reconnect;

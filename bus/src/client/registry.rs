@@ -1,6 +1,7 @@
 //! Who follows what: subscriptions, topics, groups. Events find their subscriptions here.
 
 use super::Output;
+use super::by_id::ById;
 use super::subscriber::{SubId, Subscriber};
 use super::turns::Turns;
 use crate::delivery::Cause;
@@ -79,7 +80,7 @@ impl Follow {
 #[derive(Debug, Default)]
 pub(super) struct Registry {
     pub(super) subscribers: BTreeMap<SubId, Subscriber>,
-    pub(super) topics: HashMap<u32, Topic>,
+    pub(super) topics: ById<Topic>,
     /// Who is behind.
     pub(super) turns: Turns,
     /// Joined groups, each with the number of topics that need it.
