@@ -1,7 +1,7 @@
 //! Publishing through a buffer: many events a system call, and none that waits for long.
 
 use crate::connection::Handle;
-use crate::publisher::{Buffer, BufferState, PublishError, Wait, with_encoded};
+use crate::publisher::{Buffer, BufferState, Pack, PublishError, Wait, with_encoded};
 use crate::wire::Content;
 use serde::Serialize;
 use std::sync::Arc;
@@ -61,12 +61,12 @@ impl BufferedPublisher {
     /// ```
     #[must_use]
     pub fn size(self, bytes: usize) -> Self {
-        self.set(|state| state.pack.set_max(bytes));
+        self.set(|pack| pack.set_max(bytes));
         self
     }
 
     /// How long an event may wait for others, a millisecond unless set. [`Duration::MAX`] is until the datagram is full or
-    /// flushed.
+    /// flushed. What waits already waits as long from now on.
     ///
     /// ```no_run
     /// # let bus = nlbus::Bus::connect()?;
@@ -75,7 +75,9 @@ impl BufferedPublisher {
     /// ```
     #[must_use]
     pub fn delay(self, delay: Duration) -> Self {
-        self.set(|state| state.set_delay(delay));
+        if let Ok(publisher) = self.shared.publisher_at_rest("") {
+            publisher.set_delay(&mut self.buffer.lock(), delay);
+        }
         self
     }
 
@@ -93,14 +95,14 @@ impl BufferedPublisher {
     /// ```
     #[must_use]
     pub fn no_wait(self) -> Self {
-        self.set(|state| state.pack.set_no_wait(true));
+        self.set(|pack| pack.set_no_wait(true));
         self
     }
 
-    fn set(&self, set: impl FnOnce(&mut BufferState)) {
+    fn set(&self, set: impl FnOnce(&mut Pack)) {
         // The lock of a child may have been copied while it was held.
         if !self.shared.is_forked() {
-            set(&mut self.buffer.lock());
+            set(&mut self.buffer.lock().pack);
         }
     }
 
@@ -228,7 +230,8 @@ impl BufferedPublisher {
             return Ok(());
         }
         let wait = if state.pack.no_wait() { Wait::Never } else { Wait::Until(deadline) };
-        self.shared.publishing(topic, |publisher| publisher.send_unasked(topic, state.pack.datagram(), wait))?;
+        let datagram = state.pack.unasked();
+        self.shared.publishing(topic, |publisher| publisher.send_unasked(topic, datagram, wait))?;
         state.sent();
         Ok(())
     }
