@@ -5,6 +5,7 @@ use crate::delivery::Delivery;
 use crate::event::Event;
 use crate::flow::{Flow, Wake};
 use crate::pool::footprint;
+use crate::unread::Unread;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,27 +14,25 @@ use std::sync::Arc;
 const SPARES: usize = 16;
 const SPARE_LEN: usize = 256;
 
-/// A run of events, the first of which is the delivery; or one that isn't an event.
-#[derive(Debug, Clone)]
+/// What waits in a batch, and what it takes of the channel until the last of it is taken.
+#[derive(Debug)]
 pub(crate) struct Held {
-    pub(crate) delivery: Delivery,
-    /// How many it is the first of, itself included.
-    left: usize,
-    /// What it takes of the channel: events, and bytes of its datagram unless another one before has taken them.
+    pub(crate) unread: Unread,
     events: usize,
+    /// Of its datagram, unless another one before has taken them.
     pub(crate) bytes: usize,
 }
 
 impl Held {
     /// What isn't an event takes nothing.
     pub(crate) fn one(delivery: Delivery) -> Held {
-        Held { delivery, left: 1, events: 0, bytes: 0 }
+        Held { unread: Unread::one(delivery), events: 0, bytes: 0 }
     }
 
     /// So many events, the first of which is this, behind what is `before` it.
     pub(crate) fn run(first: Event, count: usize, before: Option<&Held>) -> Held {
         let bytes = footprint(first.datagram().0);
-        let mut run = Held { delivery: Delivery::Event(first), left: count, events: count, bytes };
+        let mut run = Held { unread: Unread::run(first, count), events: count, bytes };
         if before.is_some_and(|before| before.shares(&run)) {
             run.bytes = 0;
         }
@@ -42,30 +41,10 @@ impl Held {
 
     /// Whether both are of one datagram.
     pub(crate) fn shares(&self, other: &Held) -> bool {
-        match (self.delivery.event(), other.delivery.event()) {
+        match (self.unread.delivery.event(), other.unread.delivery.event()) {
             (Some(one), Some(other)) => one.datagram() == other.datagram(),
             _ => false,
         }
-    }
-
-    /// A copy of the first one, if it isn't the last.
-    pub(crate) fn take_one(&mut self) -> Option<Delivery> {
-        if self.left <= 1 {
-            return None;
-        }
-        let one = self.delivery.clone();
-        self.pass();
-        Some(one)
-    }
-
-    /// Leaves the first one behind. Whether there is another one.
-    pub(crate) fn pass(&mut self) -> bool {
-        self.left -= 1;
-        match &mut self.delivery {
-            Delivery::Event(event) if self.left > 0 => event.advance(),
-            _ => {}
-        }
-        self.left > 0
     }
 }
 

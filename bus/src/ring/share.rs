@@ -105,7 +105,7 @@ impl Share {
 
     /// All of them. They are out of the ring then.
     pub(crate) fn deliveries(&self) -> &VecDeque<Delivery> {
-        self.taken.get_or_init(|| self.take_out().map(|entry| entry.delivery).collect())
+        self.taken.get_or_init(|| self.take_out().flat_map(|entry| entry.unread).collect())
     }
 }
 
