@@ -27,7 +27,7 @@ enum Source {
     /// Its events take room of the channel.
     Own(Own),
     /// They wait in a ring.
-    Ring(Box<Share>),
+    Ring(Share),
 }
 
 /// What holds its deliveries itself.
@@ -120,7 +120,7 @@ impl Batch {
 
     /// A batch of what waits in a ring.
     pub(crate) fn of(share: Share) -> Batch {
-        Batch(Source::Ring(Box::new(share)))
+        Batch(Source::Ring(share))
     }
 
     /// Adds what isn't an event, and so takes no room. Not to a batch of a ring.

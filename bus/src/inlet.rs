@@ -11,7 +11,7 @@ use crate::pool::Pool;
 use crate::ring::{Drops, Ring};
 use crate::run::Run;
 use bytes::Bytes;
-use crossbeam_channel::{Receiver, Sender, unbounded};
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use std::sync::Arc;
 
 /// Bytes of memory that a subscription holds: of datagrams, or of events where it keeps those alone.
@@ -72,7 +72,6 @@ enum Way {
 /// The two ends of a subscription that holds at most `capacity` events. `wake` is called when one that was full has
 /// room again.
 pub(crate) fn inlet(overflow: Overflow, capacity: usize, wake: Wake) -> (Inlet, Outlet) {
-    let (sender, batches) = unbounded();
     let (arrivals, counts) = (Arc::new(Arrivals::default()), Arc::new(Counts::default()));
     let ring = |drops| {
         let ring = Ring::new(drops, capacity, CAPACITY_BYTES);
@@ -84,6 +83,8 @@ pub(crate) fn inlet(overflow: Overflow, capacity: usize, wake: Wake) -> (Inlet, 
         Overflow::DropNewest => ring(Drops::Newest),
         Overflow::Latest => ring(Drops::AllButLatest),
     };
+    // Of a ring there is one batch in the channel at most: the one that says that something waits.
+    let (sender, batches) = if let Way::Ring { .. } = way { bounded(1) } else { unbounded() };
     let inlet =
         Inlet { way, sender: Some(sender), arrivals: Arc::clone(&arrivals), begun: false, counts: Arc::clone(&counts) };
     (inlet, Outlet { batches, arrivals, counts })
@@ -156,8 +157,9 @@ impl Inlet {
         }
     }
 
-    /// Gives a run of a datagram of the broker of this epoch. The first of its events stands for so many `before` it, too.
-    pub(crate) fn push_run(&mut self, run: &Run<'_>, before: u64, epoch: u64, datagram: &Bytes) {
+    /// Gives a run of a datagram of the broker of this epoch, of the topic of this name. The first of its events stands for so
+    /// many `before` it, too.
+    pub(crate) fn push_run(&mut self, run: &Run<'_>, before: u64, epoch: u64, datagram: &Bytes, topic: &Arc<str>) {
         self.begun = true;
         let mut first = Event::first_of(run, epoch, datagram).standing_for_more(before);
         let events = run.count as u64;
@@ -172,9 +174,9 @@ impl Inlet {
                     first.conflate(run);
                     // It may wait long, among many, and must not pin all that came with it.
                     first.move_apart(pool);
-                    events - 1 + ring.push_run(first, 1)
+                    events - 1 + ring.push_run(first, 1, topic)
                 } else {
-                    ring.push_run(first, run.count)
+                    ring.push_run(first, run.count, topic)
                 };
                 self.counts.dropped(dropped.saturating_add(before));
             }

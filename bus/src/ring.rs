@@ -112,11 +112,11 @@ impl State {
     }
 
     /// Puts an event in the place of the one of its topic that waits. How many it replaces.
-    fn push_latest(&mut self, event: Event) -> u64 {
+    fn push_latest(&mut self, event: Event, topic: &Arc<str>) -> u64 {
         let (topic_id, (len, at)) = (event.topic_id(), event.datagram());
         let pinned = Pinned { at, bytes: footprint(len) };
         self.bytes += pinned.bytes;
-        if let Some(Entry { unread, pinned: before }) = self.waiting.noted(topic_id)
+        if let Some(Entry { unread, pinned: before, .. }) = self.waiting.noted(topic_id)
             && let Delivery::Event(older) = &mut unread.delivery
         {
             self.bytes -= before.bytes;
@@ -126,17 +126,19 @@ impl State {
             return 1;
         }
         self.events += 1;
-        self.waiting.push_noted(topic_id, Delivery::Event(event), pinned);
+        let topic = Some(Arc::clone(topic));
+        self.waiting.push_noted(topic_id, Entry { unread: Unread::run(event, 1), pinned, topic });
         0
     }
 
     /// Puts so many events of a run behind the others, the first of which is this.
-    fn push_run(&mut self, first: Event, count: usize) {
+    fn push_run(&mut self, first: Event, count: usize, topic: &Arc<str>) {
         let (len, at) = first.datagram();
         let counted = self.waiting.back().is_some_and(|last| last.pinned.at == at);
         let pinned = Pinned { at, bytes: if counted { 0 } else { footprint(len) } };
         (self.events, self.bytes) = (self.events + count, self.bytes + pinned.bytes);
-        self.waiting.push(Unread::run(first, count), pinned);
+        let topic = Some(Arc::clone(topic));
+        self.waiting.push(Entry { unread: Unread::run(first, count), pinned, topic });
     }
 
     /// Drops the oldest events as long as there are too many, or too many bytes. How many went. The last one stays even if
@@ -155,11 +157,11 @@ impl State {
     fn drop_oldest(&mut self, most: usize) -> u64 {
         let crowded = self.is_crowded();
         while let Some(front) = self.waiting.front() {
-            if let Delivery::Event(event) = &front.unread.delivery {
+            if let (Delivery::Event(event), Some(topic)) = (&front.unread.delivery, &front.topic) {
                 let count = most.min(front.unread.len());
                 let from = event.seq().saturating_add(1).saturating_sub(event.stands_for());
                 let to = event.seq().saturating_add(count as u64 - 1);
-                self.gone.push_dropped(from..=to, event, crowded);
+                self.gone.push_dropped(from..=to, event, topic, crowded);
                 self.events -= count;
                 // Its last event is still there while it is looked for what else is of its datagram.
                 let over = self.waiting.drop_front(count);
@@ -170,7 +172,7 @@ impl State {
             }
             match self.waiting.drop_front(1).map(|entry| entry.unread.delivery) {
                 Some(Delivery::Lost(lost)) => self.gone.push_lost(lost, crowded),
-                Some(other) => self.gone.push(Unread::one(other), Pinned::default()),
+                Some(other) => self.gone.push(Entry::other(other)),
                 None => {}
             }
         }
@@ -192,30 +194,31 @@ impl Ring {
         self.capacity.0
     }
 
-    /// Puts a run of so many events in, the first of which is this. How many events were dropped for it, its own included.
-    pub(crate) fn push_run(&self, first: Event, count: usize) -> u64 {
+    /// Puts a run of so many events of a topic in, the first of which is this. How many events were dropped for it, its own
+    /// included.
+    pub(crate) fn push_run(&self, first: Event, count: usize, topic: &Arc<str>) -> u64 {
         let (events, bytes) = self.capacity;
         let mut state = self.lock();
         match self.drops {
             Drops::Oldest => {
-                state.push_run(first, count);
+                state.push_run(first, count, topic);
                 state.drop_excess(events, bytes)
             }
             Drops::Newest => {
                 let room = if state.bytes < bytes { events.saturating_sub(state.events) } else { 0 };
                 let taken = room.min(count);
                 if taken > 0 {
-                    state.push_run(first.clone(), taken);
+                    state.push_run(first.clone(), taken, topic);
                 }
                 if taken < count {
                     let seq = |at: usize| first.seq().saturating_add(at as u64);
                     let crowded = state.is_crowded();
-                    state.waiting.push_dropped(seq(taken)..=seq(count - 1), &first, crowded);
+                    state.waiting.push_dropped(seq(taken)..=seq(count - 1), &first, topic, crowded);
                 }
                 (count - taken) as u64
             }
             // Of a run, only the last one is put in.
-            Drops::AllButLatest => state.push_latest(first) + state.drop_excess(usize::MAX, bytes),
+            Drops::AllButLatest => state.push_latest(first, topic) + state.drop_excess(usize::MAX, bytes),
         }
     }
 
@@ -225,7 +228,7 @@ impl Ring {
         let crowded = state.is_crowded();
         match delivery {
             Delivery::Lost(lost) => state.waiting.push_lost(lost, crowded),
-            other => state.waiting.push(Unread::one(other), Pinned::default()),
+            other => state.waiting.push(Entry::other(other)),
         }
     }
 
@@ -275,7 +278,7 @@ mod tests {
             let datagram = Bytes::from(datagram);
             for part in Parts::new(&datagram) {
                 let Part::Run(run) = part else { panic!("{part:?}") };
-                ring.push_run(Event::first_of(&run, 1, &datagram), run.count);
+                ring.push_run(Event::first_of(&run, 1, &datagram), run.count, &"a".into());
             }
         }
         ring

@@ -12,7 +12,7 @@ fn give_datagram(inlet: &mut Inlet, datagram: Vec<u8>, before: u64) {
     let datagram = Bytes::from(datagram);
     for part in Parts::new(&datagram) {
         let Part::Run(run) = part else { panic!("{part:?}") };
-        inlet.push_run(&run, before, 1, &datagram);
+        inlet.push_run(&run, before, 1, &datagram, &run.topic.into());
     }
 }
 

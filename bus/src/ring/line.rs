@@ -5,6 +5,7 @@ use crate::event::Event;
 use crate::unread::Unread;
 use std::collections::{HashMap, VecDeque};
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 /// Deliveries in order, in which a loss grows where it continues the last one of its topic.
 #[derive(Default)]
@@ -22,6 +23,15 @@ pub(super) struct Line {
 pub(super) struct Entry {
     pub(super) unread: Unread,
     pub(super) pinned: Pinned,
+    /// The name of the topic whose events these are, if they are events: what a loss of them needs of its own.
+    pub(super) topic: Option<Arc<str>>,
+}
+
+impl Entry {
+    /// What isn't an event.
+    pub(super) fn other(delivery: Delivery) -> Entry {
+        Entry { unread: Unread::one(delivery), pinned: Pinned::default(), topic: None }
+    }
 }
 
 /// The datagram that events keep in memory.
@@ -55,18 +65,18 @@ impl Line {
         self.queue.iter()
     }
 
-    pub(super) fn push(&mut self, unread: Unread, pinned: Pinned) {
-        if let Delivery::Restarted(_) = unread.delivery {
+    pub(super) fn push(&mut self, entry: Entry) {
+        if let Delivery::Restarted(_) = entry.unread.delivery {
             // Ids of another broker are other topics.
             self.places.clear();
         }
-        self.len += unread.len();
-        self.queue.push_back(Entry { unread, pinned });
+        self.len += entry.unread.len();
+        self.queue.push_back(entry);
     }
 
-    pub(super) fn push_noted(&mut self, topic_id: u32, delivery: Delivery, pinned: Pinned) {
+    pub(super) fn push_noted(&mut self, topic_id: u32, entry: Entry) {
         self.places.insert(topic_id, self.taken + self.queue.len() as u64);
-        self.push(Unread::one(delivery), pinned);
+        self.push(entry);
     }
 
     pub(super) fn noted(&mut self, topic_id: u32) -> Option<&mut Entry> {
@@ -87,17 +97,17 @@ impl Line {
 
     pub(super) fn push_lost(&mut self, lost: Lost, any: bool) {
         if !self.grow(lost.topic_id, lost.from, lost.to, lost.cause, any) {
-            self.push_noted(lost.topic_id, Delivery::Lost(lost), Pinned::default());
+            self.push_noted(lost.topic_id, Entry::other(Delivery::Lost(lost)));
         }
     }
 
-    /// Notes as lost these events, which are of the broker and the topic of this one.
-    pub(super) fn push_dropped(&mut self, seqs: RangeInclusive<u64>, like: &Event, any: bool) {
+    /// Notes as lost these events, which are of the broker and the topic of this one, by the topic's name.
+    pub(super) fn push_dropped(&mut self, seqs: RangeInclusive<u64>, like: &Event, topic: &Arc<str>, any: bool) {
         let (topic_id, from, to) = (like.topic_id(), *seqs.start(), *seqs.end());
         if !self.grow(topic_id, from, to, Cause::Overflow, any) {
             let lost =
-                Lost { epoch: like.epoch(), topic: like.topic().into(), topic_id, from, to, cause: Cause::Overflow };
-            self.push_noted(topic_id, Delivery::Lost(lost), Pinned::default());
+                Lost { epoch: like.epoch(), topic: Arc::clone(topic), topic_id, from, to, cause: Cause::Overflow };
+            self.push_noted(topic_id, Entry::other(Delivery::Lost(lost)));
         }
     }
 
@@ -128,7 +138,8 @@ impl Line {
             && let Some(first) = self.queue.front_mut()
         {
             // The bytes stay with those that stay.
-            front.push_back(Entry { unread: first.unread.first(part), pinned: Pinned { bytes: 0, ..first.pinned } });
+            let pinned = Pinned { bytes: 0, ..first.pinned };
+            front.push_back(Entry { unread: first.unread.first(part), pinned, topic: first.topic.clone() });
             first.unread.skip(part);
         }
         front
@@ -140,7 +151,7 @@ impl Line {
         if let Some(delivery) = self.front_mut()?.unread.take_one() {
             return Some((delivery, None));
         }
-        let Entry { unread, pinned } = self.pop()?;
+        let Entry { unread, pinned, .. } = self.pop()?;
         Some((unread.delivery, Some(pinned)))
     }
 

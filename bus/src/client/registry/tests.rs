@@ -57,7 +57,7 @@ proptest! {
             let datagram = datagram(first, count);
             let Some(Part::Run(run)) = Parts::new(&datagram).next() else { panic!("a run") };
             prop_assert_eq!(run.count as u64, count);
-            prop_assert_eq!(follow.give(&run, &mut inlet, 1, &datagram), end);
+            prop_assert_eq!(follow.give(&run, &mut inlet, 1, &datagram, &"a".into()), end);
             prop_assert_eq!(follow.cursor, cursor);
         }
         inlet.flush();
@@ -72,7 +72,7 @@ fn the_first_event_behind_a_gap_stands_for_what_went_by() {
     let mut follow = follow(2);
     let datagram = datagram(8, 3);
     let Some(Part::Run(run)) = Parts::new(&datagram).next() else { panic!("a run") };
-    assert_eq!(follow.give(&run, &mut inlet, 1, &datagram), Given { events: 3, ..Given::default() });
+    assert_eq!(follow.give(&run, &mut inlet, 1, &datagram, &"a".into()), Given { events: 3, ..Given::default() });
     inlet.flush();
     let event = outlet.batches.try_iter().flatten().find_map(|it| it.into_event()).unwrap();
     assert_eq!((event.seq(), event.stands_for()), (10, 8));
