@@ -150,7 +150,7 @@ impl BufferedPublisher {
         publisher.tell_of_earlier(topic)?;
         let mut state = self.buffer.lock();
         if !state.pack.push(topic, content, payload)? {
-            self.send(&mut state, topic, None)?;
+            self.send(&mut state, None).map_err(|error| error.about(topic))?;
             state.pack.push(topic, content, payload)?;
         }
         if state.pack.len() == 1 {
@@ -193,8 +193,7 @@ impl BufferedPublisher {
     pub fn flush(&self) -> Result<(), PublishError> {
         self.shared.publisher("")?.tell_of_earlier("")?;
         let mut state = self.buffer.lock();
-        let topic = state.pack.topic().into_owned();
-        self.send(&mut state, &topic, None)
+        self.send(&mut state, None)
     }
 
     /// How many events wait to be sent. In a child of the process that connected none does.
@@ -225,13 +224,14 @@ impl BufferedPublisher {
     }
 
     /// Sends what there is, where that may wait until `deadline`, or as long as it takes.
-    fn send(&self, state: &mut BufferState, topic: &str, deadline: Option<Instant>) -> Result<(), PublishError> {
+    fn send(&self, state: &mut BufferState, deadline: Option<Instant>) -> Result<(), PublishError> {
         if state.pack.is_empty() {
             return Ok(());
         }
         let wait = if state.pack.no_wait() { Wait::Never } else { Wait::Until(deadline) };
         let datagram = state.pack.unasked();
-        self.shared.publishing(topic, |publisher| publisher.send_unasked(topic, datagram, wait))?;
+        let sent = self.shared.publishing("", |publisher| publisher.send_unasked("", datagram, wait));
+        sent.map_err(|error| error.about(&state.pack.topic()))?;
         state.sent();
         Ok(())
     }
@@ -244,9 +244,8 @@ impl Drop for BufferedPublisher {
             return;
         }
         let mut state = self.buffer.lock();
-        let topic = state.pack.topic().into_owned();
         // Nobody is left to tell; what stays is counted.
-        let _ = self.send(&mut state, &topic, self.shared.deadline());
+        let _ = self.send(&mut state, self.shared.deadline());
         drop(state);
         self.shared.close_buffer(&self.buffer);
     }

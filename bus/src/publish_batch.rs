@@ -158,11 +158,11 @@ impl<'a> PublishBatch<'a> {
         if self.is_empty() {
             return Ok(());
         }
-        let (shared, topic) = (self.shared, self.pack.topic().into_owned());
-        shared.publisher(&topic)?.tell_of_earlier(&topic)?;
-        let wait = self.wait_until(None);
-        let datagram = self.pack.unasked();
-        shared.publishing(&topic, |publisher| publisher.send_unasked(&topic, datagram, wait))?;
+        let topic = self.pack.topic();
+        self.shared.publisher(&topic)?.tell_of_earlier(&topic)?;
+        let (wait, datagram) = (self.wait_until(None), self.pack.unasked());
+        let sent = self.shared.publishing("", |publisher| publisher.send_unasked("", datagram, wait));
+        sent.map_err(|error| error.about(&self.pack.topic()))?;
         self.pack.clear();
         Ok(())
     }

@@ -139,8 +139,8 @@ impl Publisher {
             let full = || PublishError::new("", PublishReason::Send(Errno::EAGAIN.into()));
             let mut state = buffer.lock_until(deadline).ok_or_else(full)?;
             if !state.pack.is_empty() {
-                let topic = state.pack.topic().into_owned();
-                self.send_unasked(&topic, state.pack.unasked(), Wait::Until(deadline))?;
+                let sent = self.send_unasked("", state.pack.unasked(), Wait::Until(deadline));
+                sent.map_err(|error| error.about(&state.pack.topic()))?;
                 state.sent();
             }
         }

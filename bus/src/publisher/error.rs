@@ -63,6 +63,11 @@ impl PublishError {
         PublishError { topic: topic.into(), reason }
     }
 
+    /// The same, of another topic: for who knows better what it happened to.
+    pub(crate) fn about(self, topic: &str) -> PublishError {
+        PublishError { topic: topic.into(), ..self }
+    }
+
     /// Whether it may go well with the next broker: nothing was published.
     pub(crate) fn may_pass(&self) -> bool {
         match &self.reason {
