@@ -15,7 +15,9 @@ const DELAY: Duration = Duration::from_millis(1);
 /// [`Bus::buffered`](crate::Bus::buffered).
 ///
 /// Its events are published in the order in which they were given to it, by whatever threads; between them and what is
-/// published otherwise there is no order, unless it was flushed in between. The broker accepts a datagram's events all or none.
+/// published otherwise there is no order, unless it was flushed in between. The broker accepts a datagram's events all or none:
+/// one that it refuses costs those that went with it, of whatever topics, and the error says how many that were
+/// ([`PublishReason::EarlierRefused`](crate::PublishReason::EarlierRefused)).
 ///
 /// What isn't sent yet is lost with the process: a program that must know calls [`Bus::flush`](crate::Bus::flush), which
 /// sends first and then waits for the broker's word. Where sending fails, the events stay and are sent with the next try;

@@ -6,9 +6,8 @@ use crate::event::Event;
 use crate::flow::{Flow, Wake};
 use crate::pool::footprint;
 use crate::unread::Unread;
-use crossbeam_channel::{Receiver, Sender, bounded};
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 /// Lists that are kept for the next batches, and how long they may be: one that was longer is freed.
 const SPARES: usize = 16;
@@ -52,12 +51,14 @@ impl Held {
 #[derive(Debug)]
 pub(crate) struct Credit {
     flow: Flow,
-    spares: (Sender<VecDeque<Held>>, Receiver<VecDeque<Held>>),
+    /// Only tried for: whoever finds it locked does without, and so does a child that was forked while it was.
+    spares: Mutex<Vec<VecDeque<Held>>>,
 }
 
 impl Credit {
     pub(crate) fn new(capacity: usize, capacity_bytes: usize, wake: Wake) -> Arc<Credit> {
-        Arc::new(Credit { flow: Flow::new(capacity, capacity_bytes, wake), spares: bounded(SPARES) })
+        let spares = Mutex::new(Vec::with_capacity(SPARES));
+        Arc::new(Credit { flow: Flow::new(capacity, capacity_bytes, wake), spares })
     }
 
     pub(crate) fn flow(&self) -> &Flow {
@@ -76,7 +77,7 @@ impl Credit {
 
     /// An empty list.
     pub(crate) fn spare(&self) -> VecDeque<Held> {
-        self.spares.1.try_recv().unwrap_or_default()
+        self.spares.try_lock().ok().and_then(|mut spares| spares.pop()).unwrap_or_default()
     }
 
     /// A batch is over, with what it still held.
@@ -85,12 +86,29 @@ impl Credit {
         let (events, bytes) = held.iter().fold((0, 0), sum);
         // Before the room: who is told of that may look what memory is free.
         held.clear();
-        if held.capacity() <= SPARE_LEN {
-            // There may be enough of them.
-            let _ = self.spares.0.try_send(held);
+        if held.capacity() <= SPARE_LEN
+            && let Ok(mut spares) = self.spares.try_lock()
+            && spares.len() < SPARES
+        {
+            spares.push(held);
         }
         if events > 0 {
             self.flow.give_back(events, bytes);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::Batch;
+
+    /// As in a child that was forked while another thread had them.
+    #[test]
+    fn a_batch_ends_whoever_has_the_spare_lists() {
+        let credit = Credit::new(1, 1, Arc::new(|| ()));
+        let had = credit.spares.lock().unwrap();
+        drop(Batch::new(&credit));
+        assert!(had.is_empty());
     }
 }
