@@ -200,10 +200,9 @@ static int nlbus_accept_topics(struct nlbus_bus *bus, struct list_head *runs,
 }
 
 static int nlbus_refuse_queue(struct nlbus_refusal *refusal, int err,
-			      struct list_head *runs)
+			      const struct nlmsghdr *bad)
 {
-	struct nlbus_run *run = list_first_entry(runs, struct nlbus_run, link);
-	const struct nlbus_event_hdr *hdr = nlbus_event_hdr(nlbus_run_event(run));
+	const struct nlbus_event_hdr *hdr = nlbus_publish_hdr(bad);
 	const char *why = err == -EAGAIN ? "is full" :
 			  err == -EINTR ? "is full, and the sender was killed" :
 			  "is closed";
@@ -293,7 +292,7 @@ static int nlbus_accept_all(struct nlbus_bus *bus,
 	err = nlbus_queue_reserve(&bus->queue, accepted->bytes,
 				  !datagram->no_wait);
 	if (err)
-		return nlbus_refuse_queue(refusal, err, &accepted->runs);
+		return nlbus_refuse_queue(refusal, err, datagram->bad);
 	if (accepted->missing) {
 		err = nlbus_accept_topics(bus, &accepted->runs, datagram,
 					  refusal);

@@ -27,7 +27,7 @@ enum Source {
     /// Its events take room of the channel.
     Own(Own),
     /// They wait in a ring.
-    Ring(Box<Share>),
+    Ring(Share),
 }
 
 /// What holds its deliveries itself.
@@ -51,9 +51,9 @@ impl Own {
         self.end_loan();
         let first = self.held.front_mut()?;
         self.len -= 1;
-        match first.take_one() {
+        match first.unread.take_one() {
             Some(delivery) => Some(delivery),
-            None => self.release().map(|held| held.delivery),
+            None => self.release().map(|held| held.unread.delivery),
         }
     }
 
@@ -65,7 +65,7 @@ impl Own {
     }
 
     fn lent(&self) -> Option<&Delivery> {
-        self.held.front().filter(|_| self.lent).map(|first| &first.delivery)
+        self.held.front().filter(|_| self.lent).map(|first| &first.unread.delivery)
     }
 
     fn end_loan(&mut self) {
@@ -75,8 +75,9 @@ impl Own {
             && let Some(first) = self.held.front_mut()
         {
             self.len -= 1;
-            if !first.pass() {
-                self.release();
+            match first.unread.len() {
+                1 => drop(self.release()),
+                _ => first.unread.skip(1),
             }
         }
     }
@@ -99,18 +100,8 @@ impl Own {
     }
 
     fn show(&self) -> VecDeque<Delivery> {
-        let mut shown = VecDeque::with_capacity(self.len);
-        for held in &self.held {
-            let mut copy = held.clone();
-            while let Some(delivery) = copy.take_one() {
-                shown.push_back(delivery);
-            }
-            shown.push_back(copy.delivery);
-        }
-        if self.lent {
-            shown.pop_front();
-        }
-        shown
+        let all = self.held.iter().flat_map(|held| held.unread.clone());
+        all.skip(usize::from(self.lent)).collect()
     }
 }
 
@@ -129,7 +120,7 @@ impl Batch {
 
     /// A batch of what waits in a ring.
     pub(crate) fn of(share: Share) -> Batch {
-        Batch(Source::Ring(Box::new(share)))
+        Batch(Source::Ring(share))
     }
 
     /// Adds what isn't an event, and so takes no room. Not to a batch of a ring.

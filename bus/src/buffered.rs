@@ -1,7 +1,7 @@
 //! Publishing through a buffer: many events a system call, and none that waits for long.
 
 use crate::connection::Handle;
-use crate::publisher::{Buffer, BufferState, PublishError, Wait, with_encoded};
+use crate::publisher::{Buffer, BufferState, Pack, PublishError, Wait, with_encoded};
 use crate::wire::Content;
 use serde::Serialize;
 use std::sync::Arc;
@@ -15,7 +15,9 @@ const DELAY: Duration = Duration::from_millis(1);
 /// [`Bus::buffered`](crate::Bus::buffered).
 ///
 /// Its events are published in the order in which they were given to it, by whatever threads; between them and what is
-/// published otherwise there is no order, unless it was flushed in between. The broker accepts a datagram's events all or none.
+/// published otherwise there is no order, unless it was flushed in between. The broker accepts a datagram's events all or none:
+/// one that it refuses costs those that went with it, of whatever topics, and the error says how many that were
+/// ([`PublishReason::EarlierRefused`](crate::PublishReason::EarlierRefused)).
 ///
 /// What isn't sent yet is lost with the process: a program that must know calls [`Bus::flush`](crate::Bus::flush), which
 /// sends first and then waits for the broker's word. Where sending fails, the events stay and are sent with the next try;
@@ -61,12 +63,12 @@ impl BufferedPublisher {
     /// ```
     #[must_use]
     pub fn size(self, bytes: usize) -> Self {
-        self.set(|state| state.pack.set_max(bytes));
+        self.set(|pack| pack.set_max(bytes));
         self
     }
 
     /// How long an event may wait for others, a millisecond unless set. [`Duration::MAX`] is until the datagram is full or
-    /// flushed.
+    /// flushed. What waits already waits as long from now on.
     ///
     /// ```no_run
     /// # let bus = nlbus::Bus::connect()?;
@@ -75,7 +77,9 @@ impl BufferedPublisher {
     /// ```
     #[must_use]
     pub fn delay(self, delay: Duration) -> Self {
-        self.set(|state| state.set_delay(delay));
+        if let Ok(publisher) = self.shared.publisher_at_rest("") {
+            publisher.set_delay(&mut self.buffer.lock(), delay);
+        }
         self
     }
 
@@ -93,14 +97,14 @@ impl BufferedPublisher {
     /// ```
     #[must_use]
     pub fn no_wait(self) -> Self {
-        self.set(|state| state.pack.set_no_wait(true));
+        self.set(|pack| pack.set_no_wait(true));
         self
     }
 
-    fn set(&self, set: impl FnOnce(&mut BufferState)) {
+    fn set(&self, set: impl FnOnce(&mut Pack)) {
         // The lock of a child may have been copied while it was held.
         if !self.shared.is_forked() {
-            set(&mut self.buffer.lock());
+            set(&mut self.buffer.lock().pack);
         }
     }
 
@@ -148,7 +152,7 @@ impl BufferedPublisher {
         publisher.tell_of_earlier(topic)?;
         let mut state = self.buffer.lock();
         if !state.pack.push(topic, content, payload)? {
-            self.send(&mut state, topic, None)?;
+            self.send(&mut state, None).map_err(|error| error.about(topic))?;
             state.pack.push(topic, content, payload)?;
         }
         if state.pack.len() == 1 {
@@ -191,8 +195,7 @@ impl BufferedPublisher {
     pub fn flush(&self) -> Result<(), PublishError> {
         self.shared.publisher("")?.tell_of_earlier("")?;
         let mut state = self.buffer.lock();
-        let topic = state.pack.topic().into_owned();
-        self.send(&mut state, &topic, None)
+        self.send(&mut state, None)
     }
 
     /// How many events wait to be sent. In a child of the process that connected none does.
@@ -223,12 +226,14 @@ impl BufferedPublisher {
     }
 
     /// Sends what there is, where that may wait until `deadline`, or as long as it takes.
-    fn send(&self, state: &mut BufferState, topic: &str, deadline: Option<Instant>) -> Result<(), PublishError> {
+    fn send(&self, state: &mut BufferState, deadline: Option<Instant>) -> Result<(), PublishError> {
         if state.pack.is_empty() {
             return Ok(());
         }
         let wait = if state.pack.no_wait() { Wait::Never } else { Wait::Until(deadline) };
-        self.shared.publishing(topic, |publisher| publisher.send_unasked(topic, state.pack.datagram(), wait))?;
+        let datagram = state.pack.unasked();
+        let sent = self.shared.publishing("", |publisher| publisher.send_unasked("", datagram, wait));
+        sent.map_err(|error| error.about(&state.pack.topic()))?;
         state.sent();
         Ok(())
     }
@@ -241,9 +246,8 @@ impl Drop for BufferedPublisher {
             return;
         }
         let mut state = self.buffer.lock();
-        let topic = state.pack.topic().into_owned();
         // Nobody is left to tell; what stays is counted.
-        let _ = self.send(&mut state, &topic, self.shared.deadline());
+        let _ = self.send(&mut state, self.shared.deadline());
         drop(state);
         self.shared.close_buffer(&self.buffer);
     }

@@ -5,35 +5,33 @@ use crate::delivery::Delivery;
 use crate::event::Event;
 use crate::flow::{Flow, Wake};
 use crate::pool::footprint;
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crate::unread::Unread;
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 /// Lists that are kept for the next batches, and how long they may be: one that was longer is freed.
 const SPARES: usize = 16;
 const SPARE_LEN: usize = 256;
 
-/// A run of events, the first of which is the delivery; or one that isn't an event.
-#[derive(Debug, Clone)]
+/// What waits in a batch, and what it takes of the channel until the last of it is taken.
+#[derive(Debug)]
 pub(crate) struct Held {
-    pub(crate) delivery: Delivery,
-    /// How many it is the first of, itself included.
-    left: usize,
-    /// What it takes of the channel: events, and bytes of its datagram unless another one before has taken them.
+    pub(crate) unread: Unread,
     events: usize,
+    /// Of its datagram, unless another one before has taken them.
     pub(crate) bytes: usize,
 }
 
 impl Held {
     /// What isn't an event takes nothing.
     pub(crate) fn one(delivery: Delivery) -> Held {
-        Held { delivery, left: 1, events: 0, bytes: 0 }
+        Held { unread: Unread::one(delivery), events: 0, bytes: 0 }
     }
 
     /// So many events, the first of which is this, behind what is `before` it.
     pub(crate) fn run(first: Event, count: usize, before: Option<&Held>) -> Held {
         let bytes = footprint(first.datagram().0);
-        let mut run = Held { delivery: Delivery::Event(first), left: count, events: count, bytes };
+        let mut run = Held { unread: Unread::run(first, count), events: count, bytes };
         if before.is_some_and(|before| before.shares(&run)) {
             run.bytes = 0;
         }
@@ -42,30 +40,10 @@ impl Held {
 
     /// Whether both are of one datagram.
     pub(crate) fn shares(&self, other: &Held) -> bool {
-        match (self.delivery.event(), other.delivery.event()) {
+        match (self.unread.delivery.event(), other.unread.delivery.event()) {
             (Some(one), Some(other)) => one.datagram() == other.datagram(),
             _ => false,
         }
-    }
-
-    /// A copy of the first one, if it isn't the last.
-    pub(crate) fn take_one(&mut self) -> Option<Delivery> {
-        if self.left <= 1 {
-            return None;
-        }
-        let one = self.delivery.clone();
-        self.pass();
-        Some(one)
-    }
-
-    /// Leaves the first one behind. Whether there is another one.
-    pub(crate) fn pass(&mut self) -> bool {
-        self.left -= 1;
-        match &mut self.delivery {
-            Delivery::Event(event) if self.left > 0 => event.advance(),
-            _ => {}
-        }
-        self.left > 0
     }
 }
 
@@ -73,12 +51,14 @@ impl Held {
 #[derive(Debug)]
 pub(crate) struct Credit {
     flow: Flow,
-    spares: (Sender<VecDeque<Held>>, Receiver<VecDeque<Held>>),
+    /// Only tried for: whoever finds it locked does without, and so does a child that was forked while it was.
+    spares: Mutex<Vec<VecDeque<Held>>>,
 }
 
 impl Credit {
     pub(crate) fn new(capacity: usize, capacity_bytes: usize, wake: Wake) -> Arc<Credit> {
-        Arc::new(Credit { flow: Flow::new(capacity, capacity_bytes, wake), spares: bounded(SPARES) })
+        let spares = Mutex::new(Vec::with_capacity(SPARES));
+        Arc::new(Credit { flow: Flow::new(capacity, capacity_bytes, wake), spares })
     }
 
     pub(crate) fn flow(&self) -> &Flow {
@@ -97,7 +77,7 @@ impl Credit {
 
     /// An empty list.
     pub(crate) fn spare(&self) -> VecDeque<Held> {
-        self.spares.1.try_recv().unwrap_or_default()
+        self.spares.try_lock().ok().and_then(|mut spares| spares.pop()).unwrap_or_default()
     }
 
     /// A batch is over, with what it still held.
@@ -106,12 +86,29 @@ impl Credit {
         let (events, bytes) = held.iter().fold((0, 0), sum);
         // Before the room: who is told of that may look what memory is free.
         held.clear();
-        if held.capacity() <= SPARE_LEN {
-            // There may be enough of them.
-            let _ = self.spares.0.try_send(held);
+        if held.capacity() <= SPARE_LEN
+            && let Ok(mut spares) = self.spares.try_lock()
+            && spares.len() < SPARES
+        {
+            spares.push(held);
         }
         if events > 0 {
             self.flow.give_back(events, bytes);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::Batch;
+
+    /// As in a child that was forked while another thread had them.
+    #[test]
+    fn a_batch_ends_whoever_has_the_spare_lists() {
+        let credit = Credit::new(1, 1, Arc::new(|| ()));
+        let had = credit.spares.lock().unwrap();
+        drop(Batch::new(&credit));
+        assert!(had.is_empty());
     }
 }

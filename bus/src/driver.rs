@@ -262,8 +262,9 @@ impl Driver {
         true
     }
 
-    fn read_replies(&mut self, now: Instant) {
-        let Some(sockets) = &self.sockets else { return };
+    /// Whether there may be more.
+    fn read_replies(&mut self, now: Instant) -> bool {
+        let Some(sockets) = &self.sockets else { return false };
         let mut received = self.batch.receive(&sockets.requests);
         if error_of(&received) == Some(Errno::ESHUTDOWN) {
             // The module is retired. What it answered before comes after the error.
@@ -281,8 +282,10 @@ impl Driver {
                 client.count_foreign();
             }
         }
+        let more = !self.batch.is_drained();
         // Groups that an answer named are joined before events are read.
         self.carry_out();
+        more
     }
 
     fn read_events(&mut self, now: Instant) {

@@ -2,6 +2,7 @@
 //! that it costs one count of a reference to give one away, and none to lend it.
 
 use crate::codec::{self, DecodeError};
+use crate::pool::{Pool, footprint};
 use crate::run::Run;
 use crate::wire::uapi::{
     NLBUS_EVENT_F_KERNEL, NLBUS_EVENT_F_REPLAYED, NLBUS_EVENT_F_WILL, NLMSG_ALIGNTO, NLMSG_HDRLEN,
@@ -57,6 +58,15 @@ impl Event {
     pub(crate) fn standing_for_more(mut self, events: u64) -> Event {
         self.stands_for = self.stands_for.saturating_add(events);
         self
+    }
+
+    /// Lies by itself from now on, where that takes less memory than its datagram does.
+    pub(crate) fn move_apart(&mut self, pool: &mut Pool) {
+        let len = self.body().len();
+        if footprint(len) < footprint(self.datagram.len()) {
+            self.datagram = pool.copy(self.body());
+            self.body = (0, len as u32);
+        }
     }
 
     /// How many bytes its datagram has, and where it lies: while the event is there, no other one lies there.

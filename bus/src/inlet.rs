@@ -7,13 +7,14 @@ use crate::credit::Credit;
 use crate::delivery::Delivery;
 use crate::event::Event;
 use crate::flow::Wake;
+use crate::pool::Pool;
 use crate::ring::{Drops, Ring};
 use crate::run::Run;
 use bytes::Bytes;
-use crossbeam_channel::{Receiver, Sender, unbounded};
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use std::sync::Arc;
 
-/// Bytes that a subscription holds: of datagrams, or of events where it keeps those alone.
+/// Bytes of memory that a subscription holds: of datagrams, or of events where it keeps those alone.
 const CAPACITY_BYTES: usize = 16 << 20;
 
 /// What happens when a subscription holds as many unread events as it may.
@@ -31,7 +32,7 @@ pub enum Overflow {
     DropNewest,
     /// Of each topic only the newest event is kept unread, whatever the capacity; it says for how many it
     /// [stands](crate::Event::stands_for). For values that replace each other. Nothing is reported as lost, unless 16 MiB
-    /// of names and payloads wait unread: then the topic that has waited longest goes, and a [`Lost`](crate::Lost) range takes
+    /// of them wait unread, each with its bytes rounded up to a power of two of at least 256: then the topic that has waited longest goes, and a [`Lost`](crate::Lost) range takes
     /// the place of its event.
     Latest,
 }
@@ -63,21 +64,27 @@ enum Way {
         ring: Arc<Ring>,
         /// Something was put in that the consumer isn't told of yet.
         untold: bool,
+        /// For what waits apart from what it came with.
+        pool: Box<Pool>,
     },
 }
 
 /// The two ends of a subscription that holds at most `capacity` events. `wake` is called when one that was full has
 /// room again.
 pub(crate) fn inlet(overflow: Overflow, capacity: usize, wake: Wake) -> (Inlet, Outlet) {
-    let (sender, batches) = unbounded();
     let (arrivals, counts) = (Arc::new(Arrivals::default()), Arc::new(Counts::default()));
-    let ring = |drops| Way::Ring { ring: Ring::new(drops, capacity, CAPACITY_BYTES), untold: false };
+    let ring = |drops| {
+        let ring = Ring::new(drops, capacity, CAPACITY_BYTES);
+        Way::Ring { ring, untold: false, pool: Box::default() }
+    };
     let way = match overflow {
         Overflow::CatchUp => Way::Credit { credit: Credit::new(capacity, CAPACITY_BYTES, wake), batch: None },
         Overflow::DropOldest => ring(Drops::Oldest),
         Overflow::DropNewest => ring(Drops::Newest),
         Overflow::Latest => ring(Drops::AllButLatest),
     };
+    // Of a ring there is one batch in the channel at most: the one that says that something waits.
+    let (sender, batches) = if let Way::Ring { .. } = way { bounded(1) } else { unbounded() };
     let inlet =
         Inlet { way, sender: Some(sender), arrivals: Arc::clone(&arrivals), begun: false, counts: Arc::clone(&counts) };
     (inlet, Outlet { batches, arrivals, counts })
@@ -143,26 +150,35 @@ impl Inlet {
         }
         match &mut self.way {
             Way::Credit { credit, batch } => batch.get_or_insert_with(|| Batch::new(credit)).push(delivery),
-            Way::Ring { ring, untold } => {
+            Way::Ring { ring, untold, .. } => {
                 *untold = true;
                 ring.push(delivery);
             }
         }
     }
 
-    /// Gives a run of a datagram of the broker of this epoch. The first of its events stands for so many `before` it, too.
-    pub(crate) fn push_run(&mut self, run: &Run<'_>, before: u64, epoch: u64, datagram: &Bytes) {
+    /// Gives a run of a datagram of the broker of this epoch, of the topic of this name. The first of its events stands for so
+    /// many `before` it, too.
+    pub(crate) fn push_run(&mut self, run: &Run<'_>, before: u64, epoch: u64, datagram: &Bytes, topic: &Arc<str>) {
         self.begun = true;
-        let first = Event::first_of(run, epoch, datagram).standing_for_more(before);
+        let mut first = Event::first_of(run, epoch, datagram).standing_for_more(before);
         let events = run.count as u64;
         self.counts.received(events.saturating_add(before), if run.replayed { events } else { 0 });
         match &mut self.way {
             Way::Credit { credit, batch } => {
                 batch.get_or_insert_with(|| Batch::new(credit)).push_run(first, run.count);
             }
-            Way::Ring { ring, untold } => {
+            Way::Ring { ring, untold, pool } => {
                 *untold = true;
-                self.counts.dropped(ring.push_run(first, run).saturating_add(before));
+                let dropped = if ring.drops() == Drops::AllButLatest {
+                    first.conflate(run);
+                    // It may wait long, among many, and must not pin all that came with it.
+                    first.move_apart(pool);
+                    events - 1 + ring.push_run(first, 1, topic)
+                } else {
+                    ring.push_run(first, run.count, topic)
+                };
+                self.counts.dropped(dropped.saturating_add(before));
             }
         }
     }
@@ -181,7 +197,7 @@ impl Inlet {
         let batch = match &mut self.way {
             Way::Credit { batch, .. } => batch.take(),
             // One that is in the channel already is for all that waits.
-            Way::Ring { ring, untold } => {
+            Way::Ring { ring, untold, .. } => {
                 (std::mem::take(untold) && sender.is_empty()).then(|| ring.share()).flatten().map(Batch::of)
             }
         };

@@ -96,6 +96,7 @@ mod subscription;
 mod sys;
 mod topic;
 mod typed;
+mod unread;
 pub mod wire;
 
 pub use batch::Batch;

@@ -41,7 +41,7 @@ impl Pool {
         buffer.extend_from_slice(datagram);
         let given = buffer.split().freeze();
         shelf.push_back(buffer);
-        if self.kept > KEPT {
+        while self.kept > KEPT {
             self.forget_one();
         }
         given
@@ -88,6 +88,16 @@ mod tests {
         let again: Vec<_> = (0..2).map(|_| pool.copy(&[3; 512]).as_ptr()).collect();
         assert!(again.contains(&at));
         assert_eq!(pool.kept, 1024);
+    }
+
+    /// One large buffer more than many small ones isn't made up for by one of them.
+    #[test]
+    fn large_ones_take_the_place_of_many_small_ones() {
+        let mut pool = Pool::default();
+        let had: Vec<_> =
+            [LEAST; KEPT / LEAST].into_iter().chain([1 << 16; 10]).map(|len| pool.copy(&vec![0; len])).collect();
+        assert!(pool.kept <= KEPT, "{}", pool.kept);
+        assert_eq!(had.len(), KEPT / LEAST + 10);
     }
 
     proptest! {

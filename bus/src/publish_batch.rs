@@ -1,7 +1,7 @@
 //! Publishing many events at once: one datagram, one system call.
 
 use crate::connection::Shared;
-use crate::publisher::{Pack, PublishError, PublishReason, UNASKED, Wait, with_encoded};
+use crate::publisher::{Pack, PublishError, PublishReason, Wait, with_encoded};
 use crate::wire::Content;
 use serde::Serialize;
 use std::time::Instant;
@@ -158,11 +158,11 @@ impl<'a> PublishBatch<'a> {
         if self.is_empty() {
             return Ok(());
         }
-        let (shared, topic) = (self.shared, self.pack.topic().into_owned());
-        shared.publisher(&topic)?.tell_of_earlier(&topic)?;
-        self.pack.address(UNASKED, false);
-        let wait = self.wait_until(None);
-        shared.publishing(&topic, |publisher| publisher.send_unasked(&topic, self.pack.datagram(), wait))?;
+        let topic = self.pack.topic();
+        self.shared.publisher(&topic)?.tell_of_earlier(&topic)?;
+        let (wait, datagram) = (self.wait_until(None), self.pack.unasked());
+        let sent = self.shared.publishing("", |publisher| publisher.send_unasked("", datagram, wait));
+        sent.map_err(|error| error.about(&self.pack.topic()))?;
         self.pack.clear();
         Ok(())
     }
@@ -191,8 +191,8 @@ impl<'a> PublishBatch<'a> {
         let (shared, topic) = (self.shared, self.pack.topic().into_owned());
         let seq = shared.publishing(&topic, |publisher| {
             let (number, deadline) = (publisher.number(), shared.deadline());
-            self.pack.address(number, true);
-            let asked = publisher.send_asking(number, &topic, self.pack.datagram(), self.wait_until(deadline))?;
+            let wait = self.wait_until(deadline);
+            let asked = publisher.send_asking(number, &topic, self.pack.asking(number, true), wait)?;
             shared.verdict(&topic, &asked, deadline)
         })?;
         self.pack.clear();

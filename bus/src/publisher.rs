@@ -4,11 +4,11 @@
 mod asked;
 mod buffers;
 mod error;
+mod number;
 mod pack;
 mod route;
 mod unflushed;
 
-use crate::client::REQUEST_BIT;
 use crate::codec;
 use crate::sys::NetlinkSocket;
 use crate::topic::check_name;
@@ -22,7 +22,8 @@ pub(crate) use error::{CLOSED, FORKED, GONE};
 pub use error::{PublishError, PublishReason};
 use nix::errno::Errno;
 use nix::sys::eventfd::EventFd;
-pub(crate) use pack::{Pack, UNASKED};
+pub(crate) use number::unasked;
+pub(crate) use pack::Pack;
 pub(crate) use route::{Route, Wait, Way};
 use serde::Serialize;
 use std::cell::Cell;
@@ -51,7 +52,8 @@ pub(crate) struct Publisher {
     unflushed: Unflushed,
     buffers: Buffers,
     waiting: Mutex<HashMap<u32, Sender<Verdict>>>,
-    refusals: Mutex<VecDeque<Refusal>>,
+    /// Each with the number of events that it is of.
+    refusals: Mutex<VecDeque<(Refusal, u64)>>,
     any_refusal: AtomicBool,
     refused: AtomicU64,
     /// Nobody has the broker's port. The driver is told by its waker: without subscriptions nothing else makes it look.
@@ -78,7 +80,7 @@ impl Publisher {
         }
     }
 
-    /// How many publishes were refused without anybody waiting for their verdict.
+    /// How many events were refused without anybody waiting for their verdict.
     pub(crate) fn refused(&self) -> u64 {
         self.refused.load(Ordering::Acquire)
     }
@@ -141,24 +143,24 @@ impl Publisher {
     pub(crate) fn answer(&self, seq: u32, verdict: Verdict) {
         match (lock(&self.waiting).remove(&seq), verdict) {
             (Some(waiting), verdict) => drop(waiting.send(verdict)),
-            (None, Err(refusal)) => self.keep_refusal(refusal),
+            (None, Err(refusal)) => self.keep_refusal(refusal, number::events(seq)),
             (None, Ok(_)) => {}
         }
     }
 
-    /// A refusal that nobody waits for.
-    fn keep_refusal(&self, refusal: Refusal) {
+    /// A refusal of so many events that nobody waits for.
+    fn keep_refusal(&self, refusal: Refusal, events: u64) {
         let mut refusals = lock(&self.refusals);
         if refusals.len() < REFUSALS_KEPT {
-            refusals.push_back(refusal);
+            refusals.push_back((refusal, events));
         }
         self.any_refusal.store(true, Ordering::Release);
         // Last: whoever sees it counted is told of it by the next publish.
-        self.refused.fetch_add(1, Ordering::Release);
+        self.refused.fetch_add(events, Ordering::Release);
     }
 
     /// The oldest refusal that nobody has been told of.
-    fn earlier_refusal(&self) -> Option<Refusal> {
+    fn earlier_refusal(&self) -> Option<(Refusal, u64)> {
         if !self.any_refusal.load(Ordering::Acquire) {
             return None;
         }
@@ -170,9 +172,8 @@ impl Publisher {
 
     pub(crate) fn number(&self) -> u32 {
         loop {
-            match self.next.fetch_add(1, Ordering::Relaxed) & !REQUEST_BIT {
-                UNASKED => {}
-                number => return number,
+            if let Some(number) = number::asked(self.next.fetch_add(1, Ordering::Relaxed)) {
+                return number;
             }
         }
     }
@@ -260,7 +261,7 @@ impl Publisher {
         check(topic, payload)?;
         self.tell_of_earlier(topic)?;
         with_frame(|frame| {
-            push_publish(frame, UNASKED, false, 0, content, topic, payload);
+            push_publish(frame, unasked(1), false, 0, content, topic, payload);
             self.send_unasked(topic, frame, Wait::EVER)
         })
     }
@@ -296,7 +297,7 @@ impl Publisher {
     /// Fails with the oldest refusal that nobody was told of.
     pub(crate) fn tell_of_earlier(&self, topic: &str) -> Result<(), PublishError> {
         match self.earlier_refusal() {
-            Some(refusal) => Err(PublishError::new(topic, PublishReason::EarlierRefused(refusal))),
+            Some((refusal, events)) => Err(PublishError::new(topic, PublishReason::EarlierRefused { refusal, events })),
             None => Ok(()),
         }
     }

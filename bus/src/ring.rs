@@ -1,5 +1,6 @@
 //! What a consumer hasn't read yet, of a subscription that drops rather than catches up: bounded, and shared by the
-//! client, which puts in and drops, and the consumer, who takes out. A batch in the channel only says that there is
+//! client, which puts in and drops, and the consumer, who takes out. Events wait as the runs that they came in, so that it
+//! costs the client the same for one as for fifty: others wait for it, too, and nobody for the consumer. A batch in the channel only says that there is
 //! something; what it is, is decided when it is read, so nothing older is read than has to be.
 //!
 //! A batch that nobody has looked into is for all that waits, and comes after it. So the client sends one whenever the
@@ -14,10 +15,9 @@ pub(crate) use share::Share;
 use crate::delivery::Delivery;
 use crate::event::Event;
 use crate::pool::footprint;
-use crate::run::Run;
 use crate::sys::ForkMark;
+use crate::unread::Unread;
 use line::{Entry, Line, Pinned};
-use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -56,7 +56,7 @@ struct State {
 
 impl State {
     fn len(&self) -> usize {
-        self.gone.queue.len() + self.waiting.queue.len()
+        self.gone.len() + self.waiting.len()
     }
 
     /// How many deliveries a share that was looked into may take: all but those that are left to the others.
@@ -71,59 +71,54 @@ impl State {
 
     /// Takes the oldest delivery out.
     fn pop(&mut self) -> Option<Delivery> {
-        if let Some(entry) = self.gone.pop() {
-            return Some(entry.delivery);
+        if let Some((delivery, _)) = self.gone.take_one() {
+            return Some(delivery);
         }
-        let entry = self.waiting.pop()?;
-        if let Delivery::Event(_) = entry.delivery {
-            self.forget(entry.pinned);
+        let (delivery, pinned) = self.waiting.take_one()?;
+        self.events -= usize::from(delivery.event().is_some());
+        if let Some(pinned) = pinned {
+            self.unpin(pinned);
         }
-        Some(entry.delivery)
+        Some(delivery)
     }
 
     /// Takes the oldest deliveries out, so many. The client may wait for the lock, so none of them is looked at if all go,
     /// and otherwise no more of them than stay.
     fn take_front(&mut self, count: usize) -> impl Iterator<Item = Entry> + use<> {
-        let gone = self.gone.take_front(count);
-        let mut front = self.waiting.take_front(count - gone.len());
-        let rest = &mut self.waiting.queue;
-        if let Some(Entry { pinned: Pinned { at: at @ 1.., bytes }, .. }) = rest.front_mut() {
+        let gone = self.gone.len().min(count);
+        let (gone, mut front) = (self.gone.take_front(gone), self.waiting.take_front(count - gone));
+        if let Some(Entry { pinned: Pinned { at: at @ 1.., bytes }, .. }) = self.waiting.front_mut() {
             // Events of its datagram that go leave that to it.
             for gone in front.iter_mut().rev().take_while(|gone| gone.pinned.at == *at) {
                 *bytes += std::mem::take(&mut gone.pinned.bytes);
             }
         }
-        let sum = |line: &VecDeque<Entry>| {
-            line.iter().fold((0, 0), |(events, bytes), entry| {
-                (events + usize::from(entry.is_event()), bytes + entry.pinned.bytes)
-            })
-        };
-        if front.len() <= rest.len() {
-            let (events, bytes) = sum(&front);
+        let add = |(events, bytes), entry: &Entry| (events + entry.unread.events(), bytes + entry.pinned.bytes);
+        if front.len() <= self.waiting.iter().len() {
+            let (events, bytes) = front.iter().fold((0, 0), add);
             (self.events, self.bytes) = (self.events - events, self.bytes - bytes);
         } else {
-            (self.events, self.bytes) = sum(rest);
+            (self.events, self.bytes) = self.waiting.iter().fold((0, 0), add);
         }
         gone.into_iter().chain(front)
     }
 
-    /// An event left the front. Its datagram stays as long as the next one is of it, too.
-    fn forget(&mut self, pinned: Pinned) {
-        self.events -= 1;
-        match self.waiting.queue.front_mut() {
+    /// The last events of an entry left the front. Its datagram stays as long as the next one is of it, too.
+    fn unpin(&mut self, pinned: Pinned) {
+        match self.waiting.front_mut() {
             Some(next) if next.pinned.at == pinned.at => next.pinned.bytes += pinned.bytes,
             _ => self.bytes -= pinned.bytes,
         }
     }
 
     /// Puts an event in the place of the one of its topic that waits. How many it replaces.
-    fn push_latest(&mut self, event: Event) -> u64 {
-        // One that waits long among many must not pin all that came with it: it pins its own bytes.
-        let event = event.to_owned();
-        let (topic_id, (bytes, at)) = (event.topic_id(), event.datagram());
-        let pinned = Pinned { at, bytes };
+    fn push_latest(&mut self, event: Event, topic: &Arc<str>) -> u64 {
+        let (topic_id, (len, at)) = (event.topic_id(), event.datagram());
+        let pinned = Pinned { at, bytes: footprint(len) };
         self.bytes += pinned.bytes;
-        if let Some(Entry { delivery: Delivery::Event(older), pinned: before }) = self.waiting.noted(topic_id) {
+        if let Some(Entry { unread, pinned: before, .. }) = self.waiting.noted(topic_id)
+            && let Delivery::Event(older) = &mut unread.delivery
+        {
             self.bytes -= before.bytes;
             *before = pinned;
             let merged = older.stands_for();
@@ -131,8 +126,19 @@ impl State {
             return 1;
         }
         self.events += 1;
-        self.waiting.push_noted(topic_id, Delivery::Event(event), pinned);
+        let topic = Some(Arc::clone(topic));
+        self.waiting.push_noted(topic_id, Entry { unread: Unread::run(event, 1), pinned, topic });
         0
+    }
+
+    /// Puts so many events of a run behind the others, the first of which is this.
+    fn push_run(&mut self, first: Event, count: usize, topic: &Arc<str>) {
+        let (len, at) = first.datagram();
+        let counted = self.waiting.back().is_some_and(|last| last.pinned.at == at);
+        let pinned = Pinned { at, bytes: if counted { 0 } else { footprint(len) } };
+        (self.events, self.bytes) = (self.events + count, self.bytes + pinned.bytes);
+        let topic = Some(Arc::clone(topic));
+        self.waiting.push(Entry { unread: Unread::run(first, count), pinned, topic });
     }
 
     /// Drops the oldest events as long as there are too many, or too many bytes. How many went. The last one stays even if
@@ -140,26 +146,37 @@ impl State {
     fn drop_excess(&mut self, events: usize, bytes: usize) -> u64 {
         let mut dropped = 0;
         while self.events > 1 && (self.events > events || self.bytes > bytes) {
-            self.drop_oldest();
-            dropped += 1;
+            // A datagram's bytes go with the last event of it.
+            let most = if self.bytes > bytes { usize::MAX } else { self.events - events };
+            dropped += self.drop_oldest(most.min(self.events - 1));
         }
         dropped
     }
 
-    /// Drops the oldest event. What isn't an event is kept, in its place.
-    fn drop_oldest(&mut self) {
+    /// Drops the oldest events, of one entry and so many at most. How many went. What isn't an event is kept, in its place.
+    fn drop_oldest(&mut self, most: usize) -> u64 {
         let crowded = self.is_crowded();
-        while let Some(entry) = self.waiting.pop() {
-            match entry.delivery {
-                Delivery::Event(event) => {
-                    self.forget(entry.pinned);
-                    self.gone.push_dropped(&event, crowded);
-                    return;
+        while let Some(front) = self.waiting.front() {
+            if let (Delivery::Event(event), Some(topic)) = (&front.unread.delivery, &front.topic) {
+                let count = most.min(front.unread.len());
+                let from = event.seq().saturating_add(1).saturating_sub(event.stands_for());
+                let to = event.seq().saturating_add(count as u64 - 1);
+                self.gone.push_dropped(from..=to, event, topic, crowded);
+                self.events -= count;
+                // Its last event is still there while it is looked for what else is of its datagram.
+                let over = self.waiting.drop_front(count);
+                if let Some(entry) = &over {
+                    self.unpin(entry.pinned);
                 }
-                Delivery::Lost(lost) => self.gone.push_lost(lost, crowded),
-                other => self.gone.push(other, Pinned::default()),
+                return count as u64;
+            }
+            match self.waiting.drop_front(1).map(|entry| entry.unread.delivery) {
+                Some(Delivery::Lost(lost)) => self.gone.push_lost(lost, crowded),
+                Some(other) => self.gone.push(Entry::other(other)),
+                None => {}
             }
         }
+        0
     }
 }
 
@@ -177,38 +194,31 @@ impl Ring {
         self.capacity.0
     }
 
-    /// Puts a run in, the first of whose events is this. How many events were dropped for it, its own included.
-    pub(crate) fn push_run(&self, mut event: Event, run: &Run<'_>) -> u64 {
+    /// Puts a run of so many events of a topic in, the first of which is this. How many events were dropped for it, its own
+    /// included.
+    pub(crate) fn push_run(&self, first: Event, count: usize, topic: &Arc<str>) -> u64 {
+        let (events, bytes) = self.capacity;
         let mut state = self.lock();
-        let state = &mut *state;
-        if self.drops == Drops::AllButLatest {
-            event.conflate(run);
-            return run.count as u64 - 1 + state.push_latest(event) + state.drop_excess(usize::MAX, self.capacity.1);
-        }
-        let mut dropped = 0;
-        for left in (0..run.count).rev() {
-            dropped += self.push_event(state, event.clone());
-            if left > 0 {
-                event.advance();
-            }
-        }
-        dropped
-    }
-
-    /// Puts an event in. How many were dropped for it, itself included.
-    fn push_event(&self, state: &mut State, event: Event) -> u64 {
-        if self.drops == Drops::Newest && (state.events >= self.capacity.0 || state.bytes >= self.capacity.1) {
-            state.waiting.push_dropped(&event, state.is_crowded());
-            return 1;
-        }
-        let (len, at) = event.datagram();
-        let counted = state.waiting.queue.back().is_some_and(|last| last.pinned.at == at);
-        let pinned = Pinned { at, bytes: if counted { 0 } else { footprint(len) } };
-        (state.events, state.bytes) = (state.events + 1, state.bytes + pinned.bytes);
-        state.waiting.push(Delivery::Event(event), pinned);
         match self.drops {
-            Drops::Oldest => state.drop_excess(self.capacity.0, self.capacity.1),
-            _ => 0,
+            Drops::Oldest => {
+                state.push_run(first, count, topic);
+                state.drop_excess(events, bytes)
+            }
+            Drops::Newest => {
+                let room = if state.bytes < bytes { events.saturating_sub(state.events) } else { 0 };
+                let taken = room.min(count);
+                if taken > 0 {
+                    state.push_run(first.clone(), taken, topic);
+                }
+                if taken < count {
+                    let seq = |at: usize| first.seq().saturating_add(at as u64);
+                    let crowded = state.is_crowded();
+                    state.waiting.push_dropped(seq(taken)..=seq(count - 1), &first, topic, crowded);
+                }
+                (count - taken) as u64
+            }
+            // Of a run, only the last one is put in.
+            Drops::AllButLatest => state.push_latest(first, topic) + state.drop_excess(usize::MAX, bytes),
         }
     }
 
@@ -218,7 +228,7 @@ impl Ring {
         let crowded = state.is_crowded();
         match delivery {
             Delivery::Lost(lost) => state.waiting.push_lost(lost, crowded),
-            other => state.waiting.push(other, Pinned::default()),
+            other => state.waiting.push(Entry::other(other)),
         }
     }
 
@@ -268,14 +278,14 @@ mod tests {
             let datagram = Bytes::from(datagram);
             for part in Parts::new(&datagram) {
                 let Part::Run(run) = part else { panic!("{part:?}") };
-                ring.push_run(Event::first_of(&run, 1, &datagram), &run);
+                ring.push_run(Event::first_of(&run, 1, &datagram), run.count, &"a".into());
             }
         }
         ring
     }
 
     fn counted(state: &State) -> (usize, usize, usize) {
-        let next = state.waiting.queue.front().map_or(0, |next| next.pinned.bytes);
+        let next = state.waiting.front().map_or(0, |next| next.pinned.bytes);
         (state.events, state.bytes, next)
     }
 
@@ -288,7 +298,7 @@ mod tests {
             let (each, at_once) = (filled(capacity, &datagrams), filled(capacity, &datagrams));
             let (mut each, mut at_once) = (each.lock(), at_once.lock());
             let taken: Vec<_> = std::iter::from_fn(|| each.pop()).take(count).map(|it| format!("{it:?}")).collect();
-            let front: Vec<_> = at_once.take_front(count).map(|entry| format!("{:?}", entry.delivery)).collect();
+            let front: Vec<_> = at_once.take_front(count).flat_map(|entry| entry.unread).map(|it| format!("{it:?}")).collect();
             prop_assert_eq!(taken, front);
             prop_assert_eq!(counted(&each), counted(&at_once));
         }
@@ -297,16 +307,16 @@ mod tests {
     /// The client may be waiting for the lock, and all of its other subscriptions with it.
     #[test]
     fn taking_all_holds_the_lock_no_longer_than_taking_a_few() {
-        let ring = filled(usize::MAX, &[1000; 200]);
         for count in [usize::MAX, 199_000, 1000] {
-            let ring = if count == usize::MAX { &ring } else { &filled(usize::MAX, &[1000; 200]) };
+            // Runs of one: no entry is more than a delivery.
+            let ring = filled(usize::MAX, &[1; 200_000]);
             let cpu_time = || Duration::from(clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap());
             let mut state = ring.lock();
             let start = cpu_time();
             let taken = state.take_front(count);
             let held = cpu_time() - start;
             drop(state);
-            assert_eq!(taken.count(), count.min(200_000));
+            assert_eq!(taken.map(|entry| entry.unread.len()).sum::<usize>(), count.min(200_000));
             assert!(held < Duration::from_millis(4), "the lock was held for {held:?} to take {count}");
         }
     }

@@ -144,7 +144,10 @@ fn who_does_not_wait_for_the_queue_is_refused() {
                 let read = |datagram: Datagram| {
                     let message = datagram.messages()[0].header;
                     if message.kind == NLMSG_ERROR {
-                        assert_eq!(datagram.answer().result.unwrap_err().errno, Errno::EAGAIN);
+                        let answer = datagram.answer();
+                        let refusal = answer.result.unwrap_err();
+                        assert_eq!((refusal.errno, answer.to.seq), (Errno::EAGAIN, 1), "of the event that won't wait");
+                        assert!(refusal.message.contains("'flood'"), "it names another one: {refusal}");
                         refused.fetch_add(1, Ordering::Relaxed);
                     }
                     message.kind != NLMSG_ERROR
@@ -153,6 +156,7 @@ fn who_does_not_wait_for_the_queue_is_refused() {
                 while number < 50 || (refused.load(Ordering::Relaxed) == 0 && Instant::now() < deadline) {
                     number += 1;
                     let mut datagram = Vec::new();
+                    push_publish(&mut datagram, 3, false, 0, Content::Opaque, "patient", b"");
                     let payload = payload(publisher, number, 60_000);
                     push_publish(&mut datagram, 1, false, NLBUS_EVENT_F_NO_WAIT, Content::Opaque, "flood", &payload);
                     raw.send(Endpoint::Publish, &datagram);

@@ -12,6 +12,7 @@ cases![
     buffered_events_keep_their_order,
     many_buffered_events_go_in_one_datagram,
     what_is_buffered_goes_out_by_itself,
+    a_new_delay_is_of_what_waits_already,
     what_is_buffered_for_long_goes_out_with_its_publisher,
     a_flush_of_the_bus_is_one_of_its_buffers,
     threads_share_a_buffered_publisher,
@@ -72,8 +73,14 @@ fn many_buffered_events_go_in_one_datagram() {
     }
     buffered.publish("$SYS/bad", "").unwrap();
     assert_eq!(buffered.len(), 501);
-    assert_eq!(bus.flush().unwrap_err().errno(), Some(Errno::EACCES));
+    let error = bus.flush().unwrap_err();
+    assert_eq!(error.errno(), Some(Errno::EACCES));
+    assert!(
+        error.to_string().starts_with("501 events published before") && error.to_string().contains("$SYS/bad"),
+        "{error}"
+    );
     assert_eq!((bus.topic("good").unwrap(), buffered.len()), (None, 0));
+    assert_eq!(bus.counters().unwrap().refused, 501, "each of them");
     // In smaller ones those before it are published.
     let buffered = buffered.size(4096);
     for _ in 0..500 {
@@ -108,6 +115,20 @@ fn other_event(subscription: &mut nlbus::Subscription) -> Option<Vec<u8>> {
         Ok(other) => panic!("{other:?}"),
         Err(_) => None,
     }
+}
+
+fn a_new_delay_is_of_what_waits_already() {
+    let fixture = Fixture::new();
+    let bus = fixture.connect();
+    let buffered = bus.buffered().delay(Duration::MAX);
+    buffered.publish("hurried", "x").unwrap();
+    let buffered = buffered.delay(Duration::from_millis(1));
+    driven(&bus, "the event to go out", || buffered.is_empty().then_some(()));
+    let buffered = buffered.delay(Duration::from_millis(1));
+    buffered.publish("hurried", "x").unwrap();
+    let buffered = buffered.delay(Duration::MAX);
+    buffered.flush().unwrap();
+    wait_for_head(&bus, "hurried", 2);
 }
 
 fn what_is_buffered_for_long_goes_out_with_its_publisher() {
@@ -164,7 +185,7 @@ fn a_buffered_event_that_is_refused_is_told_of() {
     buffered.flush().unwrap();
     wait_for("the refusal", || (bus.counters().unwrap().refused == 1).then_some(()));
     let error = buffered.publish("x", "not taken").unwrap_err();
-    assert!(matches!(error.reason(), PublishReason::EarlierRefused(_)), "{error:?}");
+    assert!(matches!(error.reason(), PublishReason::EarlierRefused { .. }), "{error:?}");
     assert!(error.to_string().contains("kernel/x"), "{error}");
     buffered.publish("x", "taken").unwrap();
     bus.flush().unwrap();

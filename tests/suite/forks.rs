@@ -3,18 +3,22 @@
 
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{ForkResult, fork};
+use nix::unistd::{ForkResult, Pid, fork};
 use nlbus::{Overflow, PublishReason, RecvError, RequestError, SubscribeReason, TryRecvError};
 use nlbus_tests::{Args, Fixture, Place, Role, cases, events, patience, quiet, say, value, wait_for_head};
-use std::process;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
+use std::{io, process};
 
-cases![a_child_is_told_and_harms_nobody, a_child_that_drops_what_is_busy_comes_to_an_end,];
+cases![
+    a_child_is_told_and_harms_nobody,
+    a_child_that_drops_what_is_busy_comes_to_an_end,
+    a_child_leaves_a_buffer_alone_that_is_being_sent user_only,
+];
 
-pub(crate) const ROLES: &[(&str, Role)] = &[("forker", forker), ("dropper", dropper)];
+pub(crate) const ROLES: &[(&str, Role)] = &[("forker", forker), ("dropper", dropper), ("sender", sender)];
 
 fn a_child_is_told_and_harms_nobody() {
     let fixture = Fixture::new();
@@ -126,18 +130,8 @@ fn dropper(place: Place, _: &Args) {
                 process::exit(0);
             }
             ForkResult::Parent { child } => {
-                let deadline = Instant::now() + patience() / 6;
-                while waitpid(child, Some(WaitPidFlag::WNOHANG)).expect("to wait") == WaitStatus::StillAlive {
-                    if Instant::now() > deadline {
-                        stuck += 1;
-                        kill(child, Signal::SIGKILL).expect("to kill");
-                        waitpid(child, None).expect("to wait for the child");
-                        break;
-                    }
-                    for subscription in &subscriptions {
-                        subscription.batches().try_iter().take(200).for_each(drop);
-                    }
-                }
+                let read = || subscriptions.iter().for_each(|it| it.batches().try_iter().take(200).for_each(drop));
+                stuck += u32::from(!ends_well(child, read));
             }
         }
     }
@@ -145,4 +139,70 @@ fn dropper(place: Place, _: &Args) {
     flood.join().expect("the flood");
     driver.into_iter().for_each(|driver| driver.join().expect("the driver"));
     say(format_args!("forked stuck={stuck}"));
+}
+
+/// Whether a child ends by itself, and well; does something over and over until then.
+fn ends_well(child: Pid, mut meanwhile: impl FnMut()) -> bool {
+    let deadline = Instant::now() + patience() / 6;
+    loop {
+        match waitpid(child, Some(WaitPidFlag::WNOHANG)).expect("to wait") {
+            WaitStatus::StillAlive if Instant::now() < deadline => meanwhile(),
+            WaitStatus::StillAlive => {
+                kill(child, Signal::SIGKILL).expect("to kill");
+                waitpid(child, None).expect("to wait for the child");
+                return false;
+            }
+            status => return status == WaitStatus::Exited(child, 0),
+        }
+    }
+}
+
+/// In `tests/module` the module's queue is full for moments only.
+fn a_child_leaves_a_buffer_alone_that_is_being_sent() {
+    let mut fixture = Fixture::quiet();
+    let mut sender = fixture.spawn("sender", &[]);
+    sender.expect("connected");
+    fixture.broker().expect("a broker").signal(Signal::SIGSTOP);
+    sender.say("stopped");
+    assert_eq!(value(&sender.line(), "stuck"), 0);
+    fixture.broker().expect("a broker").signal(Signal::SIGCONT);
+    sender.end_well();
+}
+
+/// Forks again and again while a thread sleeps for room in the queue of a stopped broker and holds a buffer meanwhile, with children
+/// that do with it what they can. Says how many didn't end well.
+fn sender(place: Place, _: &Args) {
+    const LONG_ENOUGH: Duration = Duration::from_secs(1);
+    let bus = place.builder().patience(Duration::from_secs(60)).connect().expect("a broker");
+    say(format_args!("connected"));
+    io::stdin().read_line(&mut String::new()).expect("a test that speaks");
+    let mut full = bus.batch().no_wait();
+    full.push("fork/full", "").unwrap();
+    while full.send().is_ok() {
+        full.push("fork/full", &[0; 30_000]).unwrap();
+    }
+    let mut small = bus.batch().no_wait();
+    small.push("fork/full", "").unwrap();
+    while small.send().is_ok() {
+        small.push("fork/full", "").unwrap();
+    }
+    let mut buffered = Some(bus.buffered().delay(Duration::MAX));
+    buffered.as_ref().expect("it").publish("fork/x", "").unwrap();
+    let flushing = bus.clone();
+    thread::spawn(move || flushing.flush());
+    let (mut stuck, begin) = (0, Instant::now());
+    while stuck == 0 && begin.elapsed() < LONG_ENOUGH {
+        // SAFETY: as in `forker`.
+        match unsafe { fork() }.expect("to fork") {
+            ForkResult::Child => {
+                let buffered = buffered.take().expect("it").size(1).delay(Duration::ZERO).no_wait();
+                let told = buffered.is_empty() && buffered.publish("fork/x", "").is_err() && buffered.flush().is_err();
+                drop(buffered);
+                process::exit(i32::from(!told));
+            }
+            ForkResult::Parent { child } => stuck += u32::from(!ends_well(child, thread::yield_now)),
+        }
+    }
+    say(format_args!("forked stuck={stuck}"));
+    io::stdin().read_line(&mut String::new()).expect("a test that ends");
 }

@@ -74,7 +74,7 @@ fn a_refusal_without_an_ack_surfaces_later() {
     bus.publish("$SYS/x", "x").unwrap();
     wait_for("the refusal", || (bus.counters().unwrap().refused == 1).then_some(()));
     let error = bus.publish("x", "not sent").unwrap_err();
-    assert!(matches!(error.reason(), PublishReason::EarlierRefused(_)), "{error:?}");
+    assert!(matches!(error.reason(), PublishReason::EarlierRefused { .. }), "{error:?}");
     assert_eq!(error.errno(), Some(Errno::EACCES));
     assert!(error.to_string().contains("$SYS/x"), "it names the topic that was refused: {error}");
     // It is told once, and the event that came in its way wasn't sent.
@@ -91,7 +91,7 @@ fn a_flush_tells_of_refusals() {
     }
     bus.publish("kernel/bad", "x").unwrap();
     let error = bus.flush().unwrap_err();
-    assert!(matches!(error.reason(), PublishReason::EarlierRefused(_)), "{error:?}");
+    assert!(matches!(error.reason(), PublishReason::EarlierRefused { .. }), "{error:?}");
     assert_eq!(error.errno(), Some(Errno::EACCES));
     bus.flush().unwrap();
     assert_eq!(bus.counters().unwrap().refused, 1);

@@ -52,7 +52,14 @@ pub(super) struct Given {
 impl Follow {
     /// Gives what is next of a run, as far as there is room; and what is behind a gap only where an event stands for all
     /// before it.
-    pub(super) fn give(&mut self, run: &Run<'_>, inlet: &mut Inlet, epoch: u64, datagram: &Bytes) -> Given {
+    pub(super) fn give(
+        &mut self,
+        run: &Run<'_>,
+        inlet: &mut Inlet,
+        epoch: u64,
+        datagram: &Bytes,
+        topic: &Arc<str>,
+    ) -> Given {
         let old = self.cursor.next().saturating_sub(run.first);
         if old >= run.count as u64 {
             return Given::default();
@@ -70,7 +77,7 @@ impl Follow {
         if due.count > 0 {
             let before = self.cursor.move_to(due.first);
             self.cursor.move_to(due.last());
-            inlet.push_run(&due, before, epoch, datagram);
+            inlet.push_run(&due, before, epoch, datagram, topic);
         }
         Given { events: due.count as u64, gap: false, refused }
     }
@@ -199,7 +206,7 @@ impl Registry {
             let Some(subscriber) = self.subscribers.get_mut(&follow.sub) else { continue };
             let inlet = &mut subscriber.inlet;
             let was_flushed = inlet.is_flushed();
-            follow.behind = match follow.give(run, inlet, epoch, datagram) {
+            follow.behind = match follow.give(run, inlet, epoch, datagram, &topic.name) {
                 Given { gap: true, .. } => Some(Cause::Overrun),
                 Given { refused: true, .. } => Some(Cause::Overflow),
                 _ => None,

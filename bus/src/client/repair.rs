@@ -94,7 +94,7 @@ impl Registry {
                 progress.lost = progress.lost.saturating_add(to - from + 1);
             }
             for run in runs(page.topic_id, events, datagram) {
-                progress.repaired += follow.give(&run, inlet, epoch, datagram).events;
+                progress.repaired += follow.give(&run, inlet, epoch, datagram, &topic.name).events;
             }
             if follow.cursor.reached(topic.head) {
                 follow.behind = None;

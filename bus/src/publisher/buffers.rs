@@ -59,23 +59,18 @@ impl Buffer {
 
     /// Whoever has it in hand may sleep for room in the broker's queue for longer than the caller wants to.
     fn lock_until(&self, deadline: Option<Instant>) -> Option<MutexGuard<'_, State>> {
+        let Some(deadline) = deadline else { return Some(self.lock()) };
         loop {
-            match (self.try_lock(), deadline) {
-                (Some(state), _) => return Some(state),
-                (None, Some(deadline)) if deadline <= Instant::now() => return None,
-                (None, _) => thread::sleep(RETRY.0),
+            match self.try_lock() {
+                Some(state) => return Some(state),
+                None if deadline <= Instant::now() => return None,
+                None => thread::sleep(RETRY.0),
             }
         }
     }
 }
 
 impl State {
-    /// The driver looks at it anew: what it knows may be too late now.
-    pub(crate) fn set_delay(&mut self, delay: Duration) {
-        self.delay = delay;
-        self.watched = false;
-    }
-
     /// All of it was sent.
     pub(crate) fn sent(&mut self) {
         self.pack.clear();
@@ -101,7 +96,20 @@ impl Publisher {
     /// The end of a buffer. What it still holds is lost, and counted.
     pub(crate) fn close_buffer(&self, buffer: &Arc<Buffer>) {
         lock(&self.buffers.all).retain(|other| !Arc::ptr_eq(other, buffer));
-        self.buffers.unsent.fetch_add(buffer.lock().pack.len() as u64, Ordering::Relaxed);
+        let mut state = buffer.lock();
+        self.buffers.unsent.fetch_add(state.pack.len() as u64, Ordering::Relaxed);
+        // A flush that has the list from before would send what is counted as lost.
+        state.pack.clear();
+    }
+
+    /// From now on an event waits so long, and so do those that wait already.
+    pub(crate) fn set_delay(&self, state: &mut State, delay: Duration) {
+        state.delay = delay;
+        // What the driver knows may be too late.
+        state.watched = false;
+        if !state.pack.is_empty() {
+            self.begun(state);
+        }
     }
 
     /// How many events couldn't be sent when their buffered publishers were dropped.
@@ -131,7 +139,8 @@ impl Publisher {
             let full = || PublishError::new("", PublishReason::Send(Errno::EAGAIN.into()));
             let mut state = buffer.lock_until(deadline).ok_or_else(full)?;
             if !state.pack.is_empty() {
-                self.send_unasked(&state.pack.topic(), state.pack.datagram(), Wait::Until(deadline))?;
+                let sent = self.send_unasked("", state.pack.unasked(), Wait::Until(deadline));
+                sent.map_err(|error| error.about(&state.pack.topic()))?;
                 state.sent();
             }
         }
@@ -141,8 +150,9 @@ impl Publisher {
     /// Sends what has waited long enough, without waiting. Returns when there is something to do again.
     ///
     /// The module makes who publishes wait for room, or refuses, and the refusal is at the socket when the send returns.
-    /// `read_replies`, where that is so, has [`Publisher::answer`] told what is there.
-    pub(crate) fn send_due(&self, now: Instant, mut read_replies: Option<impl FnMut()>) -> Option<Instant> {
+    /// `read_replies`, where that is so, has [`Publisher::answer`] told of some of what is there, and says whether there may be
+    /// more.
+    pub(crate) fn send_due(&self, now: Instant, mut read_replies: Option<impl FnMut() -> bool>) -> Option<Instant> {
         let all = lock(&self.buffers.all);
         let due = |buffer: &Arc<Buffer>| {
             let Some(mut state) = buffer.try_lock() else {
@@ -153,13 +163,11 @@ impl Publisher {
             }
             if state.due.is_some() {
                 let sent = match &mut read_replies {
-                    None => self.send_unasked(&state.pack.topic(), state.pack.datagram(), Wait::Never),
+                    None => self.send_unasked("", state.pack.unasked(), Wait::Never),
                     Some(read_replies) => self.send_unless_refused(&mut state.pack, read_replies),
                 };
                 match sent {
                     Ok(()) => state.sent(),
-                    // Whoever owns it will be told.
-                    Err(error) if matches!(error.reason(), PublishReason::Closed) => {}
                     Err(_) => return state.try_later(now),
                 }
             }
@@ -169,28 +177,99 @@ impl Publisher {
         all.iter().filter_map(due).min()
     }
 
-    /// Sends a pack to the module, and keeps it where the queue was full.
-    fn send_unless_refused(&self, pack: &mut Pack, read_replies: &mut impl FnMut()) -> Result<(), PublishError> {
+    /// Sends a pack to the module, and keeps it where the queue was full, or the module is to be replaced.
+    fn send_unless_refused(
+        &self,
+        pack: &mut Pack,
+        read_replies: &mut impl FnMut() -> bool,
+    ) -> Result<(), PublishError> {
         let (number, waits) = (self.number(), !pack.no_wait());
         pack.set_no_wait(true);
-        pack.address(number, false);
-        let asked = self.send_asking(number, &pack.topic(), pack.datagram(), Wait::Never).and_then(|asked| {
-            read_replies();
-            match asked.verdict().try_recv() {
-                Ok(Err(refusal)) if waits && refusal.errno == Errno::EAGAIN => {
-                    Err(PublishError::new(&pack.topic(), PublishReason::Refused(refusal)))
-                }
-                Ok(Err(refusal)) => Ok(Some(refusal)),
-                _ => {
-                    self.unflushed.sent(asked.epoch());
-                    Ok(None)
-                }
-            }
-        });
+        let asked = self.send_asking(number, "", pack.asking(number, false), Wait::Never);
         pack.set_no_wait(!waits);
-        if let Some(refusal) = asked? {
-            self.keep_refusal(refusal);
+        let asked = asked?;
+        let refusal = loop {
+            let more = read_replies();
+            match asked.verdict().try_recv() {
+                Ok(verdict) => break verdict.err(),
+                Err(_) if more => {}
+                Err(_) => break None,
+            }
+        };
+        let Some(refusal) = refusal else {
+            self.unflushed.sent(asked.epoch());
+            return Ok(());
+        };
+        if (waits && refusal.errno == Errno::EAGAIN) || refusal.errno == Errno::ESHUTDOWN {
+            return Err(PublishError::new("", PublishReason::Refused(refusal)));
         }
+        self.keep_refusal(refusal, pack.len() as u64);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Route, Verdict};
+    use super::*;
+    use crate::sys::NetlinkSocket;
+    use crate::wire::uapi::NETLINK_USERSOCK;
+    use crate::wire::{Content, Refusal};
+    use nix::sys::eventfd::EventFd;
+
+    /// A publisher to a broker that only listens.
+    fn publisher() -> (Publisher, NetlinkSocket) {
+        let [mut broker, mut client] = [(); 2].map(|()| NetlinkSocket::open(NETLINK_USERSOCK).unwrap());
+        let port = broker.bind(0).unwrap();
+        client.bind(0).unwrap();
+        let route = Route { socket: Arc::new(client), port, epoch: 1, always_waits: true };
+        (Publisher::new(route, Arc::new(EventFd::new().unwrap())), broker)
+    }
+
+    /// With one event, which is due.
+    fn due_buffer(publisher: &Publisher) -> Arc<Buffer> {
+        let buffer = publisher.open_buffer(Duration::ZERO);
+        let mut state = buffer.lock();
+        assert!(state.pack.push("a", Content::Opaque, b"").unwrap());
+        publisher.begun(&mut state);
+        drop(state);
+        buffer
+    }
+
+    #[test]
+    fn what_is_counted_as_unsent_is_left_to_no_flush() {
+        let (publisher, _broker) = publisher();
+        let buffer = due_buffer(&publisher);
+        publisher.close_buffer(&buffer);
+        assert_eq!((publisher.unsent(), buffer.lock().pack.len()), (1, 0));
+    }
+
+    /// Sends what is due to a broker whose verdict comes with the second look at its replies. How many events are left, and how
+    /// many are told of as refused.
+    fn refused(verdict: Verdict, no_wait: bool) -> (usize, u64) {
+        let (publisher, _broker) = publisher();
+        let buffer = due_buffer(&publisher);
+        buffer.lock().pack.set_no_wait(no_wait);
+        let mut looks = 0;
+        let read_replies = || {
+            looks += 1;
+            if looks == 2 {
+                publisher.answer(1, verdict.clone());
+            }
+            looks < 2
+        };
+        publisher.send_due(Instant::now(), Some(read_replies));
+        assert_eq!(buffer.lock().pack.no_wait(), no_wait);
+        (buffer.lock().pack.len(), publisher.refused())
+    }
+
+    #[test]
+    fn what_the_module_has_no_room_for_stays_however_late_its_word_is_read() {
+        let refusal = |errno| Err(Refusal::new(errno, "no"));
+        assert_eq!(refused(Ok(None), false), (0, 0));
+        assert_eq!(refused(refusal(Errno::EAGAIN), false), (1, 0));
+        assert_eq!(refused(refusal(Errno::EAGAIN), true), (0, 1), "it wasn't to wait");
+        assert_eq!(refused(refusal(Errno::ESHUTDOWN), false), (1, 0), "the next broker gets it");
+        assert_eq!(refused(refusal(Errno::EACCES), false), (0, 1));
     }
 }

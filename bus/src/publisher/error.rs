@@ -38,8 +38,13 @@ pub enum PublishReason {
     Encode(EncodeError),
     /// The broker refused this event.
     Refused(Refusal),
-    /// The broker refused an event that was published before, without waiting for its verdict. This one was not sent.
-    EarlierRefused(Refusal),
+    /// The broker refused what was published before, without waiting for its verdict. This event was not sent.
+    EarlierRefused {
+        /// Why. It names the first event that it is about.
+        refusal: Refusal,
+        /// How many events it cost: all of their datagram, where they were batched or buffered.
+        events: u64,
+    },
     /// No broker is there.
     NoBroker,
     /// The kernel didn't take the datagram.
@@ -56,6 +61,11 @@ pub enum PublishReason {
 impl PublishError {
     pub(crate) fn new(topic: &str, reason: PublishReason) -> PublishError {
         PublishError { topic: topic.into(), reason }
+    }
+
+    /// The same, of another topic: for who knows better what it happened to.
+    pub(crate) fn about(self, topic: &str) -> PublishError {
+        PublishError { topic: topic.into(), ..self }
     }
 
     /// Whether it may go well with the next broker: nothing was published.
@@ -111,7 +121,7 @@ impl PublishError {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn would_block(&self) -> bool {
-        !matches!(self.reason, PublishReason::EarlierRefused(_)) && self.errno() == Some(Errno::EAGAIN)
+        !matches!(self.reason, PublishReason::EarlierRefused { .. }) && self.errno() == Some(Errno::EAGAIN)
     }
 
     /// The errno of the kernel or the broker, if it is one of theirs.
@@ -125,7 +135,7 @@ impl PublishError {
     /// ```
     pub fn errno(&self) -> Option<Errno> {
         match &self.reason {
-            PublishReason::Refused(refusal) | PublishReason::EarlierRefused(refusal) => Some(refusal.errno),
+            PublishReason::Refused(refusal) | PublishReason::EarlierRefused { refusal, .. } => Some(refusal.errno),
             PublishReason::NoBroker => Some(Errno::ECONNREFUSED),
             PublishReason::Send(error) => error.raw_os_error().map(Errno::from_raw),
             _ => None,
@@ -135,8 +145,12 @@ impl PublishError {
 
 impl fmt::Display for PublishError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let PublishReason::EarlierRefused(refusal) = &self.reason {
-            return write!(f, "an event published before was refused: {refusal}");
+        if let PublishReason::EarlierRefused { refusal, events } = &self.reason {
+            match events {
+                1 => f.write_str("an event published before was refused: ")?,
+                events => write!(f, "{events} events published before in one datagram were refused: ")?,
+            }
+            return refusal.fmt(f);
         }
         if self.topic.is_empty() && !matches!(self.reason, PublishReason::Topic(_)) {
             f.write_str("can't flush: ")?;
@@ -150,7 +164,7 @@ impl fmt::Display for PublishError {
             }
             PublishReason::BatchFull => f.write_str("the batch is full; send it and begin another"),
             PublishReason::Encode(error) => error.fmt(f),
-            PublishReason::Refused(refusal) | PublishReason::EarlierRefused(refusal) => refusal.fmt(f),
+            PublishReason::Refused(refusal) | PublishReason::EarlierRefused { refusal, .. } => refusal.fmt(f),
             PublishReason::NoBroker => f.write_str(GONE),
             PublishReason::Send(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 f.write_str("the broker's queue is full; try again later, or, if it is stopped, continue it (kill -CONT)")
@@ -174,7 +188,7 @@ impl std::error::Error for PublishError {
         match &self.reason {
             PublishReason::Topic(error) => Some(error),
             PublishReason::Encode(error) => Some(error),
-            PublishReason::Refused(refusal) | PublishReason::EarlierRefused(refusal) => Some(refusal),
+            PublishReason::Refused(refusal) | PublishReason::EarlierRefused { refusal, .. } => Some(refusal),
             PublishReason::Send(error) => Some(error),
             _ => None,
         }

@@ -1,13 +1,10 @@
 //! Events packed for one datagram, which the broker accepts whole or not at all.
 
 use super::error::PublishError;
-use super::{check, check_len};
+use super::{check, check_len, unasked};
 use crate::wire::uapi::{NLBUS_DATAGRAM_MAX, NLBUS_EVENT_F_NO_WAIT, NLMSG_ALIGNTO, NLMSG_HDRLEN};
 use crate::wire::{Content, address_publishes, align, event_len, push_publish, push_publish_alike, written_topic};
 use std::borrow::Cow;
-
-/// The number of publishes whose verdict nobody waits for.
-pub(crate) const UNASKED: u32 = 0;
 
 #[derive(Debug)]
 pub(crate) struct Pack {
@@ -45,8 +42,7 @@ impl Pack {
         if alike {
             push_publish_alike(&mut self.datagram, self.last, content, payload);
         } else {
-            let flags = self.flags();
-            push_publish(&mut self.datagram, UNASKED, false, flags, content, topic, payload);
+            push_publish(&mut self.datagram, 0, false, 0, content, topic, payload);
         }
         self.last = start;
         self.events += 1;
@@ -61,7 +57,6 @@ impl Pack {
     /// Has a full queue refuse the events, or has them wait for room.
     pub(crate) fn set_no_wait(&mut self, no_wait: bool) {
         self.no_wait = no_wait;
-        self.address(UNASKED, false);
     }
 
     pub(crate) fn no_wait(&self) -> bool {
@@ -72,15 +67,17 @@ impl Pack {
         if self.no_wait { NLBUS_EVENT_F_NO_WAIT } else { 0 }
     }
 
-    /// The number that a verdict on the events comes with, and whether there is to be one also when they are accepted.
-    pub(crate) fn address(&mut self, number: u32, ack: bool) {
+    /// The datagram to send, whose verdict comes with this number; and whether there is to be one also when the events are
+    /// accepted.
+    pub(crate) fn asking(&mut self, number: u32, ack: bool) -> &[u8] {
         let flags = self.flags();
         address_publishes(&mut self.datagram, number, flags, ack);
+        &self.datagram
     }
 
-    /// The datagram to send.
-    pub(crate) fn datagram(&self) -> &[u8] {
-        &self.datagram
+    /// The datagram to send, whose verdict nobody waits for.
+    pub(crate) fn unasked(&mut self) -> &[u8] {
+        self.asking(unasked(self.events), false)
     }
 
     /// How many events it holds.
@@ -120,7 +117,7 @@ mod tests {
             assert!(pack.push("a", Content::Opaque, &[]).unwrap());
         }
         assert!(!pack.push("b", Content::Opaque, b"").unwrap(), "256 bytes");
-        assert_eq!((pack.len(), pack.datagram().len(), &*pack.topic()), (3, 192, "a"));
+        assert_eq!((pack.len(), pack.datagram.len(), &*pack.topic()), (3, 192, "a"));
     }
 
     proptest! {
@@ -138,8 +135,8 @@ mod tests {
                 }
                 prop_assert!(pack.push(topics[*topic], contents[*content], payload).unwrap());
             }
-            pack.address(number, true);
-            let messages: Vec<_> = Messages::new(pack.datagram()).collect::<Result<_, _>>().unwrap();
+            let datagram = pack.asking(number, true).to_vec();
+            let messages: Vec<_> = Messages::new(&datagram).collect::<Result<_, _>>().unwrap();
             prop_assert_eq!((messages.len(), pack.len()), (events.len(), events.len()));
             for (message, (topic, content, payload)) in messages.iter().zip(&events) {
                 let view = PublishView::check(message).unwrap();

@@ -14,7 +14,8 @@ pub(crate) struct Share {
     /// How many more at most; `None` until it is looked into.
     left: Option<usize>,
     /// All of them, once they were looked at without taking them.
-    taken: OnceLock<VecDeque<Delivery>>,
+    #[expect(clippy::box_collection, reason = "the share travels by value, and few look")]
+    taken: OnceLock<Box<VecDeque<Delivery>>>,
     /// The one that is lent.
     lent: Option<Delivery>,
 }
@@ -87,7 +88,7 @@ impl Share {
 
     /// No more than this, if that is known.
     pub(crate) fn bound(&self) -> Option<usize> {
-        self.taken.get().map(VecDeque::len).or(self.left)
+        self.taken.get().map(|taken| taken.len()).or(self.left)
     }
 
     /// Takes all of them out of the ring. The lock is free again before any of them is touched.
@@ -105,7 +106,7 @@ impl Share {
 
     /// All of them. They are out of the ring then.
     pub(crate) fn deliveries(&self) -> &VecDeque<Delivery> {
-        self.taken.get_or_init(|| self.take_out().map(|entry| entry.delivery).collect())
+        self.taken.get_or_init(|| Box::new(self.take_out().flat_map(|entry| entry.unread).collect()))
     }
 }
 

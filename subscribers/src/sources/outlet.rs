@@ -79,7 +79,7 @@ impl Outlet {
         };
         let mut sent = send();
         while let Err(error) = &sent
-            && matches!(error.reason(), PublishReason::EarlierRefused(_))
+            && matches!(error.reason(), PublishReason::EarlierRefused { .. })
         {
             warn!("{error}");
             sent = send();

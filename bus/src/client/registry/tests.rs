@@ -1,8 +1,11 @@
 use super::*;
+use crate::client::{Opening, Start};
 use crate::inlet::{Overflow, inlet};
 use crate::run::{Part, Parts};
+use crate::topic::Filter;
 use crate::wire::uapi::NLBUS_MSG_EVENT;
 use crate::wire::{EventHeader, Header, push_event};
+use crossbeam_channel::bounded;
 use proptest::prelude::*;
 use std::sync::Arc;
 
@@ -57,7 +60,7 @@ proptest! {
             let datagram = datagram(first, count);
             let Some(Part::Run(run)) = Parts::new(&datagram).next() else { panic!("a run") };
             prop_assert_eq!(run.count as u64, count);
-            prop_assert_eq!(follow.give(&run, &mut inlet, 1, &datagram), end);
+            prop_assert_eq!(follow.give(&run, &mut inlet, 1, &datagram, &"a".into()), end);
             prop_assert_eq!(follow.cursor, cursor);
         }
         inlet.flush();
@@ -72,9 +75,33 @@ fn the_first_event_behind_a_gap_stands_for_what_went_by() {
     let mut follow = follow(2);
     let datagram = datagram(8, 3);
     let Some(Part::Run(run)) = Parts::new(&datagram).next() else { panic!("a run") };
-    assert_eq!(follow.give(&run, &mut inlet, 1, &datagram), Given { events: 3, ..Given::default() });
+    assert_eq!(follow.give(&run, &mut inlet, 1, &datagram, &"a".into()), Given { events: 3, ..Given::default() });
     inlet.flush();
     let event = outlet.batches.try_iter().flatten().find_map(|it| it.into_event()).unwrap();
     assert_eq!((event.seq(), event.stands_for()), (10, 8));
     assert_eq!(outlet.counts.read().received, 8);
+}
+
+/// Filters and names are looked at when a topic is found, and not for its events: here nothing would match any more.
+#[test]
+fn an_event_finds_who_follows_its_topic_by_the_topics_id_alone() {
+    let (mut registry, mut outputs) = (Registry::default(), VecDeque::new());
+    let (inlet, outlet) = inlet(Overflow::CatchUp, 100, Arc::new(|| ()));
+    let filter = Filter::new("#").unwrap();
+    let opening = Opening { filter, start: Start::Live, resume: None, inlet, opener: bounded(1).0 };
+    let sub = registry.insert(Subscriber::new(opening, 1));
+    for id in 1..=10 {
+        let mut record = TopicRecord::default();
+        (record.id, record.name, record.group, record.head) = (id, "a".into(), 3, 5);
+        registry.track(&record, &mut outputs);
+        registry.follow(sub, id, 5);
+    }
+    registry.subscribers.get_mut(&sub).unwrap().filter = Filter::new("nothing").unwrap();
+    registry.topics.values_mut().for_each(|topic| topic.name = "renamed".into());
+    let datagram = datagram(6, 3);
+    let Some(Part::Run(run)) = Parts::new(&datagram).next() else { panic!("a run") };
+    registry.live_run(1, &run, &datagram);
+    assert!(registry.flush().is_empty());
+    let seen: Vec<_> = outlet.batches.try_iter().flatten().filter_map(|it| it.event().map(|it| it.seq())).collect();
+    assert_eq!(seen, [6, 7, 8]);
 }
