@@ -83,7 +83,7 @@ pub(crate) struct Driver {
     /// When buffered publishers hold something that is to go out by then.
     flush_due: Option<Instant>,
     batch: RecvBatch,
-    /// The event socket wasn't read to its end: it may have dropped something, and only who reads on gets to ask.
+    /// The event socket may have dropped something, and wasn't read to its end: only who reads on gets to ask.
     unread: bool,
     /// Of the event socket.
     overruns: Overruns,
@@ -264,6 +264,7 @@ impl Driver {
 
     fn read_replies(&mut self, now: Instant) {
         let Some(sockets) = &self.sockets else { return };
+        self.batch.expect_more();
         let mut received = self.batch.receive(&sockets.requests);
         if error_of(&received) == Some(Errno::ESHUTDOWN) {
             // The module is retired. What it answered before comes after the error.
@@ -288,6 +289,10 @@ impl Driver {
     fn read_events(&mut self, now: Instant) {
         self.unread = false;
         let Some(sockets) = &self.sockets else { return };
+        if self.retired || self.overruns.may_be(1, now) {
+            // So that the end shows, if this is it.
+            self.batch.expect_more();
+        }
         let mut retired = false;
         let mut received = self.batch.receive(&sockets.events);
         if error_of(&received) == Some(Errno::ESHUTDOWN) {
@@ -311,16 +316,17 @@ impl Driver {
         }
         client.finish(now);
         self.overruns.received(self.batch.iter().len(), all_whole);
-        self.unread = !self.batch.is_drained();
-        if !self.unread {
-            if self.overruns.may_be(now)
-                && let Ok(drops) = sockets.events.drops()
-            {
-                self.overruns.counted(drops, now);
-            }
-            client.drained(self.overruns.drops().wrapping_add(self.event_intake.drops()), now);
-        }
         self.retired |= retired;
+        let may_have_dropped = self.overruns.may_be(0, now);
+        // Otherwise it is readable still if there is more.
+        self.unread = !self.batch.is_drained() && (may_have_dropped || self.retired);
+        if may_have_dropped
+            && !self.unread
+            && let Ok(drops) = sockets.events.drops()
+        {
+            self.overruns.counted(drops, now);
+        }
+        client.dropped(self.overruns.drops().wrapping_add(self.event_intake.drops()), now);
         if self.retired && !self.unread {
             self.disconnect(now);
         }

@@ -79,7 +79,8 @@ impl Follow {
 #[derive(Debug, Default)]
 pub(super) struct Registry {
     pub(super) subscribers: BTreeMap<SubId, Subscriber>,
-    pub(super) topics: HashMap<u32, Topic>,
+    /// By their ids, few of which are cheaper to compare than one is to hash.
+    pub(super) topics: BTreeMap<u32, Topic>,
     /// Who is behind.
     pub(super) turns: Turns,
     /// Joined groups, each with the number of topics that need it.
