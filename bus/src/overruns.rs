@@ -26,14 +26,15 @@ pub(crate) struct Overruns {
     /// So many datagrams never fill the socket.
     harmless: usize,
     received: usize,
-    looked: Option<Instant>,
+    /// When to look again whatever is received.
+    due: Option<Instant>,
     drops: u32,
 }
 
 impl Overruns {
     /// Of a socket whose buffer has this size, in the kernel's measure.
     pub(crate) fn new(receive_buffer: usize) -> Overruns {
-        Overruns { harmless: receive_buffer / CHARGE_MAX, received: 0, looked: None, drops: 0 }
+        Overruns { harmless: receive_buffer / CHARGE_MAX, received: 0, due: None, drops: 0 }
     }
 
     /// So many datagrams were received, all of them whole or not: one that is cut was larger than any of the bus's, and what
@@ -44,13 +45,12 @@ impl Overruns {
 
     /// Whether to look when the socket has been read to its end, and so many `more` datagrams were received by then.
     pub(crate) fn may_be(&self, more: usize, now: Instant) -> bool {
-        self.received.saturating_add(more) > self.harmless
-            || self.looked.is_none_or(|looked| now.saturating_duration_since(looked) >= PERIOD)
+        self.received.saturating_add(more) > self.harmless || self.due.is_none_or(|due| due <= now)
     }
 
     /// The kernel's count, by a look that was made now.
     pub(crate) fn counted(&mut self, drops: u32, now: Instant) {
-        (self.drops, self.received, self.looked) = (drops, 0, Some(now));
+        (self.drops, self.received, self.due) = (drops, 0, Some(now + PERIOD));
     }
 
     /// The count of the last look.
