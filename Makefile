@@ -58,7 +58,7 @@ endif
 endif
 
 bench-vm: ## count the instructions that an event costs in the module, in a VM; fails if they grew by more than 5 %
-	@scripts/need build kmod vm
+	@scripts/need build kmod vm peer
 	@tests/vm/count
 
 fuzz: ## feed bytes to all that reads them from outside, FUZZ_SECONDS (60) each
@@ -74,6 +74,7 @@ lint: ## check formats, lints, docs, scripts, the module's style, and which part
 	cargo fmt --all --check
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	cargo fmt --check --manifest-path benches/Cargo.toml
+	cargo fmt --check --manifest-path tests/zeromq/Cargo.toml
 	scripts/check-deps
 	scripts/check-examples
 	shellcheck $$(grep -rlE '^#!/bin/(ba)?sh' scripts tests/vm benches .ci)

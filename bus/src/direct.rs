@@ -53,13 +53,10 @@ impl Direct {
     /// Takes turns until `done` has something, or the time is over, or the driver has ended: then `None`.
     pub(crate) fn drive<T>(&self, deadline: Option<Instant>, mut done: impl FnMut() -> Option<T>) -> Option<T> {
         loop {
-            if let Some(found) = done() {
-                return Some(found);
-            }
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             match self.reach() {
                 Reached::Driver(mut driver) => {
-                    // Another thread may have brought it in the meantime, and the turn would wait for the next one.
+                    // Whoever had it before may have brought this, and the turn would wait for the next one.
                     if let Some(found) = done() {
                         return Some(found);
                     }
@@ -67,7 +64,7 @@ impl Direct {
                 }
                 Reached::Out(state) => {
                     // What another thread delivers, it delivers before it brings the driver back; but it may have done so,
-                    // and taken it again, since the look above. From this look on it can't: it needs the lock.
+                    // and taken it again, before this look. From this look on it can't: it needs the lock.
                     if let Some(found) = done() {
                         return Some(found);
                     }
@@ -75,8 +72,11 @@ impl Direct {
                 }
                 Reached::Gone => return done(),
             }
+            if let Some(found) = done() {
+                return Some(found);
+            }
             if left == Some(Duration::ZERO) {
-                return done();
+                return None;
             }
         }
     }

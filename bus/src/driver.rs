@@ -82,8 +82,10 @@ pub(crate) struct Driver {
     armed: Option<Instant>,
     /// When buffered publishers hold something that is to go out by then.
     flush_due: Option<Instant>,
-    batch: RecvBatch,
-    /// The event socket wasn't read to its end: it may have dropped something, and only who reads on gets to ask.
+    /// What was read last, of either socket. Two, so that what is expected of one has nothing to do with the other.
+    events: RecvBatch,
+    replies: RecvBatch,
+    /// The event socket may have dropped something, and wasn't read to its end: only who reads on gets to ask.
     unread: bool,
     /// Of the event socket.
     overruns: Overruns,
@@ -123,6 +125,7 @@ impl Driver {
         let remote = Remote::new(sender, Arc::clone(&waker));
         let [event_intake, reply_intake] = settings.intakes();
         let search = Search::new(settings.choice, settings.port, namespace);
+        let few_first = || RecvBatch::new(TURN, NLBUS_DATAGRAM_MAX).few_first(FEW);
         let driver = Driver {
             client: Client::new(info.epoch),
             settings,
@@ -135,7 +138,8 @@ impl Driver {
             timer,
             armed: None,
             flush_due: None,
-            batch: RecvBatch::new(TURN, NLBUS_DATAGRAM_MAX).few_first(FEW),
+            events: few_first(),
+            replies: few_first(),
             unread: false,
             overruns,
             pool: Pool::default(),
@@ -265,16 +269,18 @@ impl Driver {
     /// Whether there may be more.
     fn read_replies(&mut self, now: Instant) -> bool {
         let Some(sockets) = &self.sockets else { return false };
-        let mut received = self.batch.receive(&sockets.requests);
+        // Whoever was just refused looks for all that is there.
+        self.replies.expect_more();
+        let mut received = self.replies.receive(&sockets.requests);
         if error_of(&received) == Some(Errno::ESHUTDOWN) {
             // The module is retired. What it answered before comes after the error.
             self.retired = true;
-            received = self.batch.receive(&sockets.requests);
+            received = self.replies.receive(&sockets.requests);
         }
         // Any other error is an overrun, or passes: what is missing is asked for again.
         drop(received);
         let client = &mut self.client;
-        for datagram in self.batch.iter() {
+        for datagram in self.replies.iter() {
             if datagram.port == self.info.request_port || datagram.port == self.info.publish_port {
                 let bytes = self.pool.copy(datagram.bytes);
                 self.reply_intake.take(bytes, datagram.truncated, now, |bytes, _| client.replies(&bytes, now));
@@ -282,7 +288,7 @@ impl Driver {
                 client.count_foreign();
             }
         }
-        let more = !self.batch.is_drained();
+        let more = !self.replies.is_drained();
         // Groups that an answer named are joined before events are read.
         self.carry_out();
         more
@@ -291,19 +297,23 @@ impl Driver {
     fn read_events(&mut self, now: Instant) {
         self.unread = false;
         let Some(sockets) = &self.sockets else { return };
+        if self.retired || self.overruns.may_be(1, now) {
+            // So that the end shows, if this is it.
+            self.events.expect_more();
+        }
         let mut retired = false;
-        let mut received = self.batch.receive(&sockets.events);
+        let mut received = self.events.receive(&sockets.events);
         if error_of(&received) == Some(Errno::ESHUTDOWN) {
             // The module is retired. What it sent before, and that it closes, comes after the error.
             retired = true;
-            received = self.batch.receive(&sockets.events);
+            received = self.events.receive(&sockets.events);
         }
         if error_of(&received).is_some_and(|errno| errno != Errno::EINTR) {
             // The module had no memory for a broadcast (netlink_set_err): no datagram shows what is missing.
             self.client.missed(now);
         }
         let (client, mut all_whole) = (&mut self.client, true);
-        for datagram in self.batch.iter() {
+        for datagram in self.events.iter() {
             all_whole &= !datagram.truncated;
             if datagram.port != self.info.publish_port {
                 client.count_foreign();
@@ -313,17 +323,18 @@ impl Driver {
             self.event_intake.take(bytes, datagram.truncated, now, |bytes, cut| client.events(&bytes, cut, now));
         }
         client.finish(now);
-        self.overruns.received(self.batch.iter().len(), all_whole);
-        self.unread = !self.batch.is_drained();
-        if !self.unread {
-            if self.overruns.may_be(now)
-                && let Ok(drops) = sockets.events.drops()
-            {
-                self.overruns.counted(drops, now);
-            }
-            client.drained(self.overruns.drops().wrapping_add(self.event_intake.drops()), now);
-        }
+        self.overruns.received(self.events.iter().len(), all_whole);
         self.retired |= retired;
+        let may_have_dropped = self.overruns.may_be(0, now);
+        // Otherwise it is readable still if there is more.
+        self.unread = !self.events.is_drained() && (may_have_dropped || self.retired);
+        if may_have_dropped
+            && !self.unread
+            && let Ok(drops) = sockets.events.drops()
+        {
+            self.overruns.counted(drops, now);
+        }
+        client.dropped(self.overruns.drops().wrapping_add(self.event_intake.drops()), now);
         if self.retired && !self.unread {
             self.disconnect(now);
         }

@@ -1,68 +1,20 @@
 //! What an event costs in instructions, counted in a VM whose clock is the number of instructions done
 //! (`make bench-vm`): figures that repeat to the last digits, whatever else the host does. They say nothing of caches, nor
-//! of what two CPUs cost each other.
-//!
-//! One CPU: a publisher, and subscribers that sleep in a call until there is something. The publisher sends an event, or
-//! 64, and yields until all subscribers have them; so what is counted is the whole way, with all wake-ups and both
-//! system calls, and nothing else runs. Prints one line a figure: its name, and instructions for each delivered event;
-//! only figures whose names begin with what `NLBUS_COUNT` says.
+//! of what two CPUs cost each other. How, `count.rs` tells; peers with a library of their own have programs of their own.
 
+mod count;
+
+use count::{PAYLOAD, Publish, Receive, System};
 use netlink_sys::{Socket, SocketAddr};
 use nix::libc::MSG_TRUNC;
-use nix::sched::sched_yield;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
 use nlbus::wire::uapi::{NETLINK_USERSOCK, NLBUS_PROTOCOL};
 use nlbus::wire::{Content, Messages, push_publish};
 use nlbus::{Bus, Delivery};
-use std::env;
 use std::os::fd::AsRawFd;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
-use std::time::Instant;
 
-const PAYLOAD: [u8; 64] = [7; 64];
-/// Events that share a datagram.
-const BATCH: usize = 64;
-/// Sent before what counts, and what counts.
-const ROUNDS: [u32; 2] = [300, 1000];
 const TOPIC: &str = "counted";
-
-/// A subscriber: waits for something, and returns how many events it was.
-type Receive = Box<dyn FnMut() -> u64 + Send>;
-/// Sends so many events at once.
-type Publish = Box<dyn FnMut(usize)>;
-
-/// Instructions for each delivered event.
-fn count(events: usize, mut publish: Publish, subscribers: Vec<Receive>) -> u64 {
-    let delivered: Vec<AtomicU64> = subscribers.iter().map(|_| AtomicU64::new(0)).collect();
-    let total = u64::from(ROUNDS.iter().sum::<u32>()) * events as u64;
-    thread::scope(|scope| {
-        for (mut receive, delivered) in subscribers.into_iter().zip(&delivered) {
-            scope.spawn(move || {
-                let mut sum = 0;
-                while sum < total {
-                    sum += receive();
-                    delivered.store(sum, Ordering::Release);
-                }
-            });
-        }
-        let mut published = 0;
-        let mut took = 0;
-        for rounds in ROUNDS {
-            let start = Instant::now();
-            for _ in 0..rounds {
-                publish(events);
-                published += events as u64;
-                while delivered.iter().any(|delivered| delivered.load(Ordering::Acquire) < published) {
-                    sched_yield().expect("sched_yield");
-                }
-            }
-            took = start.elapsed().as_nanos() as u64 / (u64::from(rounds) * events as u64 * delivered.len() as u64);
-        }
-        took
-    })
-}
 
 /// Netlink multicast as tutorials have it: each event a datagram to a group.
 fn netlink(subscribers: usize) -> (Publish, Vec<Receive>) {
@@ -199,11 +151,6 @@ fn library(count: usize) -> (Publish, Vec<Receive>) {
 }
 
 fn main() -> ExitCode {
-    let Ok(wanted) = env::var("NLBUS_COUNT") else {
-        println!("only where time is the number of instructions: make bench-vm");
-        return ExitCode::SUCCESS;
-    };
-    type System = fn(usize) -> (Publish, Vec<Receive>);
     let systems: [(&str, System); 6] = [
         ("netlink", netlink),
         ("seqpacket", seqpacket),
@@ -212,17 +159,5 @@ fn main() -> ExitCode {
         ("library-subscriber", library_subscriber),
         ("library", library),
     ];
-    for (name, system) in systems {
-        for (what, events) in [("lone", 1), ("batch", BATCH)] {
-            for subscribers in [1, 8] {
-                let row = format!("{name}-{what}-{subscribers}");
-                if !row.starts_with(&wanted) {
-                    continue;
-                }
-                let (publish, receivers) = system(subscribers);
-                println!("{row} {}", count(events, publish, receivers));
-            }
-        }
-    }
-    ExitCode::SUCCESS
+    count::print(&systems)
 }

@@ -208,8 +208,8 @@ impl Client {
         }
     }
 
-    /// The event socket has been read until it was empty; `drops` is its drop count (`SO_MEMINFO`).
-    pub(crate) fn drained(&mut self, drops: u32, now: Instant) {
+    /// `drops` is the event socket's drop count (`SO_MEMINFO`), as it was when that had last been read to its end.
+    pub(crate) fn dropped(&mut self, drops: u32, now: Instant) {
         if drops != self.drops {
             self.counters.overruns += u64::from(drops.wrapping_sub(self.drops));
             self.drops = drops;

@@ -11,6 +11,9 @@ use std::os::fd::AsRawFd;
 /// Most datagrams of one call.
 const SLOTS_MAX: usize = 64;
 
+/// Most datagrams that are taken as lone ones without a look for others.
+const LONE_MAX: usize = 15;
+
 /// Bytes of control data that one `SCM_CREDENTIALS` takes; a multiple of `size_of::<cmsghdr>()`'s alignment.
 // SAFETY: CMSG_SPACE only computes with its argument.
 const CONTROL_LEN: usize = unsafe { libc::CMSG_SPACE(size_of::<libc::ucred>() as u32) } as usize;
@@ -68,6 +71,9 @@ pub struct RecvBatch {
     /// Bytes that it is to take at a time, if that many wait.
     enough: usize,
     offered: usize,
+    /// How many datagrams are taken as lone ones before the next look for others, and how many of those are left.
+    lone: usize,
+    lone_left: usize,
     received: Vec<Received>,
     is_drained: bool,
 }
@@ -84,15 +90,18 @@ impl RecvBatch {
             few: slots,
             enough: usize::MAX,
             offered: slots,
+            lone: 0,
+            lone_left: 0,
             received: Vec::with_capacity(slots),
             is_drained: false,
         }
     }
 
     /// Offers the kernel only so many slots as long as it doesn't fill them: each one costs, and a lone datagram shouldn't pay
-    /// for many.
+    /// for many. While they keep coming alone, up to 15 of 16 are offered a single slot: where there is room for a second one the
+    /// kernel looks for it, which is a thousand instructions for nothing.
     pub fn few_first(self, few: usize) -> RecvBatch {
-        let few = few.clamp(1, self.slots);
+        let few = few.max(2).min(self.slots);
         RecvBatch { few, offered: few, ..self }
     }
 
@@ -100,6 +109,11 @@ impl RecvBatch {
     /// while it is in the processor's cache costs less. Never fewer than [`few_first`](Self::few_first).
     pub fn about(self, enough: usize) -> RecvBatch {
         RecvBatch { enough, ..self }
+    }
+
+    /// Has the next [`receive`](Self::receive) look for more than one datagram.
+    pub fn expect_more(&mut self) {
+        self.offered = self.offered.max(self.few);
     }
 
     /// Takes what waits at the socket, without waiting, in place of what the batch held. Returns how many
@@ -114,9 +128,27 @@ impl RecvBatch {
         let result = self.receive_into(socket, offered);
         let received = self.received.len();
         self.is_drained = received < offered;
-        // As many as are likely to wait: all if these were too few, few again if there were no more than that.
-        self.offered = if !self.is_drained || received > self.few { self.several() } else { self.few };
+        self.offered = self.likely(offered, received);
         result.map(|()| received)
+    }
+
+    /// How many slots to offer after so many of them were filled.
+    fn likely(&mut self, offered: usize, received: usize) -> usize {
+        if self.few == self.slots {
+            return self.slots;
+        }
+        if received > 1 {
+            self.lone = 0;
+            return if received == offered || received > self.few { self.several() } else { self.few };
+        }
+        if offered == 1 {
+            self.lone_left -= received;
+        } else {
+            // There was room for another one, and none.
+            self.lone = (2 * self.lone + received).min(LONE_MAX);
+            self.lone_left = self.lone;
+        }
+        if self.lone_left > 0 { 1 } else { self.few }
     }
 
     /// How many slots are enough for what is likely to come now.
@@ -126,7 +158,8 @@ impl RecvBatch {
         (self.enough / average).clamp(self.few, self.slots)
     }
 
-    /// Whether the last [`receive`](Self::receive) found no more than it took, or an error.
+    /// Whether the last [`receive`](Self::receive) found no more than it took, or an error. One that was offered a single slot
+    /// and filled it doesn't know.
     pub fn is_drained(&self) -> bool {
         self.is_drained
     }
@@ -271,7 +304,7 @@ mod tests {
         let mut batch = RecvBatch::new(16, 8).few_first(2);
         // What waits, what the next call takes of it, and whether it knows that there is no more.
         for (waiting, taken, drained) in
-            [(1, 1, true), (1, 1, true), (9, 2, false), (0, 7, true), (3, 3, true), (2, 2, true), (2, 2, false)]
+            [(9, 2, false), (0, 7, true), (3, 3, true), (2, 2, true), (2, 2, false), (0, 0, true)]
         {
             for _ in 0..waiting {
                 from.send_to(&[1], to_port, 0, true).unwrap();
@@ -294,6 +327,28 @@ mod tests {
             taken.push(batch.iter().len());
         }
         assert_eq!(taken, [2, 6, 3, 13]);
+    }
+
+    #[test]
+    fn lone_datagrams_are_taken_without_a_look_for_others_more_and_more_often() {
+        let (to, to_port, from, _) = pair();
+        let mut batch = RecvBatch::new(16, 8).few_first(4);
+        let mut take = |waiting, expect_more| {
+            for _ in 0..waiting {
+                from.send_to(&[1], to_port, 0, true).unwrap();
+            }
+            if expect_more {
+                batch.expect_more();
+            }
+            (batch.receive(&to).unwrap(), batch.is_drained())
+        };
+        let looks: Vec<usize> = (0..100).filter(|_| take(1, false) == (1, true)).collect();
+        assert_eq!(looks, [0, 2, 6, 14, 30, 46, 62, 78, 94]);
+        assert_eq!(take(1, true), (1, true));
+        // More come: they are found at the latest when it looks again, and from then on it is offered all.
+        let taken: Vec<_> = (0..17).map(|at| take(if at == 0 { 60 } else { 0 }, false).0).collect();
+        assert_eq!(taken, [&[1; 15][..], &[4, 16]].concat());
+        assert_eq!(take(0, false), (16, false));
     }
 
     #[test]

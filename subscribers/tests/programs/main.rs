@@ -11,5 +11,6 @@ mod log;
 mod log_files;
 mod log_state;
 mod proc;
+mod publish;
 mod uevent;
 mod units;

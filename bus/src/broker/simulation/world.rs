@@ -229,7 +229,7 @@ impl World {
         let mut any = false;
         for _ in 0..count {
             let Some(datagram) = events.pop_front() else {
-                client.drained(*drops + intake.drops(), self.instant);
+                client.dropped(*drops + intake.drops(), self.instant);
                 break;
             };
             any = true;
@@ -246,7 +246,7 @@ impl World {
         for Host { client, intakes: [events, replies], drops, woken, .. } in &mut self.hosts {
             events.pass(self.instant, |datagram, cut| client.events(&datagram, cut, self.instant));
             replies.pass(self.instant, |datagram, _| client.replies(&datagram, self.instant));
-            client.drained(*drops + events.drops(), self.instant);
+            client.dropped(*drops + events.drops(), self.instant);
             if woken.swap(false, Ordering::Relaxed) {
                 client.room(self.instant);
             }

@@ -1,14 +1,14 @@
-//! `nlbus pub`: a message, a number of them, or standard input as events. Whatever was published, an ack
+//! `nlbus pub`: a message, a number of them, or standard input as events. Whatever was published, the broker's word
 //! comes last, so that a refusal is this command's failure.
 
-use nlbus::{Bus, Content, PublishBatch, PublishError, PublishReason};
+use nlbus::{BufferedPublisher, Bus, Content};
 use nlbus_subscribers::connect::connect;
-use nlbus_subscribers::end::End;
+use nlbus_subscribers::end::{self, End};
 use nlbus_subscribers::signals::Interrupts;
 use nlbus_subscribers::values;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{process, thread};
 
 /// More than the longest payload (`NLBUS_PAYLOAD_MAX`), so that what is longer is seen to be.
 const INPUT_MAX: u64 = nlbus::wire::uapi::NLBUS_PAYLOAD_MAX as u64 + 1;
@@ -56,8 +56,10 @@ enum ContentArg {
 }
 
 pub fn run(args: &Args) -> Result<(), End> {
-    Interrupts::exit().map_err(|error| End::Failed(format!("can't handle signals: {error}")))?;
+    let signals = |error| End::Failed(format!("can't handle signals: {error}"));
+    let interrupts = Interrupts::exit().map_err(signals)?;
     let bus = connect()?;
+    flush_first(interrupts, &bus, args.quiet).map_err(signals)?;
     let mut outlet = Outlet::new(args, &bus);
     match &args.message {
         Some(message) => repeat(&mut outlet, message.as_bytes(), args.count)?,
@@ -65,6 +67,23 @@ pub fn run(args: &Args) -> Result<(), End> {
         None => repeat(&mut outlet, &whole(io::stdin().lock())?, args.count)?,
     }
     outlet.finish()
+}
+
+/// From now on an interruption ends the command when the broker has judged what was published until then.
+fn flush_first(interrupts: Interrupts, bus: &Bus, quiet: bool) -> io::Result<()> {
+    let (sender, interrupted) = crossbeam_channel::bounded(1);
+    let bus = bus.clone();
+    thread::Builder::new().name("flush".into()).spawn(move || {
+        if interrupted.recv().is_ok() {
+            if let Err(error) = bus.flush()
+                && !quiet
+            {
+                end::say(&error.to_string());
+            }
+            process::exit(end::INTERRUPTED.into());
+        }
+    })?;
+    interrupts.tell(sender, ())
 }
 
 fn repeat(outlet: &mut Outlet<'_>, payload: &[u8], count: u64) -> Result<(), End> {
@@ -76,31 +95,36 @@ fn whole(input: impl Read) -> Result<Vec<u8>, End> {
     let mut payload = Vec::new();
     input.take(INPUT_MAX).read_to_end(&mut payload).map_err(bad_input)?;
     match payload.len() as u64 {
-        INPUT_MAX => Err(too_long("standard input has")),
+        INPUT_MAX => Err(too_long("standard input")),
         _ => Ok(payload),
     }
 }
 
-/// Each line as an event. What can be read without waiting goes together.
+/// Each line as an event.
 fn lines(outlet: &mut Outlet<'_>, input: impl Read) -> Result<(), End> {
     let mut input = BufReader::with_capacity(INPUT_BUFFER, input);
     let mut line = Vec::new();
-    loop {
-        if !input.buffer().contains(&b'\n') {
-            outlet.send()?;
+    for number in 1.. {
+        match read_line(&mut input, &mut line, number) {
+            Ok(true) => outlet.publish(&line)?,
+            Ok(false) => break,
+            // What came before it is published all the same, and refused before this.
+            Err(end) => return outlet.finish().and(Err(end)),
         }
-        line.clear();
-        let read = input.by_ref().take(INPUT_MAX + 1).read_until(b'\n', &mut line).map_err(bad_input)?;
-        if read == 0 {
-            return Ok(());
-        }
-        if line.last() == Some(&b'\n') {
-            line.pop();
-        }
-        if line.len() as u64 >= INPUT_MAX {
-            return Err(too_long("a line of standard input has"));
-        }
-        outlet.publish(&line)?;
+    }
+    Ok(())
+}
+
+/// Reads a line, without what ends it. Whether there was one.
+fn read_line(input: &mut impl BufRead, line: &mut Vec<u8>, number: u64) -> Result<bool, End> {
+    line.clear();
+    let read = input.by_ref().take(INPUT_MAX + 1).read_until(b'\n', line).map_err(bad_input)?;
+    if line.last() == Some(&b'\n') {
+        line.pop();
+    }
+    match line.len() as u64 {
+        INPUT_MAX.. => Err(too_long(&format!("line {number} of standard input"))),
+        _ => Ok(read > 0),
     }
 }
 
@@ -109,47 +133,32 @@ fn bad_input(error: io::Error) -> End {
 }
 
 fn too_long(what: &str) -> End {
-    End::Failed(format!("{what} more than {} bytes, which no event can carry; split it", INPUT_MAX - 1))
+    End::Failed(format!("{what} has more than {} bytes, which no event can carry; split it", INPUT_MAX - 1))
 }
 
 /// Where events go out.
 struct Outlet<'a> {
     args: &'a Args,
     bus: &'a Bus,
-    batch: PublishBatch<'a>,
-    /// Datagrams were sent whose verdict nobody has asked for.
-    unjudged: bool,
+    /// None of its events waits for others for long: somebody may type them.
+    buffered: BufferedPublisher,
+    /// Each event is waited for: because that is asked for, or because there is only one.
+    acked: bool,
     /// When the last event went out, where there is to be time between two.
     last: Option<Instant>,
 }
 
 impl<'a> Outlet<'a> {
     fn new(args: &'a Args, bus: &'a Bus) -> Self {
-        let batch = if args.no_wait { bus.batch().no_wait() } else { bus.batch() };
-        Outlet { args, bus, batch, unjudged: false, last: None }
+        let buffered = if args.no_wait { bus.buffered().no_wait() } else { bus.buffered() };
+        let acked = args.ack || !args.lines && args.count == 1;
+        Outlet { args, bus, buffered, acked, last: None }
     }
 
     fn publish(&mut self, payload: &[u8]) -> Result<(), End> {
         if let Some(interval) = self.args.interval {
-            // The event before goes out before the pause.
-            self.send()?;
             self.pause(interval);
         }
-        match self.push(payload) {
-            Err(error) if matches!(error.reason(), PublishReason::BatchFull) => {
-                self.batch.send()?;
-                self.unjudged = true;
-                self.push(payload)?;
-            }
-            pushed => pushed?,
-        }
-        match self.args.ack {
-            true => self.send_acked(),
-            false => Ok(()),
-        }
-    }
-
-    fn push(&mut self, payload: &[u8]) -> Result<(), PublishError> {
         let content = match self.args.content {
             Some(ContentArg::Text) => Content::Text,
             Some(ContentArg::Json) => Content::Json,
@@ -158,7 +167,21 @@ impl<'a> Outlet<'a> {
             None if str::from_utf8(payload).is_ok() => Content::Text,
             None => Content::Opaque,
         };
-        self.batch.push_content(&self.args.topic, content, payload)
+        match self.acked {
+            true => self.publish_acked(content, payload),
+            false => Ok(self.buffered.publish_content(&self.args.topic, content, payload)?),
+        }
+    }
+
+    fn publish_acked(&self, content: Content, payload: &[u8]) -> Result<(), End> {
+        let mut event = if self.args.no_wait { self.bus.batch().no_wait() } else { self.bus.batch() };
+        event.push_content(&self.args.topic, content, payload)?;
+        let seq = event.send_acked()?;
+        if let (Some(seq), true, false) = (seq, self.args.ack, self.args.quiet) {
+            // Standard output is line buffered: the number is out before the next event is.
+            writeln!(io::stdout(), "{seq}").map_err(End::output)?;
+        }
+        Ok(())
     }
 
     /// Sleeps until the interval since the last event is over. No drift: the next one counts from then.
@@ -169,27 +192,8 @@ impl<'a> Outlet<'a> {
         self.last = Some(due.max(now));
     }
 
-    /// Sends what has been collected.
-    fn send(&mut self) -> Result<(), End> {
-        if !self.batch.is_empty() {
-            self.batch.send()?;
-            self.unjudged = true;
-        }
-        Ok(())
-    }
-
-    fn send_acked(&mut self) -> Result<(), End> {
-        let seq = self.batch.send_acked()?;
-        if let (Some(seq), true, false) = (seq, self.args.ack, self.args.quiet) {
-            // Standard output is line buffered: the number is out before the next event is.
-            writeln!(io::stdout(), "{seq}").map_err(End::output)?;
-        }
-        Ok(())
-    }
-
     /// Returns when the broker has judged everything.
-    fn finish(mut self) -> Result<(), End> {
-        self.send_acked()?;
-        if self.unjudged { Ok(self.bus.flush()?) } else { Ok(()) }
+    fn finish(&self) -> Result<(), End> {
+        if self.acked { Ok(()) } else { Ok(self.bus.flush()?) }
     }
 }
