@@ -38,12 +38,20 @@ fuzz_target!(|bytes: &[u8]| {
     // What is checked whole has no bad message, and what is refused names one within it.
     match check_datagram(bytes) {
         Ok(requests) => {
-            assert_eq!(requests.len(), Messages::new(bytes).count());
-            assert!(
-                !requests
-                    .iter()
-                    .any(|(_, request)| matches!(request, Request::Publish(event) if event.topic.is_empty()))
-            );
+            // Each message once: a run is several.
+            let mut count = 0;
+            for (_, request) in &requests {
+                let Request::Publish(run) = request else {
+                    count += 1;
+                    continue;
+                };
+                for message in run.messages() {
+                    let message = Messages::new(message).next().unwrap().unwrap();
+                    assert_eq!(PublishView::check(&message).unwrap().topic, run.topic);
+                    count += 1;
+                }
+            }
+            assert_eq!(count, Messages::new(bytes).count());
         }
         Err(refused) => assert!(!refused.refusal.message.is_empty()),
     }
