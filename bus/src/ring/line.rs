@@ -118,8 +118,7 @@ impl Line {
         };
         // Which entry is the first that stays, and how many of its deliveries don't.
         let (at, part) = if count <= rest {
-            let (whole, part) = walk(self.queue.iter(), count);
-            (whole, part)
+            walk(self.queue.iter(), count)
         } else {
             let (whole, part) = walk(self.queue.iter().rev(), rest);
             match self.queue.len() - whole {
