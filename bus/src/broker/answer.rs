@@ -86,12 +86,13 @@ impl Core {
     fn check_change(&self, id: TopicId, history: u64, sender: Sender) -> Result<(), Refusal> {
         let topic = self.topics.get(id);
         if self.topics.is_own(id) || (sender.uid != 0 && sender.uid != topic.owner.uid) {
-            let why = format!("topic '{}': changing it takes its owner or root", topic.name);
+            let why = format!("topic '{}': changing it takes its owner or root", self.topics.name(id));
             return Err(Refusal::new(Errno::EACCES, why));
         }
         if history > self.config.history {
             let most = self.config.history;
-            let why = format!("topic '{}': {history} bytes are more than all histories may keep, {most}", topic.name);
+            let name = self.topics.name(id);
+            let why = format!("topic '{name}': {history} bytes are more than all histories may keep, {most}");
             return Err(Refusal::new(Errno::ERANGE, why));
         }
         Ok(())

@@ -271,7 +271,7 @@ impl Core {
         let event = EventHeader { pid, uid, content: NLBUS_CONTENT_BINCODE, ..EventHeader::default() };
         let mut message = std::mem::take(&mut self.scratch);
         message.clear();
-        wire::push_event(&mut message, Header::default(), &event, &self.topics.get(id).name, payload);
+        wire::push_event(&mut message, Header::default(), &event, self.topics.name(id), payload);
         self.sequence(id, [&message[..]].into_iter(), event, out);
         self.scratch = message;
     }

@@ -5,9 +5,9 @@ use crate::wire::TopicRecord;
 use crate::wire::uapi::{
     NLBUS_GROUP_FIRST, NLBUS_GROUP_SYS, NLBUS_SYS_CLOSING, NLBUS_SYS_HEARTBEAT, NLBUS_SYS_TOPICS, NLBUS_USER_GROUPS,
 };
-use std::collections::HashMap;
+use hashbrown::HashTable;
+use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;
-use std::sync::Arc;
 
 /// Ids of the broker's own topics, which exist from the start.
 pub(super) const SYS_HEARTBEAT: TopicId = TopicId(1);
@@ -47,7 +47,8 @@ pub(super) struct Owner {
 
 #[derive(Debug)]
 pub(super) struct Topic {
-    pub(super) name: Arc<str>,
+    /// Where its name begins among all, and its length.
+    name: (usize, usize),
     pub(super) group: u32,
     /// The bus's change count when it last changed.
     change: u64,
@@ -65,7 +66,10 @@ struct Counts {
 
 #[derive(Debug)]
 pub(super) struct Topics {
-    ids: HashMap<Arc<str>, TopicId>,
+    /// By name, without the names: those stand close together, since where topics alternate each event has one looked at.
+    ids: HashTable<TopicId>,
+    hasher: RandomState,
+    names: String,
     topics: Vec<Topic>,
     history: History,
     topic_history: u64,
@@ -78,7 +82,9 @@ impl Topics {
     /// The topics of a new bus: the broker's own.
     pub(super) fn new(history: u64, topic_history: u64, owner: Owner) -> Topics {
         let mut topics = Topics {
-            ids: HashMap::new(),
+            ids: HashTable::new(),
+            hasher: RandomState::new(),
+            names: String::new(),
             topics: Vec::new(),
             history: History::new(history),
             topic_history,
@@ -108,13 +114,17 @@ impl Topics {
     }
 
     pub(super) fn find(&self, name: &str) -> Option<TopicId> {
-        self.ids.get(name).copied()
+        self.ids.find(self.hasher.hash_one(name), |id| self.name(*id) == name).copied()
+    }
+
+    pub(super) fn name(&self, id: TopicId) -> &str {
+        name_of(&self.names, &self.topics, id)
     }
 
     /// [`find`](Self::find), behind a look for another name: publishers mostly stay with a topic for a while.
     pub(super) fn find_again(&mut self, name: &str) -> Option<TopicId> {
         if let Some(id) = self.found
-            && *self.get(id).name == *name
+            && self.name(id) == name
         {
             return Some(id);
         }
@@ -139,10 +149,11 @@ impl Topics {
     }
 
     fn add(&mut self, name: &str, group: u32, mode: u32, owner: Owner, history: u64) -> TopicId {
-        let name: Arc<str> = name.into();
+        let start = self.names.len();
+        self.names.push_str(name);
         self.change += 1;
         self.topics.push(Topic {
-            name: name.clone(),
+            name: (start, name.len()),
             group,
             change: self.change,
             mode,
@@ -151,7 +162,9 @@ impl Topics {
         });
         self.history.add_topic(history);
         let id = TopicId(self.len());
-        self.ids.insert(name, id);
+        let Topics { ids, hasher, names, topics, .. } = self;
+        let hash = |id: &TopicId| hasher.hash_one(name_of(names, topics, *id));
+        ids.insert_unique(hash(&id), id, hash);
         id
     }
 
@@ -201,7 +214,7 @@ impl Topics {
         let (bytes, limit) = self.history.bytes_of(id.index());
         TopicRecord {
             id: id.get(),
-            name: topic.name.as_ref().into(),
+            name: self.name(id).into(),
             group: topic.group,
             head: kept.end - 1,
             first: kept.start,
@@ -238,6 +251,11 @@ impl Topics {
     pub(super) fn count_dropped(&mut self, number: usize, events: u64) {
         self.topics[number].counts.dropped += events;
     }
+}
+
+fn name_of<'a>(names: &'a str, topics: &[Topic], id: TopicId) -> &'a str {
+    let (start, len) = topics[id.index()].name;
+    &names[start..start + len]
 }
 
 #[cfg(test)]
