@@ -325,11 +325,11 @@ impl Driver {
         client.finish(now);
         self.overruns.received(self.events.iter().len(), all_whole);
         self.retired |= retired;
-        let may_have_dropped = self.overruns.may_be(0, now);
         // Otherwise it is readable still if there is more.
-        self.unread = !self.events.is_drained() && (may_have_dropped || self.retired);
-        if may_have_dropped
-            && !self.unread
+        let drained = self.events.is_drained();
+        self.unread = self.overruns.want_more(drained, now) || (self.retired && !drained);
+        if drained
+            && self.overruns.may_be(0, now)
             && let Ok(drops) = sockets.events.drops()
         {
             self.overruns.counted(drops, now);

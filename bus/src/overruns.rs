@@ -48,6 +48,11 @@ impl Overruns {
         self.received.saturating_add(more) > self.harmless || self.due.is_none_or(|due| due <= now)
     }
 
+    /// Whether to read on at once, though nothing may wait: a look is due, and the socket may not have been read to its end.
+    pub(crate) fn want_more(&self, drained: bool, now: Instant) -> bool {
+        !drained && self.may_be(0, now)
+    }
+
     /// The kernel's count, by a look that was made now.
     pub(crate) fn counted(&mut self, drops: u32, now: Instant) {
         (self.drops, self.received, self.due) = (drops, 0, Some(now + PERIOD));
@@ -97,9 +102,8 @@ mod tests {
                     }
                     let received = batch.receive(&to).unwrap();
                     overruns.received(received, batch.iter().all(|datagram| !datagram.truncated));
-                    let look = overruns.may_be(0, now);
-                    unread = look && !batch.is_drained();
-                    if look && !unread {
+                    unread = overruns.want_more(batch.is_drained(), now);
+                    if batch.is_drained() && overruns.may_be(0, now) {
                         overruns.counted(to.drops().unwrap(), now);
                     }
                 }
