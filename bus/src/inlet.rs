@@ -32,8 +32,8 @@ pub enum Overflow {
     DropNewest,
     /// Of each topic only the newest event is kept unread, whatever the capacity; it says for how many it
     /// [stands](crate::Event::stands_for). For values that replace each other. Nothing is reported as lost, unless 16 MiB
-    /// of them wait unread, each with its bytes rounded up to a power of two of at least 256: then the topic that has waited longest goes, and a [`Lost`](crate::Lost) range takes
-    /// the place of its event.
+    /// of them wait unread, each with its bytes rounded up to a power of two of at least 256: then the topic that has waited
+    /// longest goes, and a [`Lost`](crate::Lost) range takes the place of its event.
     Latest,
 }
 

@@ -1,7 +1,7 @@
 //! What a consumer hasn't read yet, of a subscription that drops rather than catches up: bounded, and shared by the
 //! client, which puts in and drops, and the consumer, who takes out. Events wait as the runs that they came in, so that it
-//! costs the client the same for one as for fifty: others wait for it, too, and nobody for the consumer. A batch in the channel only says that there is
-//! something; what it is, is decided when it is read, so nothing older is read than has to be.
+//! costs the client the same for one as for fifty: others wait for it, too, and nobody for the consumer. A batch in the
+//! channel only says that there is something; what it is, is decided when it is read, so nothing older is read than has to be.
 //!
 //! A batch that nobody has looked into is for all that waits, and comes after it. So the client sends one whenever the
 //! channel is empty: then whoever waits at the channel is told, however many batches he keeps elsewhere, and each of those

@@ -159,6 +159,19 @@ impl<'a> PublishView<'a> {
 }
 
 /// Publishes to one topic that follow each other in a datagram, checked.
+///
+/// ```
+/// use nlbus::Content;
+/// use nlbus::wire::{Request, check_datagram, push_publish};
+///
+/// let mut datagram = Vec::new();
+/// for seq in 1..=3 {
+///     push_publish(&mut datagram, seq, seq == 3, 0, Content::Text, "jobs", b"17");
+/// }
+/// let requests = check_datagram(&datagram).unwrap();
+/// let [(_, Request::Publish(run))] = &requests[..] else { panic!("one run") };
+/// assert_eq!((run.topic, run.messages().count(), run.last().0.seq), ("jobs", 3, 3));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PublishRun<'a> {
     /// The topic's name, not a reserved one.
@@ -197,6 +210,14 @@ impl<'a> PublishRun<'a> {
     }
 
     /// Its messages one by one, header included, without the padding behind them.
+    ///
+    /// ```
+    /// # use nlbus::{Content, wire::{Request, check_datagram, push_publish}};
+    /// # let mut datagram = Vec::new();
+    /// push_publish(&mut datagram, 1, false, 0, Content::Text, "jobs", b"17");
+    /// let Request::Publish(run) = check_datagram(&datagram).unwrap()[0].1 else { panic!("a run") };
+    /// assert_eq!(run.messages().next().map(<[u8]>::len), Some(66)); // 16 + 40 + 8 + 2
+    /// ```
     pub fn messages(&self) -> impl Iterator<Item = &'a [u8]> {
         let PublishRun { datagram, start, end, .. } = *self;
         let messages = Messages::starting_at(&datagram[..end], start).flatten();
@@ -204,6 +225,14 @@ impl<'a> PublishRun<'a> {
     }
 
     /// The last one, which alone may ask for an ack: its header and its `nlmsg_len`.
+    ///
+    /// ```
+    /// # use nlbus::{Content, wire::{Request, check_datagram, push_publish, uapi::NLM_F_ACK}};
+    /// # let mut datagram = Vec::new();
+    /// push_publish(&mut datagram, 1, true, 0, Content::Text, "jobs", b"17");
+    /// let Request::Publish(run) = check_datagram(&datagram).unwrap()[0].1 else { panic!("a run") };
+    /// assert!(run.last().0.flags & NLM_F_ACK != 0 && run.last().1 == 66);
+    /// ```
     pub fn last(&self) -> (Header, u32) {
         let header = Header::parse(&self.datagram[self.last..]).unwrap_or_default();
         (header, (self.end - self.last) as u32)
