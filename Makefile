@@ -75,6 +75,9 @@ lint: ## check formats, lints, docs, scripts, the module's style, and which part
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	cargo fmt --check --manifest-path benches/Cargo.toml
 	cargo fmt --check --manifest-path tests/zeromq/Cargo.toml
+	for package in benches fuzz tests/zeromq; do \
+		cargo metadata --locked --format-version 1 --manifest-path $$package/Cargo.toml > /dev/null || exit; \
+	done
 	scripts/check-deps
 	scripts/check-examples
 	shellcheck $$(grep -rlE '^#!/bin/(ba)?sh' scripts tests/vm benches .ci)
