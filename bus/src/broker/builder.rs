@@ -89,7 +89,7 @@ impl BrokerBuilder {
         self
     }
 
-    /// Length of a broadcast datagram that packs several events, 32448 unless set, clamped to 1024..=65216. Each
+    /// Length of a broadcast datagram that packs several events, 65216 unless set, clamped to 1024..=65216. Each
     /// subscriber's socket is charged the allocation that holds it, a power of two for a little more than this.
     ///
     /// ```no_run

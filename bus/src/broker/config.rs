@@ -4,9 +4,9 @@ use crate::wire::Limits;
 use crate::wire::uapi::{NLBUS_DATAGRAM_MAX, NLBUS_PAYLOAD_MAX, NLBUS_USER_PORT};
 use std::time::Duration;
 
-/// `SKB_WITH_OVERHEAD(32768)` on 64-bit machines: the most that a receiver is charged 32 KiB for. That is the largest allocation
-/// that the kernel tries hard to make in one piece (`PAGE_ALLOC_COSTLY_ORDER`), and a broadcast has to be in one.
-pub(super) const PACK_DEFAULT: usize = 32768 - 320;
+/// `SKB_WITH_OVERHEAD(65536)` on 64-bit machines, which is also the longest datagram: the most that a receiver is charged 64 KiB
+/// for. A broadcast has to lie in one piece of memory; where the kernel finds none, the pack goes in parts.
+pub(super) const PACK_DEFAULT: usize = NLBUS_DATAGRAM_MAX;
 
 /// Settings of the pure core: numbers alone, no sockets, no clocks.
 #[derive(Debug, Clone)]

@@ -306,11 +306,15 @@ impl Core {
         let Core { packs, topics, counts, .. } = self;
         let mut dropped = Vec::new();
         let mut send = |pack: Outgoing<'_>| {
-            counts.broadcasts += 1;
-            if !out(Action::Broadcast { group: pack.group, datagram: pack.datagram }) {
+            let taken = out(Action::Broadcast { group: pack.group, datagram: pack.datagram });
+            if taken || pack.is_least {
+                counts.broadcasts += 1;
+            }
+            if !taken && pack.is_least {
                 counts.overruns += 1;
                 dropped.extend(pack.events());
             }
+            taken
         };
         match group {
             Some(group) => packs.send(group, topics.history_mut(), send),

@@ -4,11 +4,14 @@
 //! A pack has no bytes of its own: it is pieces of the history, where its events stay until all packs are sent.
 
 use crate::history::{History, Place};
-use crate::wire::end_multi;
+use crate::wire::{Messages, end_multi};
 use std::io::IoSlice;
 
 /// Most pieces of a pack: where events of many topics alternate, each is one.
 const PIECES_MAX: usize = 128;
+
+/// A pack of no more bytes than this is never too large: the kernel finds single pages, or nothing.
+pub(super) const LEAST: usize = 4096 - 320;
 
 #[derive(Debug)]
 pub(super) struct Packs {
@@ -42,6 +45,8 @@ pub(super) struct Outgoing<'a> {
     pub(super) group: u32,
     /// The datagram's bytes, to be joined.
     pub(super) datagram: &'a [IoSlice<'a>],
+    /// If the kernel doesn't take it, its events are lost: it isn't offered in parts.
+    pub(super) is_least: bool,
     pieces: &'a [Piece],
 }
 
@@ -85,22 +90,19 @@ impl Packs {
         }
     }
 
-    /// Hands over what waits for a group, if anything does.
-    pub(super) fn send(&mut self, group: u32, history: &mut History, send: impl FnOnce(Outgoing<'_>)) {
+    /// Hands over what waits for a group, if anything does. `send` says whether it was taken: otherwise it is given the halves,
+    /// down to those that are [least](Outgoing::is_least).
+    pub(super) fn send(&mut self, group: u32, history: &mut History, mut send: impl FnMut(Outgoing<'_>) -> bool) {
         let pack = &mut self.packs[group as usize];
         let Some(last) = pack.last.take() else { return };
         end_multi(history.at_mut(last), 0);
-        let mut datagram = [IoSlice::new(&[]); PIECES_MAX];
-        for (bytes, piece) in datagram.iter_mut().zip(&pack.pieces) {
-            *bytes = IoSlice::new(history.at(piece.place));
-        }
-        send(Outgoing { group, datagram: &datagram[..pack.pieces.len()], pieces: &pack.pieces });
+        offer(group, &pack.pieces, history, &mut send);
         pack.pieces.clear();
         pack.bytes = 0;
     }
 
     /// Hands over all that waits.
-    pub(super) fn flush(&mut self, history: &mut History, mut send: impl FnMut(Outgoing<'_>)) {
+    pub(super) fn flush(&mut self, history: &mut History, mut send: impl FnMut(Outgoing<'_>) -> bool) {
         let mut begun = std::mem::take(&mut self.begun);
         for group in begun.drain(..) {
             self.send(group, history, &mut send);
@@ -108,6 +110,53 @@ impl Packs {
         }
         self.begun = begun;
     }
+}
+
+/// Hands over pieces, the last event of which says that it is the last one.
+fn offer(group: u32, pieces: &[Piece], history: &mut History, send: &mut impl FnMut(Outgoing<'_>) -> bool) {
+    let mut datagram = [IoSlice::new(&[]); PIECES_MAX];
+    for (bytes, piece) in datagram.iter_mut().zip(pieces) {
+        *bytes = IoSlice::new(history.at(piece.place));
+    }
+    let datagram = &datagram[..pieces.len()];
+    let is_lone = matches!(pieces, [Piece { events: 1, .. }]);
+    let is_least = is_lone || datagram.iter().map(|bytes| bytes.len()).sum::<usize>() <= LEAST;
+    if send(Outgoing { group, datagram, is_least, pieces }) || is_least {
+        return;
+    }
+    let (first, second) = halves(pieces, history);
+    offer(group, &first, history, send);
+    offer(group, &second, history, send);
+}
+
+/// The older half of the events of pieces, now with a last one that says so, and the newer half. There are two events at least.
+#[cold]
+fn halves(pieces: &[Piece], history: &mut History) -> (Vec<Piece>, Vec<Piece>) {
+    let (mut first, mut second) = (Vec::new(), Vec::new());
+    let mut left = pieces.iter().map(|piece| piece.events).sum::<u64>() / 2;
+    let mut last = None;
+    for piece in pieces {
+        let place = piece.place;
+        let older = left.min(piece.events);
+        left -= older;
+        // Where the newer events begin, and the last of the older ones.
+        let mut starts = Messages::new(history.at(place)).flatten().map(|message| place.start + message.offset);
+        let (before, middle) = match older {
+            0 => (None, place.start),
+            _ => (starts.nth(older as usize - 1), starts.next().unwrap_or(place.end)),
+        };
+        if let Some(start) = before {
+            first.push(Piece { place: Place { end: middle, ..place }, events: older });
+            last = Some(Place { start, end: middle, ..place });
+        }
+        if older < piece.events {
+            second.push(Piece { place: Place { start: middle, ..place }, events: piece.events - older });
+        }
+    }
+    if let Some(last) = last {
+        end_multi(history.at_mut(last), 0);
+    }
+    (first, second)
 }
 
 /// The datagram that these pieces make.
@@ -138,7 +187,10 @@ mod tests {
             &vec![seq as u8; len],
         );
         if !packs.has_room(group, align(message.len(), 4)) {
-            packs.send(group, history, |pack| sent.push((pack.group, join(pack.datagram))));
+            packs.send(group, history, |pack| {
+                sent.push((pack.group, join(pack.datagram)));
+                true
+            });
         }
         packs.push(group, history.append(topic, &message).0);
     }
@@ -147,6 +199,7 @@ mod tests {
         packs.flush(history, |pack| {
             assert_eq!(pack.events().map(|(_, events)| events).sum::<u64>(), count(&join(pack.datagram)));
             sent.push((pack.group, join(pack.datagram)));
+            true
         });
         history.settle();
     }

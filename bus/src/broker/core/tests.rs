@@ -4,7 +4,7 @@ mod life;
 mod requests;
 
 use super::*;
-use crate::broker::pack::join;
+use crate::broker::pack::{LEAST, join};
 use crate::wire::uapi::*;
 use crate::wire::{
     Answer, Content, EventView, Info, Messages, ReplayEnd, ReplayRequest, TopicKey, TopicPageEnd, TopicRecord,
@@ -32,8 +32,8 @@ struct Bus {
     ms: u64,
     broadcasts: Vec<(u32, Vec<u8>)>,
     unicasts: Vec<(u32, Endpoint, Vec<u8>)>,
-    /// The kernel takes no broadcast.
-    is_refused: bool,
+    /// The longest broadcast that the kernel takes.
+    taken: usize,
 }
 
 impl Bus {
@@ -44,7 +44,7 @@ impl Bus {
             ms: 1000,
             broadcasts: Vec::new(),
             unicasts: Vec::new(),
-            is_refused: false,
+            taken: usize::MAX,
         }
     }
 
@@ -54,10 +54,10 @@ impl Bus {
 
     fn drive(&mut self, run: impl FnOnce(&mut Core, Now, &mut dyn FnMut(Action<'_>) -> bool)) {
         let now = Now { boot_ns: self.ms * MS, clock_offset_ns: 77 };
-        let Bus { broadcasts, unicasts, is_refused, .. } = self;
+        let Bus { broadcasts, unicasts, taken, .. } = self;
         run(&mut self.core, now, &mut |action| {
             match action {
-                Action::Broadcast { .. } if *is_refused => return false,
+                Action::Broadcast { datagram, .. } if join(datagram).len() > *taken => return false,
                 Action::Broadcast { group, datagram } => broadcasts.push((group, join(datagram))),
                 Action::Unicast { port, from, datagram } => unicasts.push((port, from, datagram.to_vec())),
             }
@@ -308,6 +308,45 @@ fn heartbeats_keep_their_beat_and_do_not_catch_up() {
     assert_eq!(bus.core.next_deadline(), Some(3000 * MS));
     assert_eq!(beats(&mut bus, 60_500).len(), 1);
     assert_eq!(bus.core.next_deadline(), Some(61_500 * MS));
+}
+
+/// For want of memory in one piece, mostly.
+#[test]
+fn what_the_kernel_does_not_take_goes_in_parts() {
+    let mut bus = Bus::quiet();
+    let mut datagram = Vec::new();
+    for at in 0..200usize {
+        // Runs of ten, and events by themselves.
+        let topic = format!("t/{}", if at < 100 { at / 10 } else { at % 10 });
+        push_publish(&mut datagram, 1, false, 0, Content::Opaque, &topic, &vec![at as u8; 200]);
+    }
+    for (taken, overruns, lost) in [(5000, 0, 0), (LEAST, 0, 0), (0, 1, 600)] {
+        bus.taken = taken;
+        let before = bus.core.info().counters;
+        let heads: u64 = (4..14).map(|id| bus.core.topics.by_id(id).map_or(0, |id| bus.core.topics.head(id))).sum();
+        for _ in 0..3 {
+            bus.accept(50, &datagram);
+        }
+        bus.flush();
+        assert!(bus.broadcasts.iter().all(|(_, datagram)| datagram.len() <= taken));
+        let mut last = HashMap::new();
+        let mut seen = 0;
+        for event in bus.events().into_iter().filter(|event| event.topic.starts_with("t/")) {
+            let before = last.insert(event.topic, event.header.seq);
+            assert!(
+                before.is_none_or(|before| before + 1 == event.header.seq),
+                "{before:?} before {}",
+                event.header.seq
+            );
+            seen += 1;
+        }
+        let after: u64 = (4..14).map(|id| bus.core.topics.head(bus.core.topics.by_id(id).unwrap())).sum();
+        assert_eq!((seen, after - heads), (600 - lost, 600));
+        let counted = bus.core.info().counters.overruns - before.overruns;
+        assert!(counted >= overruns && (overruns > 0 || counted == 0), "{counted}");
+    }
+    let dropped = |id| bus.core.topics.record(bus.core.topics.by_id(id).unwrap()).dropped;
+    assert_eq!((4..14).map(dropped).sum::<u64>(), 600);
 }
 
 #[test]

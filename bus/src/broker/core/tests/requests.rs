@@ -128,7 +128,7 @@ fn info_tells_version_ports_limits_and_counters() {
     bus.accept(50, &publish("a", b""));
     bus.ms += 5;
     bus.core.set_queued(99);
-    bus.is_refused = true;
+    bus.taken = 0;
     bus.flush();
     let mut datagram = Vec::new();
     push_info_request(&mut datagram, 4);
@@ -139,7 +139,7 @@ fn info_tells_version_ports_limits_and_counters() {
     assert_eq!((info.version, info.epoch, info.protocol, info.groups), (1, EPOCH, 2, 32));
     assert_eq!((info.publish_port, info.request_port), (NLBUS_USER_PORT, NLBUS_USER_PORT + 1));
     assert_eq!((info.uptime_ns, info.clock_offset_ns, info.heartbeat_ms), (5 * MS, 77, 0));
-    assert_eq!((info.limits.pack, info.limits.topics), (32448, 16384));
+    assert_eq!((info.limits.pack, info.limits.topics), (65216, 16384));
     let counters = info.counters;
     assert_eq!((counters.published, counters.topics, counters.history), (2, 4, 64 + 76));
     assert_eq!((counters.queue, counters.overruns, counters.refused), (99, 2, 0));
