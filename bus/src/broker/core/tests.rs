@@ -318,7 +318,7 @@ fn what_the_kernel_does_not_take_goes_in_parts() {
     for at in 0..200usize {
         // Runs of ten, and events by themselves.
         let topic = format!("t/{}", if at < 100 { at / 10 } else { at % 10 });
-        push_publish(&mut datagram, 1, false, 0, Content::Opaque, &topic, &vec![at as u8; 200]);
+        push_publish(&mut datagram, 1, false, 0, Content::Opaque, &topic, &[at as u8; 200]);
     }
     for (taken, overruns, lost) in [(5000, 0, 0), (LEAST, 0, 0), (0, 1, 600)] {
         bus.taken = taken;
