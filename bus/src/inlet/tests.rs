@@ -260,6 +260,29 @@ fn whoever_keeps_a_batch_gets_the_next_one_all_the_same() {
     }
 }
 
+/// Who finds a batch empty drops it, and the client doesn't wait between the two.
+#[test]
+fn a_batch_that_was_seen_empty_takes_nothing_along() {
+    for overflow in DROPPING {
+        let (mut inlet, outlet) = ends(overflow, 100);
+        one_by_one(1, 1..=1, &mut inlet);
+        let mut begun = outlet.batches.try_recv().unwrap();
+        // The consumer is faster than the client, which is about to tell him of the second.
+        let mut second = Vec::new();
+        let header = EventHeader { seq: 1, topic_id: 2, ..EventHeader::default() };
+        push_event(&mut second, MESSAGE, &header, "t2", b"");
+        give_datagram(&mut inlet, second, 0);
+        assert_eq!(shown(&begun.next().unwrap()), "t1:1");
+        assert!(!begun.is_empty());
+        assert!(inlet.flush());
+        assert!(begun.is_empty(), "{overflow:?}: the second is left to the next batch");
+        one_by_one(3, 1..=1, &mut inlet);
+        assert!(begun.is_empty());
+        drop(begun);
+        assert_eq!(read(&outlet), ["t2:1", "t3:1"], "{overflow:?}");
+    }
+}
+
 #[test]
 fn a_batch_that_is_kept_unread_holds_up_nothing_when_there_is_no_room() {
     let (mut inlet, outlet) = ends(Overflow::DropOldest, 1);

@@ -4,15 +4,19 @@ use super::line::Entry;
 use super::{Ring, State};
 use crate::delivery::Delivery;
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
+
+/// Not looked into yet: it takes what there is.
+const UNREAD: usize = usize::MAX;
 
 /// What one batch may take out of a ring: no more than waits when it is first looked into, so that a consumer comes to an
 /// end of it however fast the ring is filled; and all of that but one delivery for each share that nobody looked into.
 #[derive(Debug)]
 pub(crate) struct Share {
     ring: Arc<Ring>,
-    /// How many more at most; `None` until it is looked into.
-    left: Option<usize>,
+    /// How many more at most. It changes only while the ring is locked.
+    left: AtomicUsize,
     /// All of them, once they were looked at without taking them.
     #[expect(clippy::box_collection, reason = "the share travels by value, and few look")]
     taken: OnceLock<Box<VecDeque<Delivery>>>,
@@ -20,23 +24,29 @@ pub(crate) struct Share {
     lent: Option<Delivery>,
 }
 
-/// The first look into a share counts it as read.
-fn look(left: Option<usize>, state: &mut State) -> usize {
-    if left.is_none() {
-        state.unread -= 1;
-    }
-    left.unwrap_or(usize::MAX).min(state.free())
-}
-
 impl Share {
     /// One that the ring has counted as unread.
     pub(super) fn new(ring: &Arc<Ring>) -> Share {
-        Share { ring: Arc::clone(ring), left: None, taken: OnceLock::new(), lent: None }
+        Share { ring: Arc::clone(ring), left: AtomicUsize::new(UNREAD), taken: OnceLock::new(), lent: None }
     }
 
     /// What is left of it is the parent process's, and the ring may have been copied while it was locked.
     fn is_inherited(&self) -> bool {
         self.ring.mark.is_child()
+    }
+
+    fn left(&self) -> usize {
+        self.left.load(Ordering::Relaxed)
+    }
+
+    /// How many it may take, and no more from now on. The first look counts it as read.
+    fn look(&self, state: &mut State) -> usize {
+        if self.left() == UNREAD {
+            state.unread -= 1;
+        }
+        let left = self.left().min(state.free());
+        self.left.store(left, Ordering::Relaxed);
+        left
     }
 
     pub(crate) fn next(&mut self) -> Option<Delivery> {
@@ -46,13 +56,13 @@ impl Share {
         if let Some(taken) = self.taken.get_mut() {
             return taken.pop_front();
         }
-        if self.left == Some(0) {
+        if self.left() == 0 {
             return None;
         }
         let mut state = self.ring.lock();
-        let left = look(self.left, &mut state);
-        let delivery = if left > 0 { state.pop() } else { None };
-        self.left = Some(left.saturating_sub(1).min(state.free()));
+        let left = self.look(&mut state).checked_sub(1)?;
+        let delivery = state.pop();
+        self.left.store(left, Ordering::Relaxed);
         delivery
     }
 
@@ -66,7 +76,8 @@ impl Share {
         self.lent.as_ref()
     }
 
-    /// How many it would give now.
+    /// How many it would give now. Who finds nothing left will drop it, and must not drop with it what comes meanwhile: it
+    /// stays empty.
     pub(crate) fn len(&self) -> usize {
         if self.is_inherited() {
             return 0;
@@ -74,30 +85,34 @@ impl Share {
         if let Some(taken) = self.taken.get() {
             return taken.len();
         }
-        let state = self.ring.lock();
-        match self.left {
-            Some(left) => left.min(state.free()),
-            None => state.len().saturating_sub(state.unread - 1),
+        let mut state = self.ring.lock();
+        if self.left() == UNREAD {
+            let len = state.len().saturating_sub(state.unread - 1);
+            if len > 0 {
+                return len;
+            }
         }
+        self.look(&mut state)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         // For one that is being read this is known without the ring's lock.
-        self.left == Some(0) || self.len() == 0
+        self.left() == 0 || self.len() == 0
     }
 
     /// No more than this, if that is known.
     pub(crate) fn bound(&self) -> Option<usize> {
-        self.taken.get().map(|taken| taken.len()).or(self.left)
+        let left = || Some(self.left()).filter(|left| *left != UNREAD);
+        self.taken.get().map(|taken| taken.len()).or_else(left)
     }
 
     /// Takes all of them out of the ring. The lock is free again before any of them is touched.
     fn take_out(&self) -> impl Iterator<Item = Entry> + use<> {
-        let over = self.left == Some(0) || self.is_inherited();
+        let over = self.left() == 0 || self.is_inherited();
         (!over)
             .then(|| {
                 let mut state = self.ring.lock();
-                let left = look(self.left, &mut state);
+                let left = self.look(&mut state);
                 state.take_front(left)
             })
             .into_iter()
