@@ -13,6 +13,7 @@
 #include "refusal.h"
 #include "reply.h"
 #include "run.h"
+#include "topic.h"
 
 /**
  * nlbus_refusal_set() - say why something is refused
@@ -107,8 +108,12 @@ void nlbus_ack_number(struct sk_buff *ack, u64 seq)
  */
 void nlbus_run_sent(struct sock *sk, struct nlbus_run *run)
 {
+	struct nlbus_topic *topic = run->topic;
 	struct sk_buff *ack = run->ack;
 
+	/* It lives on in history, which its topic has, and not the other way round. */
+	run->topic = NULL;
+	nlbus_topic_put(topic);
 	if (ack) {
 		run->ack = NULL;
 		nlbus_reply_send(sk, ack,
