@@ -106,12 +106,12 @@ static bool nlbus_who_owns(const struct nlbus_who *who,
 static bool nlbus_who_may(const struct nlbus_who *who,
 			  const struct nlbus_access *access, u16 what)
 {
-	u16 class = S_IRWXO;
+	u16 class = 0007;
 
 	if (nlbus_who_owns(who, access))
-		class = S_IRWXU;
+		class = 0700;
 	else if (nlbus_who_in_group(who, access->gid))
-		class = S_IRWXG;
+		class = 0070;
 	return !(what & class & ~access->mode);
 }
 

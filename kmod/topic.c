@@ -409,6 +409,7 @@ void nlbus_topics_commit(struct nlbus_bus *bus)
 		spin_unlock(&topic->history.lock);
 		smp_store_release(&topics->last_id, topic->id); /* now it is there */
 	}
+	/* They are there: see nlbus_topics_count(). */
 	smp_store_release(&topics->count, topics->count + topics->n_prepared);
 	topics->n_prepared = 0;
 
