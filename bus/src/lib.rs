@@ -106,7 +106,7 @@ pub use broker::fuzzing;
 pub use broker::{Broker, BrokerBuilder, BrokerError, BrokerHandle};
 pub use buffered::BufferedPublisher;
 pub use builder::Builder;
-pub use bus::{Bus, BusCounters};
+pub use bus::{Bus, BusCounters, TopicOptions};
 pub use client::{ClientCounters, Start};
 pub use codec::{DecodeError, EncodeError};
 pub use counts::SubscriptionCounters;

@@ -76,7 +76,7 @@ impl World {
         let mut topic = TopicRecord::default();
         (topic.id, topic.name, topic.group, topic.head, topic.first) = (TOPIC, "a".into(), 3, self.head, self.first);
         topic.push(reply, to, true);
-        TopicPageEnd::new(TOPIC, 1, None).push(reply, to);
+        TopicPageEnd::new(TOPIC, 1, 0, None).push(reply, to);
     }
 
     fn replay(&self, request: &Message<'_>, reply: &mut Vec<u8>) -> u64 {

@@ -145,7 +145,7 @@ impl World {
             Step::Flood { topics } => self.publish((0..topics).map(|at| format!("f/{at}")), 10),
             Step::Create { topic } => {
                 let mut datagram = Vec::new();
-                TopicRequest::Create { name: TOPICS[topic], exclusive: false }.push(&mut datagram, 1);
+                TopicRequest::create(TOPICS[topic]).push(&mut datagram, 1);
                 let sender = Sender { port: 7, pid: 1, uid: 0, gid: 0, to: Endpoint::Request };
                 self.core.accept(&datagram, sender, self.now, &mut |action| World::route(&mut self.hosts, action));
             }

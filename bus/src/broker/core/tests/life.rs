@@ -134,7 +134,7 @@ proptest! {
                 }
                 Step::Create(topic) => {
                     let mut datagram = Vec::new();
-                    TopicRequest::Create { name: &name(topic), exclusive: false }.push(&mut datagram, 1);
+                    TopicRequest::create(&name(topic)).push(&mut datagram, 1);
                     prop_assert_eq!(bus.ask(&datagram).len(), 1);
                 }
                 Step::Replay { topic, from, limit } => {
@@ -145,7 +145,7 @@ proptest! {
                     if from > kept.end {
                         continue;
                     }
-                    let (events, end) = bus.replay(id.get(), from, limit);
+                    let (events, end) = bus.replay(bus.core.topics.get(id).id, from, limit);
                     let first = from.max(kept.start);
                     let count = (kept.end - first).min(limit.map_or(u64::MAX, u64::from));
                     prop_assert_eq!(events.len() as u64, count);
@@ -168,7 +168,7 @@ proptest! {
                         let answer = read_answer(&datagram);
                         acks.push((port, answer.to.seq, answer.result.unwrap().unwrap()));
                     }
-                    let kept = |id: &TopicId| bus.core.topics.kept(*id).count();
+                    let kept = |id: &Slot| bus.core.topics.kept(*id).count();
                     prop_assert!(bus.core.info().counters.history <= history || bus.core.topics.list(0, None).all(|id| kept(&id) <= 1));
                 }
                 Step::Pass(ms) => bus.ms += ms,
