@@ -178,7 +178,8 @@ fn frames_written_in_rust_are_read_by_c() {
         "a/topic/of/17/chr",
         b"payload",
     );
-    let beat = Heartbeat { epoch: 0x1111_2222, uptime_ns: 2, published: 3, overruns: 4, change: 5, last_id: 6, moved: 7 };
+    let beat =
+        Heartbeat { epoch: 0x1111_2222, uptime_ns: 2, published: 3, overruns: 4, change: 5, last_id: 6, moved: 7 };
     let topics = vec![MovedTopic { id: 8, end: 0x9999_0000_0009 }, MovedTopic { id: 10, end: 11 }];
     let topics = TopicsAnnouncement { last_id: 12, moved: 0x1313_0000_0013, topics };
     let declarations = format!(

@@ -111,7 +111,7 @@ pub use client::{ClientCounters, Start};
 pub use codec::{DecodeError, EncodeError};
 pub use counts::SubscriptionCounters;
 pub use crossbeam_channel::{RecvError, RecvTimeoutError, TryRecvError};
-pub use delivery::{Cause, Delivery, Lost, Restarted};
+pub use delivery::{Cause, Delivery, EndReason, Ended, Lost, Restarted};
 pub use event::{Event, Sender};
 pub use inlet::Overflow;
 pub use link::{Choice, ConnectError, retire_module};

@@ -43,7 +43,7 @@ pub enum SubscribeReason {
         /// Its newest sequence number, 0 for none yet.
         head: u64,
     },
-    /// The broker refused to look the topics up.
+    /// The broker refused to look the topics up: `EACCES` for one exact topic that may not be read.
     Refused(Refusal),
     /// The kernel refused to let the socket join a group.
     Join(Errno),
@@ -107,6 +107,11 @@ impl fmt::Display for SubscribeError {
                 "the number to start from is beyond the newest of topic '{}', {head}, + 1; start with Live or All, or with \
                  positions of this bus",
                 topic.escape_debug()
+            ),
+            SubscribeReason::Refused(refusal) if refusal.errno == Errno::EACCES => write!(
+                f,
+                "{refusal}; its owner or root can let you, with 'nlbus topic set TOPIC --mode' or '--group'; 'nlbus topics' \
+                 shows them who may now"
             ),
             SubscribeReason::Refused(refusal) => refusal.fmt(f),
             SubscribeReason::Join(errno @ (Errno::EPERM | Errno::EACCES)) => write!(

@@ -36,3 +36,29 @@ pub fn the_newest_event_is_kept(bus: &Bus) {
         quiet(&mut subscription);
     }
 }
+
+/// On a bus whose new topics are to have this mode: they do, whichever way they are made, unless another one is asked for.
+pub fn new_topics_have_the_mode(bus: &Bus, mode: u32) {
+    assert_eq!(bus.info().unwrap().limits.topic_mode, mode);
+    bus.publish_acked("made/by/publishing", "x").unwrap();
+    bus.create_topic("made").unwrap();
+    for name in ["made/by/publishing", "made"] {
+        assert_eq!(bus.topic(name).unwrap().map(|topic| topic.mode), Some(mode), "{name}");
+    }
+    assert_eq!(bus.topic_options("other").mode(0o604).create().unwrap().mode, 0o604);
+}
+
+/// On a bus with room for `limit` topics: there may be any number, one after the other.
+pub fn topics_that_were_deleted_leave_room(bus: &Bus, limit: usize) {
+    let mut last = 0;
+    for round in 0..3 * limit {
+        let name = format!("t/{}", round % 3);
+        assert_eq!(bus.publish_acked(&name, "x").unwrap(), 1);
+        let id = bus.topic(&name).unwrap().expect("a topic").id;
+        assert!(id > last, "{id} after {last}");
+        last = id;
+        bus.delete_topic(&name).unwrap();
+        assert_eq!(bus.topic(&name).unwrap(), None);
+    }
+    one_topic_too_many_is_refused(bus, limit);
+}

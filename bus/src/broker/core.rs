@@ -16,8 +16,7 @@ use crate::wire::uapi::{
     NLBUS_CONTENT_BINCODE, NLBUS_MSG_EVENT, NLBUS_USER_GROUPS, NLM_F_ACK, NLM_F_MULTI, NLMSG_ALIGNTO, NLMSG_HDRLEN,
 };
 use crate::wire::{
-    self, Counters, EventHeader, Header, Heartbeat, Message, Refusal, RefusedDatagram, Request,
-    TopicSettings,
+    self, Counters, EventHeader, Header, Heartbeat, Message, Refusal, RefusedDatagram, Request, TopicSettings,
 };
 use std::io::IoSlice;
 

@@ -273,7 +273,11 @@ pub(super) fn access(id: u32) -> Vec<Row> {
         row("the same by its ID", EACCES, topic(0, |b| (delete(b), b.u32(NLBUS_TOPIC_A_ID, 1)).0)),
         row("MODE of the broker's own", EACCES, set(NLM_F_REPLACE, b"$SYS/topics", NLBUS_TOPIC_A_MODE, 0o666)),
         row("MODE of no topic", ENOENT, set(NLM_F_REPLACE, b"no/such", NLBUS_TOPIC_A_MODE, 0o600)),
-        row("topic exists, whatever the MODE", EEXIST, set(NLM_F_CREATE | NLM_F_EXCL, b"good", NLBUS_TOPIC_A_MODE, 0o600)),
+        row(
+            "topic exists, whatever the MODE",
+            EEXIST,
+            set(NLM_F_CREATE | NLM_F_EXCL, b"good", NLBUS_TOPIC_A_MODE, 0o600),
+        ),
         row("MODE of 8 bytes", EINVAL, topic(NLM_F_REPLACE, |b| (named(b, b"good"), b.u64(NLBUS_TOPIC_A_MODE, 0)).0)),
     ];
     for flags in [NLM_F_CREATE, NLM_F_REPLACE] {
