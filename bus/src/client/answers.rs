@@ -239,7 +239,7 @@ impl Client {
                 self.vanished(id, now);
             }
             Purpose::Replay(ReplayPage { topic_id: id, .. }) | Purpose::Seek(id) if refusal.errno == Errno::EACCES => {
-                self.end_topic(id, None, EndReason::Denied);
+                self.end_topic(id, None, EndReason::Denied, now);
             }
             // ENOMEM, say, which passes. What was promised is still owed.
             purpose => self.request_later(purpose, now),
@@ -258,7 +258,7 @@ impl Client {
             Purpose::ListNew { .. } | Purpose::Check { .. } | Purpose::Seek(_) => self.request(purpose, 0, now),
             Purpose::Replay(page) => self.registry.replay_is_over(page.topic_id),
             Purpose::Join(group) => self.join_again(group, now),
-            Purpose::Bury(id) => self.end_topic(id, None, EndReason::Deleted),
+            Purpose::Bury(id) => self.end_topic(id, None, EndReason::Deleted, now),
             // Silence from a broker that still has its port: it may be stopped, and answers when it goes on.
             Purpose::Probe => self.probing = false,
             Purpose::Ask(reply) => {

@@ -31,6 +31,7 @@ use answers::Purpose;
 use bytes::Bytes;
 use crossbeam_channel::Sender;
 use held::Held;
+use moves::Overs;
 use registry::Registry;
 use requests::{Expired, Requests};
 use std::collections::VecDeque;
@@ -110,6 +111,8 @@ pub(crate) struct Client {
     moved: Option<u64>,
     /// The next check looks at all topics.
     survey: bool,
+    /// Topics that were over a moment ago.
+    ended: Overs,
     /// A probe is under way.
     probing: bool,
     /// A check of heads is under way; another one was asked for meanwhile.
@@ -140,6 +143,7 @@ impl Client {
             change: 0,
             moved: None,
             survey: false,
+            ended: Overs::default(),
             check: None,
             checking: None,
             drops: 0,
@@ -270,7 +274,10 @@ impl Client {
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let silence = self.heard.filter(|_| !self.disconnected).map(|heard| heard + SILENCE);
         let refill = self.registry.turns.deadline().filter(|_| !self.disconnected);
-        [self.requests.deadline(), self.held.deadline(), refill, silence].into_iter().flatten().min()
+        [self.requests.deadline(), self.held.deadline(), self.ended.deadline(), refill, silence]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Time has passed.
@@ -287,6 +294,7 @@ impl Client {
                 Expired::GivenUp(purpose) => self.given_up(purpose, now),
             }
         }
+        self.ended.forget(now);
         self.send_held(now);
         if self.registry.turns.deadline().is_some_and(|refill| refill <= now) {
             self.registry.look_for_room(now);

@@ -3,7 +3,9 @@
 //! announcement finds that out by the count, and looks at all of his.
 
 use super::answers::Purpose;
+use super::by_id::ById;
 use super::registry::Registry;
+use super::requests::PATIENCE;
 use super::subscriber::{Refused, SubId};
 use super::{Client, Output};
 use crate::delivery::{Cause, Delivery, EndReason, Ended, Lost};
@@ -15,6 +17,46 @@ use std::time::Instant;
 /// Topics that are looked at one by one: where more were named at once, a list says it in fewer answers.
 const SEEKS: usize = 32;
 
+/// A topic that is over, as long as answers may come that were written before. Those to requests that were made before it was
+/// over: later than this none of them is waited for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Over {
+    reason: EndReason,
+    last: u64,
+    until: Instant,
+}
+
+/// All of those.
+#[derive(Debug, Default)]
+pub(super) struct Overs {
+    by_id: ById<Over>,
+    /// In the order in which they can be forgotten.
+    order: VecDeque<(Instant, u32)>,
+}
+
+impl Overs {
+    fn insert(&mut self, id: u32, over: Over) {
+        self.order.push_back((over.until, id));
+        self.by_id.insert(id, over);
+    }
+
+    /// When there is something to forget.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.order.front().map(|(until, _)| *until)
+    }
+
+    /// Forgets what can be, once the requests that are overdue are no longer waited for.
+    pub(super) fn forget(&mut self, now: Instant) {
+        while let Some((_, id)) = self.order.front().copied().filter(|(until, _)| *until <= now) {
+            self.order.pop_front();
+            // It may have been over once more since.
+            if self.by_id.get(&id).is_some_and(|over| over.until <= now) {
+                self.by_id.remove(&id);
+            }
+        }
+    }
+}
+
 impl Client {
     /// The broker says which topics moved or ended.
     pub(super) fn topics_said(&mut self, said: &TopicsAnnouncement, now: Instant) {
@@ -23,7 +65,7 @@ impl Client {
         for MovedTopic { id, end } in &said.topics {
             match end {
                 0 => sought.push(*id),
-                end => self.end_topic(*id, Some(*end), EndReason::Deleted),
+                end => self.end_topic(*id, Some(*end), EndReason::Deleted, now),
             }
         }
         let missed = self.moved_is(said.moved, said.topics.len() as u64);
@@ -40,11 +82,13 @@ impl Client {
 
     /// The broker has named so many topics, those that it names just now included. Whether others were missed.
     fn moved_is(&mut self, moved: u64, named: u64) -> bool {
-        let before = moved.saturating_sub(named);
-        let known = self.moved.get_or_insert(before);
-        let missed = before > *known;
-        *known = moved.max(*known);
-        missed
+        let known = self.moved.replace(moved.max(self.moved.unwrap_or_default()));
+        match known {
+            Some(known) => moved.saturating_sub(named) > known,
+            // Since the broker's own events are followed any of them may have been missed; those topics that are tracked from
+            // now on are looked at from now on.
+            None => !self.registry.topics.is_empty(),
+        }
     }
 
     /// The same, said with something else.
@@ -76,15 +120,29 @@ impl Client {
 
     /// Makes sure that a topic's events are received, wherever it is by now.
     pub(super) fn track(&mut self, record: &TopicRecord, now: Instant) {
+        if self.is_deleted(record.id) {
+            return;
+        }
         match self.registry.id_of(&record.name) {
             // A name is one topic's at a time: what bore it before has ended, and what doesn't bear it any more as well.
-            Some(older) if older < record.id => self.end_topic(older, None, EndReason::Deleted),
+            Some(older) if older < record.id => self.end_topic(older, None, EndReason::Deleted, now),
             Some(newer) if newer > record.id => return,
             _ => {}
         }
         if self.registry.track(record, &mut self.outputs) {
             // What it had before its new group was joined shows in its head alone.
             self.request(Purpose::Seek(record.id), 0, now);
+        }
+    }
+
+    /// Lets a subscription follow a topic after `seq`, as far as it isn't over.
+    pub(super) fn follow(&mut self, sub: SubId, topic_id: u32, seq: u64, now: Instant) {
+        let denied =
+            self.ended.by_id.get(&topic_id).filter(|over| over.reason == EndReason::Denied).map(|over| over.last);
+        self.registry.follow(sub, topic_id, seq.max(denied.unwrap_or_default()));
+        if denied.is_some() {
+            // Whether it may be read again, or an answer was late that says so, is to be asked.
+            self.request(Purpose::Seek(topic_id), 0, now);
         }
     }
 
@@ -107,7 +165,7 @@ impl Client {
         let mut picked = false;
         for sub in self.registry.strangers(record) {
             self.track(record, now);
-            self.registry.follow(sub, record.id, after);
+            self.follow(sub, record.id, after, now);
             picked = true;
         }
         if picked {
@@ -116,9 +174,16 @@ impl Client {
     }
 
     /// A topic is over for those who follow it. Its next number would have been `end`, if that is known.
-    pub(super) fn end_topic(&mut self, id: u32, end: Option<u64>, reason: EndReason) {
-        let lost = self.registry.end(self.epoch, id, end, reason, &mut self.outputs);
+    pub(super) fn end_topic(&mut self, id: u32, end: Option<u64>, reason: EndReason, now: Instant) {
+        let last = self.registry.last(id).max(end.unwrap_or_default().saturating_sub(1));
+        let lost = self.registry.end(self.epoch, id, last, reason, &mut self.outputs);
         self.counters.lost = self.counters.lost.saturating_add(lost);
+        self.ended.insert(id, Over { reason, last, until: now + PATIENCE });
+    }
+
+    /// Whether a topic is known to be gone. An answer that says otherwise is an old one.
+    fn is_deleted(&self, id: u32) -> bool {
+        self.ended.by_id.get(&id).is_some_and(|over| over.reason == EndReason::Deleted)
     }
 
     /// The broker no longer has a topic. How far it came the announcement says that is on its way, behind its last events;
@@ -140,7 +205,7 @@ impl Client {
             for sub in self.registry.waiting_for(id) {
                 self.refuse_opening(sub, Refused::Join(errno));
             }
-            self.end_topic(id, None, EndReason::Denied);
+            self.end_topic(id, None, EndReason::Denied, now);
             self.outputs.retain(|output| *output != Output::Leave(group));
         }
     }
@@ -170,17 +235,14 @@ impl Registry {
         strangers
     }
 
+    /// The last number that a topic is known to have.
+    fn last(&self, id: u32) -> u64 {
+        self.topics.get(&id).map_or(0, |topic| topic.head)
+    }
+
     /// Tells those who follow a topic that it is over, and forgets it. Returns how many events they will not see.
-    fn end(
-        &mut self,
-        epoch: u64,
-        topic_id: u32,
-        end: Option<u64>,
-        reason: EndReason,
-        outputs: &mut VecDeque<Output>,
-    ) -> u64 {
+    fn end(&mut self, epoch: u64, topic_id: u32, last: u64, reason: EndReason, outputs: &mut VecDeque<Output>) -> u64 {
         let Some(topic) = self.topics.get_mut(&topic_id) else { return 0 };
-        let last = topic.head.max(end.unwrap_or_default().saturating_sub(1));
         let (name, mut lost) = (topic.name.clone(), 0u64);
         for mut follow in std::mem::take(&mut topic.follows) {
             let Some(subscriber) = self.subscribers.get_mut(&follow.sub) else { continue };

@@ -46,7 +46,7 @@ impl Client {
             // Its group is joined only now.
             Phase::Baseline if moved => self.request(baseline, 0, now),
             Phase::Baseline => {
-                if let Err(refused) = self.follow_from_start(id, record) {
+                if let Err(refused) = self.follow_from_start(id, record, now) {
                     return self.refuse_opening(id, refused);
                 }
                 self.finish_opening(id);
@@ -90,7 +90,7 @@ impl Client {
         for record in records.iter().filter(|record| filter.matches(&record.name)) {
             self.track(record, now);
             if phase == Phase::Baseline
-                && let Err(refused) = self.follow_from_start(id, record)
+                && let Err(refused) = self.follow_from_start(id, record, now)
             {
                 return self.refuse_opening(id, refused);
             }
@@ -118,7 +118,7 @@ impl Client {
                 self.registry.subscribers.iter().filter(|(_, sub)| new_for(sub)).map(|(id, _)| *id).collect();
             for sub in subs {
                 self.track(record, now);
-                self.registry.follow(sub, record.id, 0);
+                self.follow(sub, record.id, 0, now);
                 followed = true;
             }
         }
@@ -156,7 +156,7 @@ impl Client {
         }
     }
 
-    fn follow_from_start(&mut self, id: SubId, record: &TopicRecord) -> Result<(), Refused> {
+    fn follow_from_start(&mut self, id: SubId, record: &TopicRecord, now: Instant) -> Result<(), Refused> {
         let Some(subscriber) = self.registry.subscribers.get_mut(&id) else { return Ok(()) };
         let newer = subscriber.from_the_beginning || subscriber.watermark.is_some_and(|mark| record.id > mark);
         let kept = record.first.saturating_sub(1);
@@ -175,7 +175,7 @@ impl Client {
         if subscriber.opener.is_some() {
             subscriber.positions.begin(record.id, after);
         }
-        self.registry.follow(id, record.id, after);
+        self.follow(id, record.id, after, now);
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 //! numbers begin anew. Only an epoch says which, never how long it was silent.
 
 use super::answers::Purpose;
+use super::moves::Overs;
 use super::subscriber::SubId;
 use super::{Client, Output, Unanswered};
 use crate::delivery::{Delivery, Restarted};
@@ -44,6 +45,7 @@ impl Client {
         (self.disconnected, self.drops, self.change) = (false, 0, 0);
         (self.watermark, self.announced) = (0, 0);
         (self.moved, self.survey) = (None, false);
+        self.ended = Overs::default();
         self.registry.forget_topics();
         let ids: Vec<SubId> = self.registry.subscribers.keys().copied().collect();
         if !ids.is_empty() {
