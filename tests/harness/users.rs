@@ -1,7 +1,7 @@
 //! Processes of other users, who may not do everything: one that uses the library, and one that is a raw socket.
 
 use crate::roles::{hear, say};
-use crate::{Args, Child, Datagram, Endpoint, Place, RawClient};
+use crate::{Args, Child, Datagram, Endpoint, Place, RawClient, patience};
 use nix::errno::Errno;
 use nix::unistd::{Gid, setegid, seteuid, setgid, setgroups, setuid};
 use nlbus::{BrokerKind, Bus, Delivery, PublishError, RequestError, Subscription, TopicOptions, TopicRecord};
@@ -9,6 +9,9 @@ use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities, set_keep_c
 use std::fmt::Write;
 use std::process;
 use std::time::Duration;
+
+/// How long to look for what may come soon, or not at all.
+const SOON: Duration = Duration::from_millis(100);
 
 /// Becomes the user `uid`, if there is one, in the group `gid`, of the same number unless given, and in the `groups`
 /// besides. With `joins` he may join the groups of a user broker, which takes `CAP_NET_ADMIN`, and isn't root to it.
@@ -33,7 +36,7 @@ fn become_another(place: Place, args: &Args) {
 ///
 /// - `publish TOPIC`, answered by `published seq= pid=`; `send TOPIC`, which publishes and flushes, by `sent`
 /// - `subscribe FILTER`, by `subscribed`; what comes is said after `next`: `TOPIC SEQ`, `lost TOPIC FROM TO`,
-///   `ended TOPIC REASON`, or `nothing` after a while
+///   `ended TOPIC REASON`, or `nothing` after [`patience`]; after `soon` that comes at once, nearly
 /// - `create TOPIC [mode=0640] [uid=] [gid=] [history=]` and `set` the same, by `topic mode= uid= gid= history=`; `look
 ///   TOPIC`, by the same, or `absent`; `topics`, by their names; `delete TOPIC`, by `deleted`
 ///
@@ -53,7 +56,8 @@ pub(crate) fn client(place: Place, args: &Args) {
                 }
                 Err(error) => format!("refused {error}"),
             },
-            ("next", _) => next(subscription.as_mut().expect("a subscription")),
+            ("next", _) => next(subscription.as_mut(), patience()),
+            ("soon", _) => next(subscription.as_mut(), SOON),
             (verb, rest) => obey(&bus, verb, rest),
         };
         say(format_args!("{said}"));
@@ -117,8 +121,8 @@ fn unpublished(error: &PublishError) -> String {
     format!("refused {errno:?} {error}")
 }
 
-fn next(subscription: &mut Subscription) -> String {
-    match subscription.recv_timeout(Duration::from_secs(5)) {
+fn next(subscription: Option<&mut Subscription>, wait: Duration) -> String {
+    match subscription.expect("a subscription").recv_timeout(wait) {
         Ok(Delivery::Event(event)) => format!("{} {}", event.topic(), event.seq()),
         Ok(Delivery::Lost(lost)) => format!("lost {} {} {}", lost.topic, lost.from, lost.to),
         Ok(Delivery::Ended(ended)) => format!("ended {} {}", ended.topic, ended.reason.as_str()),

@@ -112,6 +112,7 @@ fn every_policy_says_what_ended_after_what_was_lost() {
 fn a_typed_subscription_says_so_too() {
     let fixture = Fixture::new();
     let bus = fixture.connect();
+    bus.create_topic("n").unwrap();
     let mut numbers = bus.subscribe_as::<u32>("n").unwrap();
     bus.publish_value_acked("n", &7u32).unwrap();
     bus.delete_topic("n").unwrap();
@@ -163,7 +164,8 @@ fn next(child: &mut Child) -> String {
 fn publish_until_seen(bus: &Bus, child: &mut Child, topic: &str) -> (u64, u64) {
     wait_for("an event to be seen", || {
         let last = bus.publish_acked(topic, "x").unwrap();
-        let seen = next(child);
+        child.say("soon");
+        let seen = child.line();
         let seq = seen.strip_prefix(topic).and_then(|rest| rest.trim().parse().ok());
         assert!(seq.is_some() || seen == "nothing", "{seen}");
         seq.map(|seq| (seq, last))

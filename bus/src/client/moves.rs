@@ -15,7 +15,7 @@ use std::collections::{HashSet, VecDeque};
 use std::time::Instant;
 
 /// Topics that are looked at one by one: where more were named at once, a list says it in fewer answers.
-const SEEKS: usize = 32;
+pub(super) const SEEKS: usize = 32;
 
 /// A topic that is over, as long as answers may come that were written before. Those to requests that were made before it was
 /// over: later than this none of them is waited for.
@@ -208,6 +208,7 @@ impl Client {
             self.end_topic(id, None, EndReason::Denied, now);
             self.outputs.retain(|output| *output != Output::Leave(group));
         }
+        self.finish(now);
     }
 }
 

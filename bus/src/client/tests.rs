@@ -1,5 +1,7 @@
 //! What the simulation's broker never does: refuse what it should not, and be left waiting.
 
+mod moves;
+
 use super::answers::ReplayPage;
 use super::*;
 use crate::batch::Batch;
