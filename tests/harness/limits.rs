@@ -1,6 +1,6 @@
 //! What holds at a limit, whichever way a broker was told of it: by its builder, or by a module parameter.
 
-use crate::{events, payload, quiet};
+use crate::{Place, events, other_users, payload, quiet};
 use nix::errno::Errno;
 use nlbus::{Bus, RequestError, Start};
 
@@ -61,4 +61,24 @@ pub fn topics_that_were_deleted_leave_room(bus: &Bus, limit: usize) {
         assert_eq!(bus.topic(&name).unwrap(), None);
     }
     one_topic_too_many_is_refused(bus, limit);
+}
+
+/// On a bus whose new topics nobody may write to: they aren't made by writing, but by who is privileged, or asks for it.
+pub fn what_nobody_may_write_to_is_not_made_by_writing(place: &Place) {
+    let bus = place.connect();
+    new_topics_have_the_mode(&bus, 0o444);
+    if !other_users() {
+        println!("    not tried as another user: this user namespace has one user only");
+        return;
+    }
+    let mut child = place.spawn("client", &["uid=65534".to_owned()]);
+    child.expect("ready");
+    child.say("publish theirs");
+    let line = child.line();
+    assert!(line.starts_with("refused EACCES") && line.contains("'theirs'"), "{line}");
+    assert_eq!(bus.topic("theirs").unwrap(), None);
+    child.say("create theirs mode=0600");
+    assert!(child.line().starts_with("topic mode=0600"));
+    child.say("publish theirs");
+    assert!(child.line().starts_with("published seq=1"));
 }

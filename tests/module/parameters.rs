@@ -97,6 +97,8 @@ fn what_the_module_was_given_is_what_new_topics_have() {
     // Parameters are read as C has numbers.
     reload("topic_mode=0640");
     limits::new_topics_have_the_mode(&Bus::connect().unwrap(), 0o640);
+    reload("topic_mode=0444");
+    limits::what_nobody_may_write_to_is_not_made_by_writing(&Fixture::new());
 }
 
 /// What would need another one is refused, and what there is goes on.

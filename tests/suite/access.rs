@@ -373,15 +373,7 @@ fn what_the_broker_was_given_is_what_new_topics_have() {
     let given = Fixture::with(&["topic_mode=640"]);
     limits::new_topics_have_the_mode(&given.connect(), 0o640);
     drop(given);
-    // Who could not write to it doesn't make it by writing.
-    let fixture = Fixture::with(&["topic_mode=444"]);
-    fixture.connect().publish_acked("roots", "x").unwrap();
-    if alone() {
-        return;
-    }
-    let mut socket = fixture.socket_of(&["uid=65534"]);
-    assert_eq!(errno(&socket.ask(Endpoint::Publish, &publish("theirs"))), Some(Errno::EACCES));
-    assert_eq!(fixture.connect().topic("theirs").unwrap(), None);
+    limits::what_nobody_may_write_to_is_not_made_by_writing(&Fixture::with(&["topic_mode=444"]));
 }
 
 fn the_broker_says_what_new_topics_have() {

@@ -60,14 +60,18 @@ impl Access {
 
     /// What becomes of it with these settings, if somebody who may change it may do that: giving it away is root's, and its
     /// group is to be one of his own (`chown_ok` and `chgrp_ok` in the kernel's fs/attr.c).
-    pub(super) fn with(self, settings: &TopicSettings, who: Sender) -> Result<Access, &'static str> {
+    pub(super) fn with(self, settings: &TopicSettings, who: Sender) -> Result<Access, (Errno, &'static str)> {
         let TopicSettings { mode, uid, gid, .. } = *settings;
+        // To chown(2) that is nobody, in any user namespace.
+        if uid == Some(u32::MAX) || gid == Some(u32::MAX) {
+            return Err((Errno::EINVAL, "no user and no group has the number 2^32 - 1"));
+        }
         let owner = Owner { uid: uid.unwrap_or(self.owner.uid), gid: gid.unwrap_or(self.owner.gid) };
         if owner.uid != self.owner.uid && !who.is_privileged() {
-            return Err("giving it another owner takes root");
+            return Err((Errno::EACCES, "giving it another owner takes root"));
         }
         if owner.gid != self.owner.gid && owner.gid != who.gid && !who.is_privileged() {
-            return Err("giving it a group that isn't one's own takes root");
+            return Err((Errno::EACCES, "giving it a group that isn't one's own takes root"));
         }
         Ok(Access { owner, mode: mode.unwrap_or(self.mode) })
     }
@@ -137,6 +141,9 @@ mod tests {
             (settings(None, Some(8)), who(5, 9), false),
         ] {
             assert_eq!(access.with(&settings, who).is_ok(), allowed, "{settings:?} by {who:?}");
+        }
+        for settings in [settings(Some(u32::MAX), None), settings(None, Some(u32::MAX))] {
+            assert_eq!(access.with(&settings, who(0, 0)).unwrap_err().0, Errno::EINVAL);
         }
         let mode = TopicSettings { mode: Some(0o640), ..TopicSettings::default() };
         assert_eq!(access.with(&mode, who(5, 6)), Ok(Access { owner: OWNER, mode: 0o640 }));

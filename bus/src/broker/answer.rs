@@ -85,7 +85,7 @@ impl Core {
 
     fn create_checked(&mut self, name: &str, settings: &TopicSettings, sender: Sender) -> Result<Slot, Refusal> {
         let access = self.new_access(sender).with(settings, sender);
-        let access = access.map_err(|why| refuse_change(&named(name), why))?;
+        let access = access.map_err(|(errno, why)| refuse(errno, &named(name), why))?;
         self.check_history(&named(name), settings.history)?;
         if self.room_for_topics() == 0 {
             return Err(self.one_topic_too_many(name));
@@ -96,7 +96,7 @@ impl Core {
     fn change_checked(&mut self, key: TopicKey<'_>, settings: &TopicSettings, sender: Sender) -> Result<Slot, Refusal> {
         let slot = self.look_up_to_change(key, "changing", sender)?;
         let access = self.topics.get(slot).access.with(settings, sender);
-        let access = access.map_err(|why| refuse_change(&in_words(key), why))?;
+        let access = access.map_err(|(errno, why)| refuse(errno, &in_words(key), why))?;
         self.check_history(&in_words(key), settings.history)?;
         self.change(slot, access, settings);
         Ok(slot)
@@ -121,10 +121,11 @@ impl Core {
     fn look_up_to_change(&self, key: TopicKey<'_>, what: &str, sender: Sender) -> Result<Slot, Refusal> {
         let slot = self.look_up(key)?;
         if self.topics.is_own(slot) {
-            return Err(refuse_change(&in_words(key), "it is the broker's own"));
+            return Err(refuse(Errno::EACCES, &in_words(key), "it is the broker's own"));
         }
         if !self.topics.get(slot).access.may_change(sender) {
-            return Err(refuse_change(&in_words(key), &format!("{what} it takes its owner or root")));
+            let why = format!("{what} it takes its owner or root");
+            return Err(refuse(Errno::EACCES, &in_words(key), &why));
         }
         Ok(slot)
     }
@@ -134,8 +135,8 @@ impl Core {
         let most = self.config.history;
         match history {
             Some(history) if history > most => {
-                let why = format!("topic {topic}: {history} bytes are more than all histories may keep, {most}");
-                Err(Refusal::new(Errno::ERANGE, why))
+                let why = format!("{history} bytes are more than all histories may keep, {most}");
+                Err(refuse(Errno::ERANGE, topic, &why))
             }
             _ => Ok(()),
         }
@@ -231,8 +232,8 @@ fn in_words(key: TopicKey<'_>) -> String {
     }
 }
 
-fn refuse_change(topic: &str, why: &str) -> Refusal {
-    Refusal::new(Errno::EACCES, format!("topic {topic}: {why}"))
+fn refuse(errno: Errno, topic: &str, why: &str) -> Refusal {
+    Refusal::new(errno, format!("topic {topic}: {why}"))
 }
 
 impl Endpoint {
