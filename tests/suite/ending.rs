@@ -277,13 +277,13 @@ fn many_topics_end_at_once() {
 
 /// Announcements among them: then heartbeats tell, and lists.
 fn ends_and_moves_are_seen_whatever_is_lost_on_the_way() {
-    let overruns: u64 = (0..4).map(|seed| in_new_namespace(move || end_whatever_is_lost(seed))).sum();
+    let overruns: u64 = (0..3).map(|seed| in_new_namespace(move || end_whatever_is_lost(seed))).sum();
     assert!(overruns > 0);
 }
 
 /// How many datagrams were dropped.
 fn end_whatever_is_lost(seed: u64) -> u64 {
-    const ROUNDS: u64 = 12;
+    const ROUNDS: u64 = 5;
     let fixture = Fixture::new();
     let publisher = fixture.connect();
     let bus = fixture.builder().faults(seed).connect().unwrap();

@@ -108,8 +108,10 @@ impl Core {
             Ok(()) => {
                 // As the module does, and as was checked: a request of the same datagram can't take a publish's room.
                 self.publish_all(&requests, sender, out);
-                for (message, request) in &requests {
-                    self.execute(message, request, sender, out);
+                if self.targets.len() < requests.len() {
+                    for (message, request) in &requests {
+                        self.execute(message, request, sender, out);
+                    }
                 }
             }
             Err(refused) => self.refuse(&refused, sender, out),

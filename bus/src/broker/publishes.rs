@@ -23,12 +23,16 @@ impl Core {
         // Nearly always there is room for as many topics as the datagram could create.
         let room = self.room_for_topics();
         let scarce = requests.len() > room;
-        let mut created: HashSet<&str> = HashSet::new();
+        let mut created: Option<HashSet<&str>> = None;
         for (message, request) in requests {
             let Request::Publish(PublishRun { topic, .. }) = request else { continue };
             let target = self.topics.find_again(topic);
-            if target.is_none() && scarce && created.insert(topic) && created.len() > room {
-                return Err(refused(message, self.one_topic_too_many(topic)));
+            if target.is_none() && scarce {
+                let created = created.get_or_insert_default();
+                created.insert(topic);
+                if created.len() > room {
+                    return Err(refused(message, self.one_topic_too_many(topic)));
+                }
             }
             let access = target.map_or_else(|| self.new_access(sender), |slot| self.topics.get(slot).access);
             if !access.may_write(sender) {
@@ -62,19 +66,17 @@ impl Core {
         sender: Sender,
         out: &mut impl FnMut(Action<'_>) -> bool,
     ) {
-        let targets = std::mem::take(&mut self.targets);
-        let runs = requests.iter().filter_map(|(_, request)| match request {
-            Request::Publish(run) => Some(run),
-            _ => None,
-        });
-        for (run, target) in runs.zip(&targets) {
-            let seq = self.publish(run, *target, sender, out);
+        let mut at = 0;
+        for (_, request) in requests {
+            let Request::Publish(run) = request else { continue };
+            let target = self.targets[at];
+            at += 1;
+            let seq = self.publish(run, target, sender, out);
             let (to, len) = run.last();
             if to.flags & NLM_F_ACK != 0 {
                 self.acks.push(PendingAck { sender, to, len, seq });
             }
         }
-        self.targets = targets;
     }
 
     /// Returns the sequence number of the run's last event.
