@@ -29,7 +29,7 @@ pub(super) struct Over {
 /// All of those.
 #[derive(Debug, Default)]
 pub(super) struct Overs {
-    by_id: ById<Over>,
+    pub(super) by_id: ById<Over>,
     /// In the order in which they can be forgotten.
     order: VecDeque<(Instant, u32)>,
 }
