@@ -20,6 +20,9 @@ pub(super) struct Topic {
     group: u32,
     /// The bus's change count when the group was told.
     change: u64,
+    /// Its mode doesn't let its owner read it. He is told of it all the same, so whether this process may read it, a replay
+    /// says, and who follows it waits for that.
+    is_doubtful: bool,
     /// Its group could not be joined, and it is looked at once more.
     is_shut_out: bool,
     /// The broker doesn't have it any more: nothing can be asked of it.
@@ -31,6 +34,11 @@ pub(super) struct Topic {
     pub(super) replaying: Option<SubId>,
     /// Counts replays, so that each of those who are behind gets its turn.
     pub(super) turn: usize,
+}
+
+/// Whether that a broker tells of a topic doesn't say that it may be read.
+fn is_doubtful(record: &TopicRecord) -> bool {
+    record.mode & 0o400 == 0
 }
 
 /// One subscription's place in one topic.
@@ -181,16 +189,37 @@ impl Registry {
         let Some(topic) = self.topics.get_mut(&id) else {
             self.hold_group(group, outputs);
             let (name, follows) = (Arc::<str>::from(record.name.as_str()), Vec::new());
-            let (is_shut_out, has_vanished) = (false, false);
             self.names.insert(Arc::clone(&name), id);
-            let topic =
-                Topic { name, group, change, is_shut_out, has_vanished, head, follows, replaying: None, turn: 0 };
+            let topic = Topic {
+                name,
+                group,
+                change,
+                is_doubtful: is_doubtful(record),
+                is_shut_out: false,
+                has_vanished: false,
+                head,
+                follows,
+                replaying: None,
+                turn: 0,
+            };
             self.topics.insert(id, topic);
             return false;
         };
         topic.head = topic.head.max(head);
         // Answers overtake each other when one of them is late.
-        if topic.group == group || change < topic.change {
+        if change < topic.change {
+            return false;
+        }
+        let was_doubtful = std::mem::replace(&mut topic.is_doubtful, is_doubtful(record));
+        if topic.is_doubtful && !was_doubtful {
+            for follow in &mut topic.follows {
+                follow.behind.get_or_insert(Cause::Late);
+                if let Some(subscriber) = self.subscribers.get_mut(&follow.sub) {
+                    self.turns.add(id, follow, subscriber);
+                }
+            }
+        }
+        if topic.group == group {
             return false;
         }
         let old = std::mem::replace(&mut topic.group, group);
@@ -237,7 +266,7 @@ impl Registry {
         let cursor = Cursor::after(seq);
         // A newer topic's group is joined after its head was told. What came in between shows in the answer to a
         // replay alone, so there is one even if the head was 0.
-        let behind = (seq == 0 || !cursor.reached(topic.head)).then_some(Cause::Late);
+        let behind = (seq == 0 || topic.is_doubtful || !cursor.reached(topic.head)).then_some(Cause::Late);
         let mut follow = Follow { sub, cursor, behind, queued: false };
         if behind.is_some()
             && let Some(subscriber) = self.subscribers.get_mut(&sub)

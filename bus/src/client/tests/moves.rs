@@ -39,7 +39,8 @@ impl Broker {
         self.topics.retain(|topic| topic.id != id);
         let change = self.topics.iter().map(|topic| topic.change).max().unwrap_or_default() + 1;
         let name = name.to_owned();
-        self.topics.push(TopicRecord { id, name, group, head, first: 1, change, ..TopicRecord::default() });
+        let mode = 0o666;
+        self.topics.push(TopicRecord { id, name, group, head, first: 1, change, mode, ..TopicRecord::default() });
     }
 
     fn open(&mut self, filter: &str) -> (Outlet, Receiver<Result<Opened, Refused>>) {
@@ -315,6 +316,30 @@ fn a_denied_replay_ends_it_too() {
     live(&mut broker.client, 4, 5);
     broker.serve();
     assert_eq!(read(&outlet), ["a lost 3-5", "a denied 5"]);
+}
+
+/// He is told of it, since he can change its mode; but not given anything, before a replay says that he may.
+#[test]
+fn an_owner_who_may_not_read_is_given_nothing() {
+    let mut broker = Broker::new();
+    let outlet = broker.subscribe("a");
+    broker.topics[0].mode = 0o266;
+    broker.topics[0].change += 1;
+    broker.client.track(&broker.topics[0].clone(), broker.now);
+    live(&mut broker.client, 4, 3);
+    assert_eq!(read(&outlet), [""; 0], "not before that is known");
+    broker.topics[0].head = 3;
+    broker.serve();
+    assert_eq!(read(&outlet), ["a 3"], "root, say");
+    broker.topics[0].mode = 0o666;
+    broker.announce(&[(4, 0)]);
+    broker.topics[0].mode = 0o266;
+    broker.topics[0].change += 1;
+    broker.client.track(&broker.topics[0].clone(), broker.now);
+    broker.denied.push(4);
+    broker.client.finish(broker.now);
+    broker.serve();
+    assert_eq!(read(&outlet), ["a denied 3"]);
 }
 
 /// It moved between the answer and the joining.
