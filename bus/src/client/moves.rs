@@ -72,7 +72,7 @@ impl Client {
         if missed || sought.len() > SEEKS {
             return self.survey(now);
         }
-        let unknown_too = self.registry.wants_unknown();
+        let unknown_too = !sought.is_empty() && self.registry.wants_unknown();
         for id in sought {
             if unknown_too || self.registry.topics.contains_key(&id) {
                 self.request(Purpose::Seek(id), 0, now);
@@ -175,6 +175,9 @@ impl Client {
 
     /// A topic is over for those who follow it. Its next number would have been `end`, if that is known.
     pub(super) fn end_topic(&mut self, id: u32, end: Option<u64>, reason: EndReason, now: Instant) {
+        if reason == EndReason::Denied && !self.registry.topics.contains_key(&id) {
+            return;
+        }
         let last = self.registry.last(id).max(end.unwrap_or_default().saturating_sub(1));
         let lost = self.registry.end(self.epoch, id, last, reason, &mut self.outputs);
         self.counters.lost = self.counters.lost.saturating_add(lost);
