@@ -3,6 +3,7 @@
 use crate::roles::{hear, say};
 use crate::{Args, Child, Datagram, Endpoint, Place, RawClient, patience};
 use nix::errno::Errno;
+use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{Gid, setegid, seteuid, setgid, setgroups, setuid};
 use nlbus::{BrokerKind, Bus, Delivery, PublishError, RequestError, Subscription, TopicOptions, TopicRecord};
 use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities, set_keep_capabilities};
@@ -14,7 +15,8 @@ use std::time::Duration;
 const SOON: Duration = Duration::from_millis(100);
 
 /// Becomes the user `uid`, if there is one, in the group `gid`, of the same number unless given, and in the `groups`
-/// besides. With `joins` he may join the groups of a user broker, which takes `CAP_NET_ADMIN`, and isn't root to it.
+/// besides. With `joins` he may join the groups of a user broker, which takes `CAP_NET_ADMIN`, and isn't root to it. With
+/// `userns` he makes a user namespace, in which he has all capabilities, and stays in the bus's network namespace.
 fn become_another(place: Place, args: &Args) {
     let Some(uid) = args.get::<u32>("uid") else { return };
     let groups = args.get::<String>("groups").unwrap_or_default();
@@ -29,6 +31,9 @@ fn become_another(place: Place, args: &Args) {
         let (effective, inheritable) = (CapabilitySet::NET_ADMIN, CapabilitySet::empty());
         let sets = CapabilitySets { effective, permitted: effective, inheritable };
         set_capabilities(None, sets).unwrap_or_else(|errno| panic!("keep CAP_NET_ADMIN: {errno}"));
+    }
+    if args.get("userns").unwrap_or(false) {
+        unshare(CloneFlags::CLONE_NEWUSER).unwrap_or_else(|errno| panic!("a user namespace: {errno}"));
     }
 }
 
