@@ -244,6 +244,8 @@ fn values_that_make_no_sense_are_refused() {
         "heartbeat_ms=-1",
         "heartbeat_ms=99999999",
         "queue=1",
+        "private_groups=0",
+        "private_groups=1022",
         "topic_mode=0777",
         "topic_mode=-1",
     ] {
