@@ -17,7 +17,7 @@
 
 /**
  * nlbus_refusal_set() - say why something is refused
- * @refusal: filled in; may sleep
+ * @refusal: filled in, which may sleep; NULL if nobody is to be told
  * @err: negative errno
  * @format: the sentence, as printf() has it
  *
@@ -28,6 +28,8 @@ int nlbus_refusal_set(struct nlbus_refusal *refusal, int err,
 {
 	va_list args;
 
+	if (!refusal)
+		return err;
 	kfree(refusal->text);
 	va_start(args, format);
 	refusal->text = kvasprintf(GFP_KERNEL_ACCOUNT, format, args);
