@@ -32,7 +32,7 @@ pub use info::{BrokerKind, Counters, Info, Limits, check_info_request, push_info
 pub(crate) use message::align;
 pub use message::{FrameError, Header, Message, Messages, end_multi, push_message};
 pub use publish::{PublishRun, PublishView, push_publish};
-pub(crate) use publish::{address_publishes, push_publish_alike, written_topic};
+pub(crate) use publish::{address_publishes, push_publish_alike, stamp_publishes, written_topic};
 pub use replay::{ReplayEnd, ReplayRequest};
 pub(crate) use request::check_datagram_into;
 pub use request::{RefusedDatagram, Request, check_datagram};
@@ -42,6 +42,7 @@ pub use topic::{TopicKey, TopicPageEnd, TopicRecord, TopicRequest};
 pub use will::WillRequest;
 
 use std::fmt;
+use uapi::NLBUS_TOPIC_ALIGNTO;
 
 /// Bytes from a broker that can't be read: what is wrong with them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +66,14 @@ fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
 #[inline]
 fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     bytes.get(at..at + 4)?.try_into().ok().map(u32::from_ne_bytes)
+}
+
+/// Compares two padded names of one length, a word at a time: a call of memcmp costs more than all else that is done for an
+/// event.
+#[inline]
+fn same_words(one: &[u8], other: &[u8]) -> bool {
+    let (one, other) = (one.as_chunks::<NLBUS_TOPIC_ALIGNTO>().0, other.as_chunks().0);
+    one.iter().zip(other).all(|(one, other)| u64::from_ne_bytes(*one) == u64::from_ne_bytes(*other))
 }
 
 /// Eight bytes at an offset, host-endian.

@@ -1,12 +1,12 @@
 //! `PUBLISH`: an event as its publisher writes it, with what the broker fills left zero.
 
-use super::event::{Content, EVENT_HDRLEN, EventHeader, push_event};
+use super::event::{Content, EVENT_HDRLEN, EventHeader, push_event, stamp_event};
 use super::message::{Header, Message, Messages, align, pad};
 use super::uapi::{
     NLBUS_CONTENT_MAX, NLBUS_EVENT_F_PUBLISH, NLBUS_MSG_PUBLISH, NLBUS_PAYLOAD_MAX, NLBUS_TOPIC_ALIGNTO, NLM_F_ACK,
     NLM_F_REQUEST, NLMSG_ALIGNTO, NLMSG_HDRLEN,
 };
-use super::{Refusal, u16_at, u32_at};
+use super::{Refusal, same_words, u16_at, u32_at};
 use crate::topic::{self, TopicError};
 use nix::errno::Errno;
 
@@ -80,6 +80,24 @@ pub(crate) fn address_publishes(datagram: &mut [u8], number: u32, flags: u16, ac
         datagram[start + FLAGS_OFFSET..start + FLAGS_OFFSET + 2].copy_from_slice(&flags.to_ne_bytes());
         start = next;
     }
+}
+
+/// Makes events of the publishes of a datagram, all of which were checked: with this netlink header and this event header, whose
+/// number is the one before the first one's and becomes the last one's. Returns where the last one starts.
+pub(crate) fn stamp_publishes(datagram: &mut Vec<u8>, message: Header, event: &mut EventHeader) -> usize {
+    pad(datagram, 0, NLMSG_ALIGNTO);
+    let (mut start, mut last) = (0, 0);
+    while let Some(len) = u32_at(datagram, start) {
+        let len = len as usize;
+        let next = start + align(len, NLMSG_ALIGNTO);
+        event.seq += 1;
+        stamp_event(&mut datagram[start..start + len], message, event);
+        if start + len < next {
+            datagram[start + len..next].fill(0);
+        }
+        (last, start) = (start, next);
+    }
+    last
 }
 
 /// A publish that a broker has checked.
@@ -207,6 +225,24 @@ impl<'a> PublishRun<'a> {
         self.last = message.offset;
         self.end = message.offset + NLMSG_HDRLEN + message.body.len();
         true
+    }
+
+    /// Takes the messages of the datagram in that follow its last one and have all in common with that but their number, and
+    /// what length and payload are: what was checked of it holds for them. Returns where the next message starts.
+    pub(super) fn extend_alike(&mut self) -> usize {
+        let payload = payload_offset(self.datagram, self.last);
+        let like = &self.datagram[self.last..self.last + payload];
+        let mut start = align(self.end, NLMSG_ALIGNTO);
+        while let Some(message) = self.datagram.get(start..)
+            && let Some(len) = u32_at(message, 0).map(|len| len as usize)
+            && (payload..=message.len().min(payload + NLBUS_PAYLOAD_MAX)).contains(&len)
+            && u32_at(message, 4) == u32_at(like, 4)
+            && same_words(&message[NLMSG_HDRLEN..payload], &like[NLMSG_HDRLEN..])
+        {
+            (self.last, self.end) = (start, start + len);
+            start += align(len, NLMSG_ALIGNTO);
+        }
+        start
     }
 
     /// Its messages one by one, header included, without the padding behind them.

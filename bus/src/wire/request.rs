@@ -67,7 +67,8 @@ pub(crate) fn check_datagram_into<'a>(
         let len = super::u32_at(datagram, 0).unwrap_or_default();
         return Err(RefusedDatagram { header: Header::parse(datagram).unwrap_or_default(), len, refusal });
     }
-    for message in Messages::new(datagram) {
+    let mut messages = Messages::new(datagram);
+    while let Some(message) = messages.next() {
         let message = message.map_err(refuse_frame)?;
         let refuse = |refusal| RefusedDatagram {
             header: message.header,
@@ -86,6 +87,9 @@ pub(crate) fn check_datagram_into<'a>(
         let publish = PublishView::check_after(&message, run.as_ref().map(|run| run.topic)).map_err(refuse)?;
         if !run.is_some_and(|run| run.extend(&message, &publish)) {
             requests.push((message, Request::Publish(PublishRun::new(datagram, &message, &publish))));
+        }
+        if let Some((_, Request::Publish(run))) = requests.last_mut() {
+            messages = Messages::starting_at(datagram, run.extend_alike());
         }
     }
     if requests.is_empty() {
@@ -145,7 +149,7 @@ fn check_request<'a>(message: &Message<'a>) -> Result<Request<'a>, Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::{push_info_request, push_message};
+    use crate::wire::{Content, push_info_request, push_message, push_publish};
     use proptest::prelude::*;
 
     fn one(kind: u16, flags: u16) -> Vec<u8> {
@@ -173,6 +177,16 @@ mod tests {
     }
 
     #[test]
+    fn a_payload_is_bounded_behind_one_like_it_too() {
+        for (len, refused) in [(NLBUS_PAYLOAD_MAX, None), (NLBUS_PAYLOAD_MAX + 1, Some(Errno::EMSGSIZE))] {
+            let mut datagram = Vec::new();
+            push_publish(&mut datagram, 1, false, 0, Content::Text, "a", b"");
+            push_publish(&mut datagram, 1, false, 0, Content::Text, "a", &vec![0; len]);
+            assert_eq!(check_datagram(&datagram).err().map(|refused| refused.refusal.errno), refused);
+        }
+    }
+
+    #[test]
     fn a_bad_message_anywhere_refuses_the_datagram() {
         let mut datagram = Vec::new();
         push_info_request(&mut datagram, 1);
@@ -182,7 +196,53 @@ mod tests {
         assert_eq!(check_datagram(&datagram[..16]).unwrap().len(), 1);
     }
 
+    /// What is found when each message is looked at as if it were alone: publishes, or the first refusal.
+    fn check_each(datagram: &[u8]) -> Result<Vec<(String, Vec<u8>)>, (Errno, Header)> {
+        Messages::new(datagram)
+            .map(|message| {
+                let message =
+                    message.map_err(refuse_frame).map_err(|refused| (refused.refusal.errno, refused.header))?;
+                let of = |refusal: Refusal| (refusal.errno, message.header);
+                check_header(&message.header).map_err(of)?;
+                if message.header.kind != NLBUS_MSG_PUBLISH {
+                    check_request(&message).map_err(of)?;
+                    return Ok((String::new(), Vec::new()));
+                }
+                let publish = PublishView::check(&message).map_err(of)?;
+                let end = message.offset + NLMSG_HDRLEN + message.body.len();
+                Ok((publish.topic.to_owned(), datagram[message.offset..end].to_vec()))
+            })
+            .collect()
+    }
+
     proptest! {
+        /// That most of a run is checked by comparing it with what is before changes nothing about what is found.
+        #[test]
+        fn a_run_is_checked_as_its_messages_are(
+            events in prop::collection::vec((prop::bool::weighted(0.9), 0usize..20), 1..12),
+            change in (prop::bool::weighted(0.8), 0usize..2000, any::<u8>()), ack: bool, cut in 0usize..8,
+        ) {
+            let mut datagram = Vec::new();
+            for (at, (alike, len)) in events.iter().enumerate() {
+                let (topic, ack) = (if *alike { "topic/name" } else { "other" }, ack && at + 1 == events.len());
+                push_publish(&mut datagram, at as u32, ack, 0, Content::Text, topic, &vec![7; *len]);
+            }
+            if let (true, at, bits) = change {
+                let at = at % datagram.len();
+                datagram[at] ^= bits;
+            }
+            datagram.truncate(datagram.len() - cut);
+            let found = check_datagram(&datagram).map_err(|refused| (refused.refusal.errno, refused.header));
+            let found = found.map(|requests| {
+                let messages = requests.iter().flat_map(|(_, request)| match request {
+                    Request::Publish(run) => run.messages().map(|message| (run.topic.to_owned(), message.to_vec())).collect(),
+                    _ => vec![(String::new(), Vec::new())],
+                });
+                messages.collect::<Vec<_>>()
+            });
+            prop_assert_eq!(found, check_each(&datagram));
+        }
+
         #[test]
         fn any_bytes_are_checked(mut bytes in prop::collection::vec(any::<u8>(), 0..200), kind in 0x10u16..0x17, len in 0u32..220) {
             let _ = check_datagram(&bytes);

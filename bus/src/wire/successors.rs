@@ -4,7 +4,7 @@
 use super::event::EventView;
 use super::message::align;
 use super::uapi::{NLBUS_EVENT_F_REPLAYED, NLBUS_TOPIC_ALIGNTO, NLMSG_ALIGNTO, NLMSG_HDRLEN};
-use super::{EVENT_HDRLEN, Message, u16_at, u32_at, u64_at};
+use super::{EVENT_HDRLEN, Message, same_words, u16_at, u32_at, u64_at};
 
 /// Bytes of a message up to the topic's name.
 const NAME_AT: usize = NLMSG_HDRLEN + EVENT_HDRLEN;
@@ -59,7 +59,7 @@ impl Iterator for Successors<'_> {
             && replayed(u16_at(bytes, 50)?) == replayed(event.header.flags);
         let len = u32_at(bytes, 0)? as usize;
         let name_end = NAME_AT + self.name.len();
-        if !alike || !(name_end..=rest.len()).contains(&len) || !are_equal(self.name, rest.get(NAME_AT..name_end)?) {
+        if !alike || !(name_end..=rest.len()).contains(&len) || !same_words(self.name, rest.get(NAME_AT..name_end)?) {
             return None;
         }
         self.flags = u16_at(bytes, 6)?;
@@ -67,11 +67,4 @@ impl Iterator for Successors<'_> {
         self.next_seq = self.next_seq?.checked_add(1);
         Some(())
     }
-}
-
-/// Compares two padded names of one length, a word at a time: a call of memcmp costs more than all else that is done here.
-#[inline]
-fn are_equal(one: &[u8], other: &[u8]) -> bool {
-    const WORD: usize = NLBUS_TOPIC_ALIGNTO;
-    one.chunks_exact(WORD).zip(other.chunks_exact(WORD)).all(|(one, other)| u64_at(one, 0) == u64_at(other, 0))
 }
