@@ -18,7 +18,7 @@ use crate::sockets::{Ready, Sockets, error_of, watch};
 use crate::sys::{NetlinkSocket, RecvBatch};
 use crate::wire::uapi::NLBUS_DATAGRAM_MAX;
 use crate::wire::{BrokerKind, Info};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use crossbeam_channel::Receiver;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollTimeout};
@@ -83,8 +83,8 @@ pub(crate) struct Driver {
     /// When buffered publishers hold something that is to go out by then.
     flush_due: Option<Instant>,
     /// What was read last, of either socket. Two, so that what is expected of one has nothing to do with the other.
-    events: RecvBatch,
-    replies: RecvBatch,
+    events: RecvBatch<BytesMut>,
+    replies: RecvBatch<BytesMut>,
     /// The event socket may have dropped something, and wasn't read to its end: only who reads on gets to ask.
     unread: bool,
     /// Of the event socket.
@@ -280,9 +280,9 @@ impl Driver {
         // Any other error is an overrun, or passes: what is missing is asked for again.
         drop(received);
         let client = &mut self.client;
-        for datagram in self.replies.iter() {
+        for (datagram, bytes) in self.replies.iter_mut() {
             if datagram.port == self.info.request_port || datagram.port == self.info.publish_port {
-                let bytes = self.pool.copy(datagram.bytes);
+                let bytes = self.pool.take(bytes);
                 self.reply_intake.take(bytes, datagram.truncated, now, |bytes, _| client.replies(&bytes, now));
             } else {
                 client.count_foreign();
@@ -312,18 +312,19 @@ impl Driver {
             // The module had no memory for a broadcast (netlink_set_err): no datagram shows what is missing.
             self.client.missed(now);
         }
-        let (client, mut all_whole) = (&mut self.client, true);
-        for datagram in self.events.iter() {
+        let (client, mut count, mut all_whole) = (&mut self.client, 0, true);
+        for (datagram, bytes) in self.events.iter_mut() {
+            count += 1;
             all_whole &= !datagram.truncated;
             if datagram.port != self.info.publish_port {
                 client.count_foreign();
                 continue;
             }
-            let bytes = self.pool.copy(datagram.bytes);
+            let bytes = self.pool.take(bytes);
             self.event_intake.take(bytes, datagram.truncated, now, |bytes, cut| client.events(&bytes, cut, now));
         }
         client.finish(now);
-        self.overruns.received(self.events.iter().len(), all_whole);
+        self.overruns.received(count, all_whole);
         self.retired |= retired;
         // Otherwise it is readable still if there is more.
         let drained = self.events.is_drained();

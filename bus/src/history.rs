@@ -14,7 +14,8 @@ mod log;
 
 use crate::wire::uapi::NLMSG_ALIGNTO;
 use crate::wire::{Messages, align};
-use log::{Log, SEGMENT_MAX};
+use log::Log;
+pub use log::{SEGMENT_MAX, is_segment};
 use std::ops::Range;
 
 /// Shelf of the topics that have nothing to give: none or only the newest record.
@@ -112,6 +113,31 @@ impl History {
         (Place { topic, segment, start: end - len, end }, &mut bytes[end - len..])
     }
 
+    /// Whether a topic's next segment will be one of the largest, so that it can [adopt](Self::adopt) one.
+    ///
+    /// # Panics
+    /// If no such topic was added.
+    pub fn adopts(&self, topic: usize) -> bool {
+        self.logs[topic].is_large()
+    }
+
+    /// Appends so many records to a topic, which stand padded in what [is a segment](is_segment), and leaves memory for another
+    /// one in its place, or none. Returns where they are.
+    ///
+    /// # Panics
+    /// If no such topic was added.
+    pub fn adopt(&mut self, topic: usize, segment: &mut Vec<u8>, records: u64) -> Place {
+        self.unsettle(topic);
+        self.close_segment(topic);
+        let log = &mut self.logs[topic];
+        let end = segment.len();
+        let before = log.bytes;
+        log.add_segment(std::mem::replace(segment, self.spare.pop().unwrap_or_default()));
+        log.next += records;
+        self.bytes += log.bytes - before;
+        Place { topic, segment: log.segments.len() - 1, start: 0, end }
+    }
+
     /// What was appended at a place, or between the beginning of one and the end of a later one of the same segment.
     pub fn at(&self, place: Place) -> &[u8] {
         &self.logs[place.topic].segments[place.segment].bytes[place.start..place.end]
@@ -197,15 +223,21 @@ impl History {
     /// Begins a segment with room for a record of `len` bytes.
     #[cold]
     fn add_segment(&mut self, topic: usize, len: usize) {
+        let size = self.logs[topic].next_segment(len);
+        self.close_segment(topic);
+        let spare = if size == SEGMENT_MAX { self.spare.pop() } else { None };
+        self.logs[topic].add_segment(spare.unwrap_or_else(|| Vec::with_capacity(size)));
+        self.bytes += size as u64;
+    }
+
+    /// Ends a topic's newest segment, which may be left without what it didn't use.
+    fn close_segment(&mut self, topic: usize) {
         let log = &mut self.logs[topic];
-        let (before, size) = (log.bytes, log.next_segment(len));
+        let before = log.bytes;
         if let Some(free) = log.close_segment() {
             keep_spare(&mut self.spare, free);
         }
-        let spare = if size == SEGMENT_MAX { self.spare.pop() } else { None };
-        log.add_segment(spare.unwrap_or_else(|| Vec::with_capacity(size)));
-        // It may have become less: what the segment before didn't use.
-        self.bytes = self.bytes - before + log.bytes;
+        self.bytes -= before - log.bytes;
     }
 
     /// Lets a topic's oldest records go. Returns whether it had any to give.

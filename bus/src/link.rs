@@ -230,12 +230,12 @@ impl Exchange {
         seq: u32,
         look: &mut impl FnMut(&Message<'_>) -> Option<Result<T, ConnectError>>,
     ) -> Result<Option<T>, ConnectError> {
-        let mut batch = RecvBatch::new(1, NLBUS_DATAGRAM_MAX);
+        let mut batch = RecvBatch::<Vec<u8>>::new(1, NLBUS_DATAGRAM_MAX);
         let what = "receive the broker's answer";
         batch.receive(&self.socket).map_err(|error| ConnectError::Io { what, error })?;
         // Anyone may send to this port; only the broker's word counts.
-        let datagrams = batch.iter().filter(|datagram| datagram.port == self.port);
-        let messages = datagrams.flat_map(|datagram| Messages::new(datagram.bytes).map_while(Result::ok));
+        let datagrams = batch.iter_mut().filter(|(datagram, _)| datagram.port == self.port);
+        let messages = datagrams.flat_map(|(_, bytes)| Messages::new(bytes).map_while(Result::ok));
         for message in messages.filter(|message| message.header.seq == seq) {
             if message.header.kind == NLMSG_ERROR {
                 let answer = Answer::parse(&message);

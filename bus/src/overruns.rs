@@ -88,7 +88,7 @@ mod tests {
             }
             to.set_no_enobufs().unwrap();
             let granted = to.set_recv_buffer(buffer * 65_536).unwrap();
-            let mut batch = RecvBatch::new(64, NLBUS_DATAGRAM_MAX).few_first(4);
+            let mut batch = RecvBatch::<Vec<u8>>::new(64, NLBUS_DATAGRAM_MAX).few_first(4);
             let (mut overruns, now) = (Overruns::new(granted), Instant::now());
             overruns.counted(to.drops().unwrap(), now);
             for (count, size) in bursts {
@@ -101,7 +101,7 @@ mod tests {
                         batch.expect_more();
                     }
                     let received = batch.receive(&to).unwrap();
-                    overruns.received(received, batch.iter().all(|datagram| !datagram.truncated));
+                    overruns.received(received, batch.iter_mut().all(|(datagram, _)| !datagram.truncated));
                     unread = overruns.want_more(batch.is_drained(), now);
                     if batch.is_drained() && overruns.may_be(0, now) {
                         overruns.counted(to.drops().unwrap(), now);

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 /// The least buffer, and how much of them there are of sizes twice as large each time: up to 64 KiB.
 const LEAST: usize = 256;
 const SIZES: usize = 9;
+const LARGEST: usize = LEAST << (SIZES - 1);
 
 /// Bytes of all buffers that are kept for another use. Those beyond are freed by whoever has them.
 const KEPT: usize = 4 << 20;
@@ -33,14 +34,37 @@ impl Pool {
     pub(crate) fn copy(&mut self, datagram: &[u8]) -> Bytes {
         let size = footprint(datagram.len());
         let place = (size / LEAST).trailing_zeros() as usize;
-        let Some(shelf) = self.shelves.get_mut(place) else { return Bytes::copy_from_slice(datagram) };
-        let mut buffer = take_free(shelf, size).unwrap_or_else(|| {
+        if place >= SIZES {
+            return Bytes::copy_from_slice(datagram);
+        }
+        let mut buffer = self.free(place);
+        buffer.extend_from_slice(datagram);
+        self.give(place, buffer)
+    }
+
+    /// What was received in a buffer of 64 KiB: that itself where it takes as much, and another one in its place; or else a
+    /// copy.
+    pub(crate) fn take(&mut self, received: &mut BytesMut) -> Bytes {
+        if footprint(received.len()) != LARGEST {
+            return self.copy(received);
+        }
+        let buffer = std::mem::replace(received, self.free(SIZES - 1));
+        self.give(SIZES - 1, buffer)
+    }
+
+    /// A buffer that nobody has, and that is to be kept.
+    fn free(&mut self, place: usize) -> BytesMut {
+        let size = LEAST << place;
+        take_free(&mut self.shelves[place], size).unwrap_or_else(|| {
             self.kept += size;
             BytesMut::with_capacity(size)
-        });
-        buffer.extend_from_slice(datagram);
+        })
+    }
+
+    /// What is in a buffer, which waits on its shelf for another use.
+    fn give(&mut self, place: usize, mut buffer: BytesMut) -> Bytes {
         let given = buffer.split().freeze();
-        shelf.push_back(buffer);
+        self.shelves[place].push_back(buffer);
         while self.kept > KEPT {
             self.forget_one();
         }
@@ -98,6 +122,20 @@ mod tests {
             [LEAST; KEPT / LEAST].into_iter().chain([1 << 16; 10]).map(|len| pool.copy(&vec![0; len])).collect();
         assert!(pool.kept <= KEPT, "{}", pool.kept);
         assert_eq!(had.len(), KEPT / LEAST + 10);
+    }
+
+    #[test]
+    fn what_fills_its_buffer_stays_where_it_was_received() {
+        let mut pool = Pool::default();
+        let mut slot = BytesMut::with_capacity(LARGEST);
+        for (len, stays) in [(40_000, true), (LARGEST, true), (300, false), (32 << 10, false), (33 << 10, true)] {
+            slot.clear();
+            slot.extend_from_slice(&vec![1; len]);
+            let at = slot.as_ptr();
+            let given = pool.take(&mut slot);
+            assert_eq!((given.len(), given.as_ptr() == at), (len, stays));
+            assert_eq!((slot.capacity(), slot.as_ptr() != given.as_ptr()), (LARGEST, true));
+        }
     }
 
     proptest! {

@@ -9,6 +9,7 @@
 use super::config::Config;
 use super::pack::{Outgoing, Packs};
 use super::topics::{Owner, SYS_CLOSING, SYS_HEARTBEAT, SYS_TOPICS, TopicId, Topics};
+use crate::history;
 use crate::wire::uapi::{
     NLBUS_CONTENT_BINCODE, NLBUS_MSG_EVENT, NLBUS_USER_GROUPS, NLM_F_ACK, NLM_F_MULTI, NLMSG_ALIGNTO, NLMSG_HDRLEN,
 };
@@ -114,10 +115,11 @@ impl Core {
         }
     }
 
-    /// Takes a datagram from a client: all of it, or none and refuses it.
+    /// Takes a datagram from a client: all of it, or none and refuses it. What is as large as a segment of history may become
+    /// one, and memory for another datagram, or none, be left in its place.
     pub(super) fn accept(
         &mut self,
-        datagram: &[u8],
+        datagram: &mut Vec<u8>,
         sender: Sender,
         now: Now,
         out: &mut impl FnMut(Action<'_>) -> bool,
@@ -125,10 +127,12 @@ impl Core {
         self.advance(now);
         let mut requests = emptied(std::mem::take(&mut self.requests));
         let checked = wire::check_datagram_into(datagram, &mut requests);
+        let mut whole = None;
         match checked.and_then(|()| self.check_publishes(&requests)) {
             Ok(()) => {
+                whole = self.find_whole(&requests, datagram, sender);
                 // As the module does, and as was checked: a request of the same datagram can't take a publish's room.
-                for publishes in [true, false] {
+                for publishes in [true, false].into_iter().filter(|_| whole.is_none()) {
                     for (message, request) in &requests {
                         if matches!(request, Request::Publish(_)) == publishes {
                             self.execute(message, request, sender, out);
@@ -139,6 +143,26 @@ impl Core {
             Err(refused) => self.refuse(&refused, sender, out),
         }
         self.requests = emptied(requests);
+        if let Some((id, last, len)) = whole {
+            let seq = self.sequence_whole(id, datagram, event_of(sender), out);
+            self.note_ack(sender, last, len, seq);
+        }
+    }
+
+    /// The topic of a datagram that is one run and that history can keep as it is; with the last message's header and length.
+    fn find_whole(
+        &mut self,
+        requests: &[(Message<'_>, Request<'_>)],
+        datagram: &Vec<u8>,
+        sender: Sender,
+    ) -> Option<(TopicId, Header, u32)> {
+        let [(_, Request::Publish(run))] = requests else { return None };
+        if !history::is_segment(datagram) || datagram.len() > self.config.pack {
+            return None;
+        }
+        let id = self.find_or_create(run.topic, sender);
+        let (last, len) = run.last();
+        self.topics.adopts(id).then_some((id, last, len))
     }
 
     /// Sends what was accepted and is due: packs, then acks. Then history keeps within its limits.
@@ -225,12 +249,10 @@ impl Core {
         out: &mut impl FnMut(Action<'_>) -> bool,
     ) {
         if let Request::Publish(run) = request {
-            let seq = self.publish(run, sender, out);
-            let (to, len) = run.last();
-            if to.flags & NLM_F_ACK != 0 {
-                self.acks.push(PendingAck { sender, to, len, seq });
-            }
-            return;
+            let id = self.find_or_create(run.topic, sender);
+            let seq = self.sequence(id, run.messages(), event_of(sender), out);
+            let (last, len) = run.last();
+            return self.note_ack(sender, last, len, seq);
         }
         if let Err(refusal) = self.answer(message.header, request, sender, out) {
             return self.refuse(&refused(message, refusal), sender, out);
@@ -258,12 +280,11 @@ impl Core {
         self.topics.create(name, Owner { uid: sender.uid, gid: sender.gid })
     }
 
-    /// Returns the sequence number of the run's last event.
-    fn publish(&mut self, run: &PublishRun<'_>, sender: Sender, out: &mut impl FnMut(Action<'_>) -> bool) -> u64 {
-        let id = self.find_or_create(run.topic, sender);
-        let Sender { port: portid, pid, uid, .. } = sender;
-        // Of the publisher's flags none is about the event itself.
-        self.sequence(id, run.messages(), EventHeader { portid, pid, uid, ..EventHeader::default() }, out)
+    /// If the last message of a run asks for an ack: it waits for the broadcast.
+    fn note_ack(&mut self, sender: Sender, to: Header, len: u32, seq: u64) {
+        if to.flags & NLM_F_ACK != 0 {
+            self.acks.push(PendingAck { sender, to, len, seq });
+        }
     }
 
     fn publish_own(&mut self, id: TopicId, payload: &[u8], out: &mut impl FnMut(Action<'_>) -> bool) {
@@ -276,7 +297,14 @@ impl Core {
         self.scratch = message;
     }
 
-    /// Gives events of a topic their numbers and time, keeps them, and puts them where the next flush takes them.
+    /// The headers of a topic's next events; of the number, the newest one's.
+    fn headers(&self, id: TopicId, event: EventHeader) -> (Header, EventHeader) {
+        let header = Header { kind: NLBUS_MSG_EVENT, flags: NLM_F_MULTI, seq: self.epoch as u32, portid: 0 };
+        (header, EventHeader { seq: self.topics.head(id), time_ns: self.now.boot_ns, topic_id: id.get(), ..event })
+    }
+
+    /// Gives events of a topic their numbers and time, keeps them, and puts them where the next flush takes them. Returns the
+    /// last one's number.
     fn sequence<'m>(
         &mut self,
         id: TopicId,
@@ -285,9 +313,8 @@ impl Core {
         out: &mut impl FnMut(Action<'_>) -> bool,
     ) -> u64 {
         let group = self.topics.get(id).group;
-        let header = Header { kind: NLBUS_MSG_EVENT, flags: NLM_F_MULTI, seq: self.epoch as u32, portid: 0 };
-        let (seq, time_ns) = (self.topics.head(id), self.now.boot_ns);
-        let mut event = EventHeader { seq, time_ns, topic_id: id.get(), ..event };
+        let (header, mut event) = self.headers(id, event);
+        let before = event.seq;
         for message in messages {
             if !self.packs.has_room(group, wire::align(message.len(), NLMSG_ALIGNTO)) {
                 self.broadcast(Some(group), out);
@@ -295,9 +322,31 @@ impl Core {
             event.seq += 1;
             let (place, bytes) = self.topics.append(id, message);
             wire::stamp_event(bytes, header, &event);
-            self.packs.push(group, place);
+            self.packs.push(group, place, 1, place.start);
         }
-        self.counts.published += event.seq - seq;
+        self.counts.published += event.seq - before;
+        event.seq
+    }
+
+    /// The same of a datagram of publishes that history keeps as it is.
+    fn sequence_whole(
+        &mut self,
+        id: TopicId,
+        datagram: &mut Vec<u8>,
+        event: EventHeader,
+        out: &mut impl FnMut(Action<'_>) -> bool,
+    ) -> u64 {
+        let group = self.topics.get(id).group;
+        let (header, mut event) = self.headers(id, event);
+        let before = event.seq;
+        let last = wire::stamp_publishes(datagram, header, &mut event);
+        if !self.packs.has_room(group, datagram.len()) {
+            self.broadcast(Some(group), out);
+        }
+        let events = event.seq - before;
+        let place = self.topics.adopt(id, datagram, events);
+        self.packs.push(group, place, events, last);
+        self.counts.published += events;
         event.seq
     }
 
@@ -359,6 +408,12 @@ impl Core {
 fn emptied<'b>(mut requests: Vec<(Message<'_>, Request<'_>)>) -> Vec<(Message<'b>, Request<'b>)> {
     requests.clear();
     requests.into_iter().map(|_| unreachable!("it is empty")).collect()
+}
+
+/// What the header of an event says of its sender. Of the publisher's flags none is about the event itself.
+fn event_of(sender: Sender) -> EventHeader {
+    let Sender { port: portid, pid, uid, .. } = sender;
+    EventHeader { portid, pid, uid, ..EventHeader::default() }
 }
 
 /// `nlmsg_len` of a message that was read.

@@ -50,7 +50,7 @@ pub fn broker(steps: &[(u32, u32, Vec<u8>)]) {
         now.boot_ns += u64::from(ms % 2000) * 1_000_000;
         let to = if port % 2 == 0 { Endpoint::Publish } else { Endpoint::Request };
         let sender = Sender { port: *port, pid: 1, uid: port % 3, gid: 0, to };
-        core.accept(datagram, sender, now, &mut sent);
+        core.accept(&mut datagram.clone(), sender, now, &mut sent);
         core.flush(now, &mut sent);
         let info = core.info();
         // Each topic's newest event is kept beyond the limit.

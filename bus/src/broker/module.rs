@@ -52,7 +52,7 @@ impl ModuleWatch {
     fn drain(&mut self) -> io::Result<bool> {
         let mut heard = false;
         while self.batch.receive(&self.socket)? > 0 {
-            heard |= self.batch.iter().any(|datagram| datagram.port == 0 && names(datagram.bytes, self.family));
+            heard |= self.batch.iter_mut().any(|(datagram, bytes)| datagram.port == 0 && names(bytes, self.family));
         }
         Ok(heard)
     }

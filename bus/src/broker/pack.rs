@@ -69,24 +69,24 @@ impl Packs {
         pack.pieces.is_empty() || (pack.bytes + len <= self.max && pack.pieces.len() < PIECES_MAX)
     }
 
-    /// Puts an event behind those that wait for its group.
+    /// Puts so many events, the last of which begins at `last` in their segment, behind those that wait for their group.
     #[inline]
-    pub(super) fn push(&mut self, group: u32, place: Place) {
+    pub(super) fn push(&mut self, group: u32, place: Place, events: u64, last: usize) {
         let pack = &mut self.packs[group as usize];
         if !pack.is_begun {
             pack.is_begun = true;
             self.begun.push(group);
         }
         pack.bytes += place.end - place.start;
-        pack.last = Some(place);
+        pack.last = Some(Place { start: last, ..place });
         match pack.pieces.last_mut() {
-            Some(Piece { place: before, events })
+            Some(Piece { place: before, events: pushed })
                 if (before.topic, before.segment, before.end) == (place.topic, place.segment, place.start) =>
             {
                 before.end = place.end;
-                *events += 1;
+                *pushed += events;
             }
-            _ => pack.pieces.push(Piece { place, events: 1 }),
+            _ => pack.pieces.push(Piece { place, events }),
         }
     }
 
@@ -192,7 +192,8 @@ mod tests {
                 true
             });
         }
-        packs.push(group, history.append(topic, &message).0);
+        let place = history.append(topic, &message).0;
+        packs.push(group, place, 1, place.start);
     }
 
     fn flush(packs: &mut Packs, history: &mut History, sent: &mut Sent) {

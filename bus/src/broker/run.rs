@@ -5,6 +5,7 @@ use super::core::{Action, Core, Endpoint, Now, Sender};
 use super::error::{BrokerError, io_error};
 use super::module::ModuleWatch;
 use super::outbox::{Outbox, Sent};
+use crate::history::SEGMENT_MAX;
 use crate::sys::{NetlinkSocket, RecvBatch};
 use crate::wire::uapi::NETLINK_USERSOCK;
 use nix::errno::Errno;
@@ -22,8 +23,8 @@ const FEW: usize = 4;
 const PUBLISHED_BYTES: usize = 1 << 18;
 /// Requests of one turn.
 const REQUESTS: usize = 16;
-/// Longer than any datagram may be, so that one that is too long shows.
-const SLOT: usize = 1 << 16;
+/// Longer than any datagram may be, so that one that is too long shows; and as long as a segment of history, which it can become.
+const SLOT: usize = SEGMENT_MAX;
 /// How long a stopped broker goes on with what was sent to it before.
 const DRAIN_NS: u64 = 250_000_000;
 
@@ -213,7 +214,7 @@ impl Running {
             core.set_queued(out.sockets.publish.queued().unwrap_or_default().into());
         }
         let now = read_clock()?;
-        for datagram in batch.iter() {
+        for (datagram, bytes) in batch.iter_mut() {
             // The kernel adds them to each datagram, because the socket asked before it was bound.
             let Some(credentials) = datagram.credentials else { continue };
             let sender = Sender {
@@ -223,7 +224,7 @@ impl Running {
                 gid: credentials.gid,
                 to: endpoint,
             };
-            core.accept(datagram.bytes, sender, now, &mut |action| out.perform(action, now.boot_ns));
+            core.accept(bytes, sender, now, &mut |action| out.perform(action, now.boot_ns));
         }
         Ok(count)
     }

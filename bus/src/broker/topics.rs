@@ -177,6 +177,18 @@ impl Topics {
         self.history.append(id.index(), message)
     }
 
+    /// Whether a topic takes messages that fill a segment of history as that.
+    pub(super) fn adopts(&self, id: TopicId) -> bool {
+        self.history.adopts(id.index())
+    }
+
+    /// Keeps so many messages as the topic's newest where they are; as [`History::adopt`].
+    pub(super) fn adopt(&mut self, id: TopicId, messages: &mut Vec<u8>, count: u64) -> Place {
+        self.change += count;
+        self.topics[id.index()].change = self.change;
+        self.history.adopt(id.index(), messages, count)
+    }
+
     /// For those who send what was appended.
     pub(super) fn history_mut(&mut self) -> &mut History {
         &mut self.history

@@ -5,7 +5,7 @@ use crate::wire::Messages;
 use std::collections::VecDeque;
 
 /// Bytes of the largest segment that holds more than one record.
-pub(super) const SEGMENT_MAX: usize = 1 << 16;
+pub const SEGMENT_MAX: usize = 1 << 16;
 
 /// A log gives up a segment at a time: this part of what it keeps, unless its records are larger.
 const SEGMENTS: u64 = 16;
@@ -63,6 +63,11 @@ impl Log {
         let size = ((self.bytes / SEGMENTS).min(SEGMENT_MAX as u64) as usize).max(len);
         // Where others of that length would leave much of it, it has room for whole ones only.
         if is_much(size % len, size) { size - size % len } else { size }
+    }
+
+    /// Whether its next segment will be one of the largest.
+    pub(super) fn is_large(&self) -> bool {
+        self.next_segment(1) == SEGMENT_MAX
     }
 
     /// Goes on in another segment.
@@ -140,6 +145,11 @@ impl Log {
         let at = self.segments.partition_point(|segment| segment.first <= seq).saturating_sub(1);
         (self.segments.get(at).map_or(self.next, |segment| segment.first), self.segments.range(at..))
     }
+}
+
+/// Whether messages fill the memory that they are in, and it is that of a segment of the largest size.
+pub fn is_segment(messages: &Vec<u8>) -> bool {
+    messages.capacity() == SEGMENT_MAX && !is_much(SEGMENT_MAX - messages.len(), SEGMENT_MAX)
 }
 
 /// Whether so much of a segment shouldn't stay unused.

@@ -4,8 +4,10 @@
 //! a datagram came without, and its headers are `!Send`.
 
 use super::NetlinkSocket;
+use bytes::{BufMut, BytesMut};
 use std::io;
 use std::mem::MaybeUninit;
+use std::ops::Deref;
 use std::os::fd::AsRawFd;
 
 /// Most datagrams of one call.
@@ -36,11 +38,37 @@ pub struct Credentials {
     pub gid: u32,
 }
 
-/// A datagram that a [`RecvBatch`] holds.
+/// Memory that a datagram is received into.
+pub trait Buffer: BufMut + Deref<Target = [u8]> {
+    /// One with room for so many bytes.
+    fn with_capacity(bytes: usize) -> Self;
+    /// Forgets its bytes, and keeps its room.
+    fn clear(&mut self);
+}
+
+impl Buffer for Vec<u8> {
+    fn with_capacity(bytes: usize) -> Self {
+        Vec::with_capacity(bytes)
+    }
+
+    fn clear(&mut self) {
+        self.clear();
+    }
+}
+
+impl Buffer for BytesMut {
+    fn with_capacity(bytes: usize) -> Self {
+        BytesMut::with_capacity(bytes)
+    }
+
+    fn clear(&mut self) {
+        self.clear();
+    }
+}
+
+/// A datagram that a [`RecvBatch`] holds, apart from its bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Datagram<'a> {
-    /// Its bytes, as many as the slot has room for.
-    pub bytes: &'a [u8],
+pub struct Datagram {
     /// The sender's port id, 0 for the kernel.
     pub port: u32,
     /// The mask of the group that it was sent to (bit 0 is group 1); 0 for a unicast and for groups above 32.
@@ -51,21 +79,11 @@ pub struct Datagram<'a> {
     pub credentials: Option<Credentials>,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Received {
-    len: usize,
-    port: u32,
-    groups: u32,
-    truncated: bool,
-    credentials: Option<Credentials>,
-}
-
-/// Room for datagrams that is used again and again.
-pub struct RecvBatch {
-    /// The slots, one behind the other. Memory that no datagram reached is never touched.
-    slab: Box<[u8]>,
+/// Room for datagrams that is used again and again, in buffers that whoever takes a datagram may keep.
+pub struct RecvBatch<B = Vec<u8>> {
+    /// One buffer each, which has no memory until the slot is offered to the kernel.
+    slots: Vec<B>,
     slot_len: usize,
-    slots: usize,
     /// How many the kernel is offered if few are likely, and how many with the next call.
     few: usize,
     /// Bytes that it is to take at a time, if that many wait.
@@ -74,19 +92,17 @@ pub struct RecvBatch {
     /// How many datagrams are taken as lone ones before the next look for others, and how many of those are left.
     lone: usize,
     lone_left: usize,
-    received: Vec<Received>,
+    received: Vec<Datagram>,
     is_drained: bool,
 }
 
-impl RecvBatch {
-    /// Room for up to `slots` datagrams (at most 64) of `slot_len` bytes each.
-    pub fn new(slots: usize, slot_len: usize) -> RecvBatch {
+impl<B: Buffer> RecvBatch<B> {
+    /// Room for up to `slots` datagrams (at most 64) of `slot_len` bytes each, in buffers of the next power of two.
+    pub fn new(slots: usize, slot_len: usize) -> Self {
         let slots = slots.clamp(1, SLOTS_MAX);
-        let slot_len = slot_len.max(1);
         RecvBatch {
-            slab: vec![0; slots * slot_len].into(),
-            slot_len,
-            slots,
+            slots: (0..slots).map(|_| B::with_capacity(0)).collect(),
+            slot_len: slot_len.max(1),
             few: slots,
             enough: usize::MAX,
             offered: slots,
@@ -100,14 +116,14 @@ impl RecvBatch {
     /// Offers the kernel only so many slots as long as it doesn't fill them: each one costs, and a lone datagram shouldn't pay
     /// for many. While they keep coming alone, up to 15 of 16 are offered a single slot: where there is room for a second one the
     /// kernel looks for it, which is a thousand instructions for nothing.
-    pub fn few_first(self, few: usize) -> RecvBatch {
-        let few = few.max(2).min(self.slots);
+    pub fn few_first(self, few: usize) -> Self {
+        let few = few.max(2).min(self.slots.len());
         RecvBatch { few, offered: few, ..self }
     }
 
     /// Takes about so many bytes at a time and no more, where datagrams are as large as those before: what is worked off
     /// while it is in the processor's cache costs less. Never fewer than [`few_first`](Self::few_first).
-    pub fn about(self, enough: usize) -> RecvBatch {
+    pub fn about(self, enough: usize) -> Self {
         RecvBatch { enough, ..self }
     }
 
@@ -134,8 +150,8 @@ impl RecvBatch {
 
     /// How many slots to offer after so many of them were filled.
     fn likely(&mut self, offered: usize, received: usize) -> usize {
-        if self.few == self.slots {
-            return self.slots;
+        if self.few == self.slots.len() {
+            return self.few;
         }
         if received > 1 {
             self.lone = 0;
@@ -153,9 +169,9 @@ impl RecvBatch {
 
     /// How many slots are enough for what is likely to come now.
     fn several(&self) -> usize {
-        let bytes: usize = self.received.iter().map(|received| received.len).sum();
+        let bytes: usize = self.slots.iter().take(self.received.len()).map(|bytes| bytes.len()).sum();
         let average = (bytes / self.received.len().max(1)).max(1);
-        (self.enough / average).clamp(self.few, self.slots)
+        (self.enough / average).clamp(self.few, self.slots.len())
     }
 
     /// Whether the last [`receive`](Self::receive) found no more than it took, or an error. One that was offered a single slot
@@ -169,7 +185,11 @@ impl RecvBatch {
         let mut vectors = [MaybeUninit::<libc::iovec>::uninit(); SLOTS_MAX];
         let mut controls = [MaybeUninit::<Control>::uninit(); SLOTS_MAX];
         let mut headers = [MaybeUninit::<libc::mmsghdr>::uninit(); SLOTS_MAX];
-        for (at, slot) in self.slab.chunks_exact_mut(self.slot_len).take(offered).enumerate() {
+        for (at, slot) in self.slots.iter_mut().take(offered).enumerate() {
+            slot.clear();
+            if slot.chunk_mut().len() < self.slot_len {
+                *slot = B::with_capacity(self.slot_len.next_power_of_two());
+            }
             // SAFETY: these are plain C structures for which all zeros is a value.
             let (name, mut header) = unsafe {
                 (
@@ -180,7 +200,7 @@ impl RecvBatch {
             let message = &mut header.msg_hdr;
             message.msg_name = names[at].write(name) as *mut _ as *mut _;
             message.msg_namelen = size_of::<libc::sockaddr_nl>() as libc::socklen_t;
-            let vector = libc::iovec { iov_base: slot.as_mut_ptr().cast(), iov_len: slot.len() };
+            let vector = libc::iovec { iov_base: slot.chunk_mut().as_mut_ptr().cast(), iov_len: self.slot_len };
             message.msg_iov = vectors[at].write(vector);
             message.msg_iovlen = 1;
             message.msg_control = controls[at].write(Control([0; CONTROL_LEN])) as *mut _ as *mut _;
@@ -188,7 +208,7 @@ impl RecvBatch {
             headers[at].write(header);
         }
         // SAFETY: `headers` has `offered` initialised entries, whose pointers lead to memory of the given lengths that
-        // nothing else refers to and that outlives the call: a chunk of the slab, a name, a vector, control data.
+        // nothing else refers to and that outlives the call: a slot's room, a name, a vector, control data.
         let count = unsafe {
             libc::recvmmsg(
                 socket.as_raw_fd(),
@@ -202,12 +222,15 @@ impl RecvBatch {
             let error = io::Error::last_os_error();
             return if error.kind() == io::ErrorKind::WouldBlock { Ok(()) } else { Err(error) };
         }
-        for (header, name) in headers.iter().zip(&names).take(offered.min(count as usize)) {
+        let filled = headers.iter().zip(&names).zip(&mut self.slots);
+        for ((header, name), slot) in filled.take(offered.min(count as usize)) {
             // SAFETY: both of the first `offered` were written above, and the kernel overwrites them with values at most.
             let (header, name) = unsafe { (header.assume_init_ref(), name.assume_init_ref()) };
-            self.received.push(Received {
-                // Netlink returns the whole length with MSG_TRUNC only when that flag is passed in, but be sure.
-                len: (header.msg_len as usize).min(self.slot_len),
+            // Netlink returns the whole length with MSG_TRUNC only when that flag is passed in, but be sure.
+            let len = (header.msg_len as usize).min(self.slot_len);
+            // SAFETY: the kernel wrote so many bytes to the slot's room, which is as large as `slot_len` at least.
+            unsafe { slot.advance_mut(len) };
+            self.received.push(Datagram {
                 port: name.nl_pid,
                 groups: name.nl_groups,
                 truncated: header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
@@ -217,21 +240,16 @@ impl RecvBatch {
         Ok(())
     }
 
-    /// The datagrams of the last [`receive`](Self::receive), in their order.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = Datagram<'_>> {
-        self.received.iter().zip(self.slab.chunks_exact(self.slot_len)).map(|(received, slot)| Datagram {
-            bytes: &slot[..received.len],
-            port: received.port,
-            groups: received.groups,
-            truncated: received.truncated,
-            credentials: received.credentials,
-        })
+    /// The datagrams of the last [`receive`](Self::receive), in their order, and their bytes, as many as a slot has room for.
+    /// Whoever keeps a buffer leaves another one in its place, which needs no room.
+    pub fn iter_mut(&mut self) -> impl ExactSizeIterator<Item = (Datagram, &mut B)> {
+        self.received.iter().copied().zip(&mut self.slots)
     }
 }
 
-impl std::fmt::Debug for RecvBatch {
+impl<B> std::fmt::Debug for RecvBatch<B> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RecvBatch").field("slots", &self.slots).field("received", &self.received).finish()
+        f.debug_struct("RecvBatch").field("slots", &self.slots.len()).field("received", &self.received).finish()
     }
 }
 
@@ -275,7 +293,7 @@ mod tests {
     fn datagrams_keep_order_sender_and_bytes() {
         let (to, to_port, from, from_port) = pair();
         to.set_pass_credentials().unwrap();
-        let mut batch = RecvBatch::new(4, 256);
+        let mut batch = RecvBatch::<Vec<u8>>::new(4, 256);
         assert_eq!(batch.receive(&to).unwrap(), 0);
         // Three rounds, so that a length which a call left behind would show in the next.
         for round in 0u8..3 {
@@ -284,9 +302,8 @@ mod tests {
             }
             let mut seen = Vec::new();
             while batch.receive(&to).unwrap() > 0 {
-                seen.extend(
-                    batch.iter().map(|datagram| (datagram.bytes.to_vec(), datagram.port, datagram.credentials)),
-                );
+                let datagrams = batch.iter_mut();
+                seen.extend(datagrams.map(|(datagram, bytes)| (bytes.clone(), datagram.port, datagram.credentials)));
             }
             let credentials = Some(Credentials {
                 pid: std::process::id(),
@@ -301,7 +318,7 @@ mod tests {
     #[test]
     fn few_slots_are_offered_until_they_are_filled() {
         let (to, to_port, from, _) = pair();
-        let mut batch = RecvBatch::new(16, 8).few_first(2);
+        let mut batch = RecvBatch::<Vec<u8>>::new(16, 8).few_first(2);
         // What waits, what the next call takes of it, and whether it knows that there is no more.
         for (waiting, taken, drained) in
             [(9, 2, false), (0, 7, true), (3, 3, true), (2, 2, true), (2, 2, false), (0, 0, true)]
@@ -317,14 +334,14 @@ mod tests {
     #[test]
     fn as_many_are_taken_as_make_about_so_many_bytes() {
         let (to, to_port, from, _) = pair();
-        let mut batch = RecvBatch::new(16, 8).few_first(2).about(24);
+        let mut batch = RecvBatch::<Vec<u8>>::new(16, 8).few_first(2).about(24);
         for len in [[4; 2].as_slice(), &[8; 6], &[1; 16]].concat() {
             from.send_to(&vec![1; len], to_port, 0, true).unwrap();
         }
         // Few; as many of 4 bytes, of 8 and of 1 as make 24, as far as there are slots and they wait.
         let mut taken = Vec::new();
         while batch.receive(&to).unwrap() > 0 {
-            taken.push(batch.iter().len());
+            taken.push(batch.iter_mut().len());
         }
         assert_eq!(taken, [2, 6, 3, 13]);
     }
@@ -332,7 +349,7 @@ mod tests {
     #[test]
     fn lone_datagrams_are_taken_without_a_look_for_others_more_and_more_often() {
         let (to, to_port, from, _) = pair();
-        let mut batch = RecvBatch::new(16, 8).few_first(4);
+        let mut batch = RecvBatch::<Vec<u8>>::new(16, 8).few_first(4);
         let mut take = |waiting, expect_more| {
             for _ in 0..waiting {
                 from.send_to(&[1], to_port, 0, true).unwrap();
@@ -354,18 +371,40 @@ mod tests {
     #[test]
     fn a_cut_datagram_says_so_and_the_next_is_whole() {
         let (to, to_port, from, _) = pair();
-        let mut batch = RecvBatch::new(2, 8);
+        let mut batch = RecvBatch::<Vec<u8>>::new(2, 8);
         from.send_to(&[1; 9], to_port, 0, true).unwrap();
         from.send_to(&[2; 8], to_port, 0, true).unwrap();
         assert_eq!(batch.receive(&to).unwrap(), 2);
-        let seen: Vec<_> = batch.iter().map(|datagram| (datagram.bytes.len(), datagram.truncated)).collect();
+        let seen: Vec<_> = batch.iter_mut().map(|(datagram, bytes)| (bytes.len(), datagram.truncated)).collect();
         assert_eq!(seen, [(8, true), (8, false)]);
-        assert_eq!(batch.iter().next().unwrap().credentials, None);
+        assert_eq!(batch.iter_mut().next().unwrap().0.credentials, None);
+    }
+
+    #[test]
+    fn whoever_keeps_a_datagram_has_it_for_good() {
+        fn keep<B: Buffer>() {
+            let (to, to_port, from, _) = pair();
+            let mut batch = RecvBatch::<B>::new(2, 8);
+            let mut kept = Vec::new();
+            for round in 0u8..4 {
+                from.send_to(&[round; 3], to_port, 0, true).unwrap();
+                from.send_to(&[!round; 8], to_port, 0, true).unwrap();
+                assert_eq!(batch.receive(&to).unwrap(), 2);
+                // Of each second round; the others' are written over.
+                for (_, bytes) in batch.iter_mut().filter(|_| round % 2 == 0) {
+                    kept.push(std::mem::replace(bytes, B::with_capacity(0)));
+                }
+            }
+            let kept: Vec<&[u8]> = kept.iter().map(|bytes| &**bytes).collect();
+            assert_eq!(kept, [&[0; 3][..], &[255; 8], &[2; 3], &[253; 8]]);
+        }
+        keep::<Vec<u8>>();
+        keep::<BytesMut>();
     }
 
     #[test]
     fn batches_go_from_thread_to_thread() {
         fn send<T: Send + Sync>(_: &T) {}
-        send(&RecvBatch::new(1, 1));
+        send(&RecvBatch::<Vec<u8>>::new(1, 1));
     }
 }

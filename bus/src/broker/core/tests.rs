@@ -2,6 +2,7 @@
 
 mod life;
 mod requests;
+mod whole;
 
 use super::*;
 use crate::broker::pack::{LEAST, join};
@@ -67,7 +68,7 @@ impl Bus {
 
     fn accept(&mut self, port: u32, datagram: &[u8]) {
         let sender = Sender { port, pid: port + 1, uid: port + 2, gid: port + 3, to: Endpoint::Publish };
-        self.drive(|core, now, mut out| core.accept(datagram, sender, now, &mut out));
+        self.drive(|core, now, mut out| core.accept(&mut datagram.to_vec(), sender, now, &mut out));
     }
 
     fn flush(&mut self) {

@@ -103,8 +103,9 @@ impl World {
                     Output::Send(datagram) => {
                         let sender =
                             Sender { port: self.hosts[at].port, pid: 1, uid: 0, gid: 0, to: Endpoint::Request };
-                        self.core
-                            .accept(&datagram, sender, self.now, &mut |action| World::route(&mut self.hosts, action));
+                        self.core.accept(&mut datagram.to_vec(), sender, self.now, &mut |action| {
+                            World::route(&mut self.hosts, action)
+                        });
                     }
                     Output::Join(group) => drop(self.hosts[at].groups.insert(group)),
                     Output::Leave(group) => drop(self.hosts[at].groups.remove(&group)),
@@ -147,7 +148,7 @@ impl World {
                 let mut datagram = Vec::new();
                 TopicRequest::Create { name: TOPICS[topic], exclusive: false }.push(&mut datagram, 1);
                 let sender = Sender { port: 7, pid: 1, uid: 0, gid: 0, to: Endpoint::Request };
-                self.core.accept(&datagram, sender, self.now, &mut |action| World::route(&mut self.hosts, action));
+                self.core.accept(&mut datagram, sender, self.now, &mut |action| World::route(&mut self.hosts, action));
             }
             Step::Flush => self.core.flush(self.now, &mut |action| World::route(&mut self.hosts, action)),
             Step::Open { client, filter, capacity, start, overflow } => {
@@ -213,7 +214,7 @@ impl World {
             *self.heads.entry(topic).or_default() += 1;
         }
         let sender = Sender { port: 7, pid: 1, uid: 0, gid: 0, to: Endpoint::Publish };
-        self.core.accept(&datagram, sender, self.now, &mut |action| World::route(&mut self.hosts, action));
+        self.core.accept(&mut datagram, sender, self.now, &mut |action| World::route(&mut self.hosts, action));
     }
 
     fn read_replies(&mut self, at: usize) -> bool {
