@@ -21,6 +21,10 @@ use nix::errno::Errno;
 use std::collections::HashSet;
 use std::io::IoSlice;
 
+/// Memory for a datagram: longer than any may be, so that one that is too long shows; and as long as a segment of history, which
+/// it can become.
+pub(super) const MEMORY: usize = history::SEGMENT_MAX;
+
 /// Announcements of new topics are at least this far apart.
 const ANNOUNCE_NS: u64 = 20_000_000;
 

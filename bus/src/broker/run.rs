@@ -1,11 +1,10 @@
 //! The sockets around the core: two netlink sockets, an epoll, the clock.
 
 use super::config::Config;
-use super::core::{Action, Core, Endpoint, Now, Sender};
+use super::core::{Action, Core, Endpoint, MEMORY, Now, Sender};
 use super::error::{BrokerError, io_error};
 use super::module::ModuleWatch;
 use super::outbox::{Outbox, Sent};
-use crate::history::SEGMENT_MAX;
 use crate::sys::{NetlinkSocket, RecvBatch};
 use crate::wire::uapi::NETLINK_USERSOCK;
 use nix::errno::Errno;
@@ -23,8 +22,6 @@ const FEW: usize = 4;
 const PUBLISHED_BYTES: usize = 1 << 18;
 /// Requests of one turn.
 const REQUESTS: usize = 16;
-/// Longer than any datagram may be, so that one that is too long shows; and as long as a segment of history, which it can become.
-const SLOT: usize = SEGMENT_MAX;
 /// How long a stopped broker goes on with what was sent to it before.
 const DRAIN_NS: u64 = 250_000_000;
 
@@ -137,8 +134,8 @@ impl Running {
             core: Core::new(config, epoch, now),
             out: Out { sockets: Sockets { publish, request }, outbox: Outbox::default() },
             watch,
-            publishes: RecvBatch::new(PUBLISHES, SLOT).few_first(FEW).about(PUBLISHED_BYTES),
-            requests: RecvBatch::new(REQUESTS, SLOT),
+            publishes: RecvBatch::new(PUBLISHES, MEMORY).few_first(FEW).about(PUBLISHED_BYTES),
+            requests: RecvBatch::new(REQUESTS, MEMORY),
         })
     }
 

@@ -196,8 +196,11 @@ mod tests {
         assert_eq!(check_datagram(&datagram[..16]).unwrap().len(), 1);
     }
 
+    /// The topic and the bytes of each publish, and an empty one for each other request.
+    type Found = Vec<(String, Vec<u8>)>;
+
     /// What is found when each message is looked at as if it were alone: publishes, or the first refusal.
-    fn check_each(datagram: &[u8]) -> Result<Vec<(String, Vec<u8>)>, (Errno, Header)> {
+    fn check_each(datagram: &[u8]) -> Result<Found, (Errno, Header)> {
         Messages::new(datagram)
             .map(|message| {
                 let message =
@@ -238,7 +241,7 @@ mod tests {
                     Request::Publish(run) => run.messages().map(|message| (run.topic.to_owned(), message.to_vec())).collect(),
                     _ => vec![(String::new(), Vec::new())],
                 });
-                messages.collect::<Vec<_>>()
+                messages.collect::<Found>()
             });
             prop_assert_eq!(found, check_each(&datagram));
         }
