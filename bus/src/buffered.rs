@@ -147,10 +147,14 @@ impl BufferedPublisher {
         content: Content,
         payload: &(impl AsRef<[u8]> + ?Sized),
     ) -> Result<(), PublishError> {
-        let payload = payload.as_ref();
+        self.collect(topic, content, payload.as_ref())
+    }
+
+    /// Not for each type of payload anew, and so in one piece with what it calls.
+    fn collect(&self, topic: &str, content: Content, payload: &[u8]) -> Result<(), PublishError> {
         let publisher = self.shared.publisher_at_rest(topic)?;
         publisher.tell_of_earlier(topic)?;
-        let mut state = self.buffer.lock();
+        let mut state = self.buffer.lock_often();
         if !state.pack.push(topic, content, payload)? {
             self.send(&mut state, None).map_err(|error| error.about(topic))?;
             state.pack.push(topic, content, payload)?;

@@ -70,6 +70,7 @@ impl Shared {
     ///
     /// # Errors
     /// In a child of the process that connected.
+    #[inline]
     pub(crate) fn publisher_at_rest(&self, topic: &str) -> Result<&Publisher, PublishError> {
         match self.is_forked() {
             true => Err(PublishError::new(topic, PublishReason::Forked)),

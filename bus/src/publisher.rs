@@ -295,6 +295,7 @@ impl Publisher {
     }
 
     /// Fails with the oldest refusal that nobody was told of.
+    #[inline]
     pub(crate) fn tell_of_earlier(&self, topic: &str) -> Result<(), PublishError> {
         match self.earlier_refusal() {
             Some((refusal, events)) => Err(PublishError::new(topic, PublishReason::EarlierRefused { refusal, events })),

@@ -2,9 +2,10 @@
 
 use super::error::{PublishError, PublishReason};
 use super::{Pack, Publisher, Wait, lock};
+use crate::sys::{Biased, BiasedGuard};
 use nix::errno::Errno;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -25,7 +26,7 @@ pub(super) struct Buffers {
 /// What one buffered publisher holds. The driver looks at it as well, and so the lock is held while somebody waits for room:
 /// what comes later has to wait then, too, or it would overtake.
 #[derive(Debug)]
-pub(crate) struct Buffer(Mutex<State>);
+pub(crate) struct Buffer(Biased<State>);
 
 #[derive(Debug)]
 pub(crate) struct State {
@@ -42,26 +43,24 @@ pub(crate) struct State {
 impl Buffer {
     pub(crate) fn new(delay: Duration) -> Arc<Buffer> {
         let state = State { pack: Pack::new(), delay, due: None, watched: false, retry: RETRY.0 };
-        Arc::new(Buffer(Mutex::new(state)))
+        Arc::new(Buffer(Biased::new(state)))
     }
 
-    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
-        lock(&self.0)
+    pub(crate) fn lock(&self) -> BiasedGuard<'_, State> {
+        self.0.lock()
     }
 
-    fn try_lock(&self) -> Option<MutexGuard<'_, State>> {
-        match self.0.try_lock() {
-            Ok(state) => Some(state),
-            Err(TryLockError::Poisoned(poison)) => Some(poison.into_inner()),
-            Err(TryLockError::WouldBlock) => None,
-        }
+    /// For who publishes.
+    #[inline]
+    pub(crate) fn lock_often(&self) -> BiasedGuard<'_, State> {
+        self.0.lock_often()
     }
 
     /// Whoever has it in hand may sleep for room in the broker's queue for longer than the caller wants to.
-    fn lock_until(&self, deadline: Option<Instant>) -> Option<MutexGuard<'_, State>> {
+    fn lock_until(&self, deadline: Option<Instant>) -> Option<BiasedGuard<'_, State>> {
         let Some(deadline) = deadline else { return Some(self.lock()) };
         loop {
-            match self.try_lock() {
+            match self.0.try_lock() {
                 Some(state) => return Some(state),
                 None if deadline <= Instant::now() => return None,
                 None => thread::sleep(RETRY.0),
@@ -155,7 +154,7 @@ impl Publisher {
     pub(crate) fn send_due(&self, now: Instant, mut read_replies: Option<impl FnMut() -> bool>) -> Option<Instant> {
         let all = lock(&self.buffers.all);
         let due = |buffer: &Arc<Buffer>| {
-            let Some(mut state) = buffer.try_lock() else {
+            let Some(mut state) = buffer.0.try_lock() else {
                 return now.checked_add(RETRY.0);
             };
             if let Some(due) = state.due.filter(|due| *due > now) {

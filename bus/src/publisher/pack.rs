@@ -26,6 +26,7 @@ impl Pack {
 
     /// Adds an event and says whether it had room for it: the first one always has. Otherwise, and where it fails, the pack is
     /// as it was.
+    #[inline]
     pub(crate) fn push(&mut self, topic: &str, content: Content, payload: &[u8]) -> Result<bool, PublishError> {
         // Sources mostly publish to one topic for a while: what was checked of the last event holds for this one.
         let alike = self.events > 0 && written_topic(&self.datagram, self.last) == topic.as_bytes();

@@ -43,6 +43,7 @@ pub fn push_publish(
 
 /// Appends a publish to the topic of the one that starts at `before`, with its number and flags: what both have in common is
 /// copied, and need not be checked again. The caller has checked the payload's length.
+#[inline]
 pub(crate) fn push_publish_alike(datagram: &mut Vec<u8>, before: usize, content: Content, payload: &[u8]) {
     let start = datagram.len();
     datagram.extend_from_within(before..before + payload_offset(datagram, before));
