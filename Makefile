@@ -8,11 +8,13 @@
 #                        payloads in bytes; numbers of subscribers; for how long
 #   KDIR=path            the kernel tree that `make kmod` builds against: /lib/modules/$(uname -r)/build for
 #                        the running kernel (default: Debian's 6.1 cloud kernel, fetched into the cache)
+#   FUZZ_SECONDS, FRAMES_SECONDS   how long `make fuzz` and `make test-debug` feed bytes and frames (default: 60)
 #   NLBUS_CACHE=path     where kernels, headers and QEMU are kept (default: ~/.cache/nlbus); may be deleted
 
 BROKER ?= user
 RUN ?=
 FUZZ_SECONDS ?= 60
+FRAMES_SECONDS ?= 60
 KDIR ?= $$(tests/vm/fetch linux)/kdir
 
 .DEFAULT_GOAL := help
@@ -33,14 +35,16 @@ test: ## run all tests: natively, and on the module in a VM; the suite on both d
 	NLBUS_SUITE_BROKER=user NLBUS_BIN=$(CURDIR)/target/debug/nlbus scripts/as-root cargo test --workspace
 	NLBUS_SUITE_BROKER=user NLBUS_SUITE_DRIVER=direct scripts/as-root cargo test -p nlbus-tests --test suite
 	tests/vm/selftest
-	tests/vm/run 'export NLBUS_SUITE_BROKER=module; suite && NLBUS_SUITE_DRIVER=direct suite && examples && module'
+	tests/vm/run 'export NLBUS_SUITE_BROKER=module; \
+		suite && NLBUS_SUITE_DRIVER=direct suite && examples && module && frames'
 
 # value: as it was given; make would take $HOME in it for its own variable H.
-test-debug: ## run the tests of the module on a kernel that finds mistakes, and look for leaks (builds the kernel once)
+test-debug: ## test the module on a kernel that finds mistakes, count the lines reached, look for leaks (builds the kernel once)
 	@scripts/need build kmod vm debug
-	VM_KERNEL=debug VM_MEMORY=2048 VM_TIMEOUT=3000 tests/vm/run 'export NLBUS_SUITE_BROKER=module; \
-		suite && NLBUS_SUITE_DRIVER=direct suite && module'
-	VM_KERNEL=debug VM_MEMORY=2048 VM_APPEND=kmemleak=on tests/vm/run leaks
+	VM_TIMEOUT=$$((3600 + $(FRAMES_SECONDS))) tests/vm/coverage 'export NLBUS_SUITE_BROKER=module; \
+		suite && NLBUS_SUITE_DRIVER=direct suite && module && frames-for $(FRAMES_SECONDS)'
+	VM_KERNEL=debug VM_MEMORY=2048 VM_APPEND=kmemleak=on VM_TIMEOUT=$$((3600 + $(FRAMES_SECONDS))) \
+		tests/vm/run 'leaks && insmod /lib/nlbus/nlbus.ko && frames-for $(FRAMES_SECONDS)'
 
 vm: export VM_LINE = $(value RUN)
 vm: ## boot a VM with the module loaded, run the shell line RUN in it, exit with its status

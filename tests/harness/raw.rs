@@ -96,6 +96,14 @@ impl RawClient {
         self.socket.add_membership(group)
     }
 
+    /// Leaves one.
+    ///
+    /// # Errors
+    /// As `setsockopt(NETLINK_DROP_MEMBERSHIP)`.
+    pub fn leave(&self, group: u32) -> io::Result<()> {
+        self.socket.drop_membership(group)
+    }
+
     /// The broker's port id.
     pub fn port_of(&self, endpoint: Endpoint) -> u32 {
         match (self.place.kind, endpoint) {
@@ -153,11 +161,19 @@ impl RawClient {
     /// # Panics
     /// When the socket fails.
     pub fn try_receive(&self) -> Option<Datagram> {
+        self.receive_now().unwrap_or_else(|error| panic!("receive: {error}"))
+    }
+
+    /// The next datagram, if one is there.
+    ///
+    /// # Errors
+    /// `ENOBUFS` after an overrun, `ESHUTDOWN` from a module that is retired; as `recvmsg(2)`.
+    pub fn receive_now(&self) -> io::Result<Option<Datagram>> {
         let mut bytes = Vec::with_capacity(ROOM);
         match self.socket.recv_from(&mut bytes, MSG_DONTWAIT) {
-            Ok((_, from)) => Some(Datagram { bytes, port: from.port_number(), groups: from.multicast_groups() }),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
-            Err(error) => panic!("receive: {error}"),
+            Ok((_, from)) => Ok(Some(Datagram { bytes, port: from.port_number(), groups: from.multicast_groups() })),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(error),
         }
     }
 
