@@ -44,6 +44,8 @@ struct Faults {
     /// The module's function that asked for memory, or that netlink asked on behalf of. Who asked without warnings
     /// (`__GFP_NOWARN`) was hit without a word.
     hit: BTreeMap<String, usize>,
+    /// A fault was told of, and who was hit wasn't yet: a stack that another processor prints comes bit by bit.
+    open: bool,
 }
 
 impl Faults {
@@ -53,7 +55,7 @@ impl Faults {
             fs::write(format!("{folder}/ignore-gfp-wait"), "N").expect("debugfs");
             let _ = fs::write(format!("{folder}/min-order"), "0");
         }
-        Faults { log: KernelLog::from_now(), hit: BTreeMap::new() }
+        Faults { log: KernelLog::from_now(), hit: BTreeMap::new(), open: false }
     }
 
     /// Has the n-th allocation of a task from now on fail while `run` runs. Returns what it returned, and whether there
@@ -73,19 +75,19 @@ impl Faults {
 
     /// Reads the stacks that the kernel prints with each fault.
     fn read(&mut self) {
-        let mut open = false;
         for line in self.log.all() {
             if line.contains("FAULT_INJECTION: forcing a failure") {
-                open = true;
-            } else if open && line.contains("[nlbus]") && !line.contains(" ? ") {
+                self.open = true;
+            } else if self.open && line.contains("[nlbus]") && !line.contains(" ? ") {
                 let name = line.trim().split('+').next().unwrap_or_default().to_owned();
                 *self.hit.entry(name).or_default() += 1;
-                open = false;
+                self.open = false;
             }
         }
     }
 
-    fn table(&self) -> String {
+    fn table(&mut self) -> String {
+        self.read();
         self.hit.iter().map(|(name, times)| format!("      {name}: {times}\n")).collect()
     }
 }
