@@ -190,11 +190,11 @@ fn each_allocation_of_a_datagram_may_fail() {
             !fits
         });
         assert_eq!(odd, None, "{name}");
+        // A lone event takes no memory but for its ack, nonsense but for its refusal: without, there is none.
+        let is_told = outcomes.keys().any(|outcome| outcome.contains("ENOMEM"));
+        assert!(is_told || ["publish", "nonsense"].contains(name), "{name}: no failure was one of the module's");
     }
     println!("    failed allocations by the function that asked:\n{}", faults.table());
-    for function in ["nlbus_run_alloc", "nlbus_topic_prepare", "nlbus_answer", "nlbus_error_new"] {
-        assert!(faults.hit.keys().any(|hit| hit.starts_with(function)), "none in {function}");
-    }
 }
 
 fn each_allocation_of_a_bus_that_starts_may_fail() {
@@ -244,7 +244,7 @@ fn each_allocation_of_the_bus_thread_may_fail() {
     let mut subscription = watcher.subscribe("t/#").unwrap();
     let thread = thread_file().unwrap();
     let raw = fixture.raw();
-    let mut published = 0;
+    let (mut published, mut failed) = (0, 0);
     for n in 1..=12 {
         let (_, injected) = faults.inject(&thread, n, || {
             for size in [1000, 3000] {
@@ -255,7 +255,9 @@ fn each_allocation_of_the_bus_thread_may_fail() {
             answers(&raw)
         });
         println!("    the {n}th allocation: {}", if injected { "failed" } else { "there was none" });
+        failed += u32::from(injected);
     }
+    assert!(failed > 2, "the thread hardly asked for memory");
     bus.publish_acked("t/small", &payload(1, 1, 16)).unwrap();
     published += 1;
     let mut tally = Tally::from_one();
@@ -269,5 +271,4 @@ fn each_allocation_of_the_bus_thread_may_fail() {
     println!("    {published} published: {} delivered, {} lost", tally.delivered, tally.lost);
     println!("    failed allocations by the function that asked:\n{}", faults.table());
     assert_eq!(tally.lost, 0, "history had room for all");
-    assert!(faults.hit.keys().any(|hit| hit.starts_with("nlbus_pack")), "none of a broadcast");
 }
