@@ -18,7 +18,7 @@ FRAMES_SECONDS ?= 60
 KDIR ?= $$(tests/vm/fetch linux)/kdir
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-debug vm bench-vm fuzz kmod lint bench bench-docs clean
+.PHONY: help demo test test-debug test-debug-part vm bench-vm fuzz kmod lint bench bench-docs clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 17
@@ -45,6 +45,11 @@ test-debug: ## test the module on a kernel that finds mistakes, count the lines 
 		suite && NLBUS_SUITE_DRIVER=direct suite && module && frames-for $(FRAMES_SECONDS)'
 	VM_KERNEL=debug VM_MEMORY=2048 VM_APPEND=kmemleak=on VM_TIMEOUT=$$((3600 + $(FRAMES_SECONDS))) \
 		tests/vm/run 'leaks && insmod /lib/nlbus/nlbus.ko && frames-for $(FRAMES_SECONDS)'
+
+test-debug-part: ## the part of it that takes minutes, once the kernel is built
+	@scripts/need build kmod vm debug
+	NLBUS_REACHED=90 VM_TIMEOUT=2400 tests/vm/coverage 'export NLBUS_SUITE_BROKER=module; \
+		suite --skip many:: --skip a_million && module --skip twenty_times && frames-for 30'
 
 vm: export VM_LINE = $(value RUN)
 vm: ## boot a VM with the module loaded, run the shell line RUN in it, exit with its status
