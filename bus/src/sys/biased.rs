@@ -21,8 +21,8 @@ pub struct Biased<T> {
     owner: AtomicUsize,
     /// By its owner, without `others`.
     held: AtomicBool,
-    /// The owner is to go by `others`, too. It changes under `others`, and stays once there is no owner any more: who took himself
-    /// for it would else come in long after.
+    /// The owner is to go by `others`, too, because somebody has the value by them: another one or itself. It changes under
+    /// `others`, and stays once there is no owner any more: who took himself for it would else come in long after.
     stop: AtomicBool,
     /// Of those who aren't the owner, and of the owner where it is stopped.
     others: Mutex<()>,
@@ -37,13 +37,14 @@ unsafe impl<T: Send> Sync for Biased<T> {}
 #[derive(Debug)]
 pub struct BiasedGuard<'a, T> {
     lock: &'a Biased<T>,
-    /// Of `others`, while `held` is false and stays it; `None` where this is `held`.
+    /// Of `others`, while `held` is false and stays it because of `stop`; `None` where this is `held`.
     others: Option<MutexGuard<'a, ()>>,
     /// It stays where it is: it would be shared between threads as `Biased` is, which doesn't need a value that can be.
     _here: PhantomData<*const T>,
 }
 
-/// What tells this thread from all others that there are.
+/// What tells this thread from all others that there are. One that comes when it has ended may be told the same, and go on in
+/// its place: all that this one did it did before.
 fn this_thread() -> usize {
     thread_local!(static HERE: u64 = const { 0 });
     // The address of something of 8 bytes, so neither of the two numbers that stand for no thread.
@@ -90,7 +91,8 @@ impl<T> Biased<T> {
     /// has it be so for the other.
     #[inline]
     fn hold(&self) -> Option<BiasedGuard<'_, T>> {
-        if self.owner.load(Ordering::Relaxed) != this_thread() {
+        // Whoever has it already waits for himself, as with any mutex.
+        if self.owner.load(Ordering::Relaxed) != this_thread() || self.held.load(Ordering::Relaxed) {
             return None;
         }
         self.held.store(true, Ordering::Relaxed);
@@ -105,20 +107,18 @@ impl<T> Biased<T> {
     #[cold]
     fn lock_slowly(&self, often: bool) -> BiasedGuard<'_, T> {
         let others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
-        let (owner, thread) = (self.owner.load(Ordering::Relaxed), this_thread());
-        if owner == FREE && often {
+        let owner = self.owner.load(Ordering::Relaxed);
+        if often && owner == FREE {
             // From the next time on.
-            self.owner.store(thread, Ordering::Relaxed);
-        } else if owner != FREE && owner != SHARED && owner != thread {
-            if often {
-                // Two that both come back would stop each other all the time.
-                self.owner.store(SHARED, Ordering::Relaxed);
-            }
-            self.stop_owner();
-            while self.held.load(Ordering::Acquire) {
-                // Whoever has it may sleep meanwhile.
-                thread::sleep(Duration::from_micros(100));
-            }
+            self.owner.store(this_thread(), Ordering::Relaxed);
+        } else if often && owner != this_thread() {
+            // Two that both come back would stop each other all the time.
+            self.owner.store(SHARED, Ordering::Relaxed);
+        }
+        self.stop(owner);
+        while self.held.load(Ordering::Acquire) {
+            // Whoever has it may sleep meanwhile.
+            thread::sleep(Duration::from_micros(100));
         }
         self.guard(Some(others))
     }
@@ -130,27 +130,29 @@ impl<T> Biased<T> {
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return None,
         };
-        let owner = self.owner.load(Ordering::Relaxed);
-        if owner != FREE && owner != SHARED {
-            self.stop_owner();
-            if self.held.load(Ordering::Acquire) {
-                self.stop.store(false, Ordering::Release);
-                return None;
-            }
+        self.stop(self.owner.load(Ordering::Relaxed));
+        // Whether it has the value or not, its end is that of the stop.
+        let guard = self.guard(Some(others));
+        if self.held.load(Ordering::Acquire) { None } else { Some(guard) }
+    }
+
+    /// From now on this owner, if it doesn't hold it, can't.
+    fn stop(&self, owner: usize) {
+        if owner == SHARED {
+            return;
         }
-        Some(self.guard(Some(others)))
+        self.stop.store(true, Ordering::Relaxed);
+        if owner == FREE || owner == this_thread() || membarrier(libc::MEMBARRIER_CMD_PRIVATE_EXPEDITED) {
+            return;
+        }
+        // There is no memory for it, or it was forbidden since (seccomp(2)). No processor keeps a store to itself for as long as
+        // this, and nobody shall have to wait for it again.
+        self.owner.store(SHARED, Ordering::Relaxed);
+        thread::sleep(Duration::from_millis(1));
     }
 
     fn guard<'a>(&'a self, others: Option<MutexGuard<'a, ()>>) -> BiasedGuard<'a, T> {
         BiasedGuard { lock: self, others, _here: PhantomData }
-    }
-
-    /// From now on the owner, if it doesn't hold it, can't.
-    fn stop_owner(&self) {
-        self.stop.store(true, Ordering::Relaxed);
-        // It was registered for, and then never fails (membarrier(2)).
-        let passed = membarrier(libc::MEMBARRIER_CMD_PRIVATE_EXPEDITED);
-        debug_assert!(passed);
     }
 }
 
@@ -268,6 +270,74 @@ mod tests {
             // Who had found that it is the owner, and slept since.
             lock.owner.store(this_thread(), Ordering::Relaxed);
             assert!(lock.hold().is_none());
+        }
+    }
+
+    /// Two at once would be two that have the value.
+    #[test]
+    fn who_has_it_cannot_take_it_again() {
+        let lock = Biased::new((0, 0));
+        for _ in 0..2 {
+            // The owner's two ways.
+            let guard = lock.lock_often();
+            assert!(lock.hold().is_none() && lock.try_lock().is_none());
+            drop(guard);
+        }
+        let guard = lock.try_lock().unwrap();
+        assert!(lock.hold().is_none() && lock.try_lock().is_none());
+        drop(guard);
+        assert_eq!(lock.hold().is_some(), has_barrier());
+    }
+
+    /// Has the kernel refuse this thread a system call from now on, as a process may do to itself at any time.
+    fn forbid(call: libc::c_long) {
+        let op = |code: u32, k: u32, jt: u8, jf: u8| libc::sock_filter { code: code as u16, jt, jf, k };
+        let mut filter = [
+            op(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+            op(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, call as u32, 0, 1),
+            op(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32, 0, 0),
+            op(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW, 0, 0),
+        ];
+        let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
+        // SAFETY: the kernel copies the program, which is there as long as the calls take, and this thread alone is bound by it.
+        let done = unsafe {
+            libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+                && libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) == 0
+        };
+        assert!(done, "{}", std::io::Error::last_os_error());
+    }
+
+    /// Also where the one who comes can't have the kernel order memory: forbidden since, or for want of memory.
+    #[test]
+    fn nobody_is_in_there_with_another_without_a_barrier() {
+        for often in [true, false] {
+            let (lock, end) = (Biased::new((0, 0)), AtomicBool::new(false));
+            let mut done = 0;
+            thread::scope(|scope| {
+                let other = scope.spawn(|| {
+                    let _end = End(&end);
+                    forbid(libc::SYS_membarrier);
+                    while owner(&lock) == FREE {
+                        thread::yield_now();
+                    }
+                    let mut tried = 0;
+                    for _ in 0..10_000 {
+                        if let Some(mut halves) = lock.try_lock() {
+                            add(&mut halves, 0);
+                            tried += 1;
+                        }
+                        let mut halves = if often { lock.lock_often() } else { lock.lock() };
+                        add(&mut halves, 0);
+                    }
+                    tried
+                });
+                while !end.load(Ordering::Relaxed) {
+                    add(&mut lock.lock_often(), 0);
+                    done += 1;
+                }
+                done += 10_000 + other.join().unwrap();
+            });
+            assert_eq!((owner(&lock), *lock.lock()), (SHARED, (done, done)));
         }
     }
 
