@@ -26,41 +26,82 @@ pub(super) struct Buffers {
 /// What one buffered publisher holds. The driver looks at it as well, and so the lock is held while somebody waits for room:
 /// what comes later has to wait then, too, or it would overtake.
 #[derive(Debug)]
-pub(crate) struct Buffer(Biased<State>);
+pub(crate) struct Buffer {
+    state: Biased<State>,
+    due: Arc<Due>,
+}
 
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) pack: Pack,
     /// How long an event may wait for others.
     delay: Duration,
-    /// When the oldest one has.
-    due: Option<Instant>,
-    /// The driver knows that there is something, and looks at it by itself.
-    watched: bool,
+    due: Arc<Due>,
     retry: Duration,
+}
+
+/// When the oldest event of a buffer has waited for long enough. It changes with the state; the driver, who only asks for it,
+/// need not have that, which would stop the one who publishes, and is told what it was a moment ago.
+#[derive(Debug)]
+struct Due {
+    /// What it is counted from.
+    start: Instant,
+    /// In nanoseconds; [`NEVER`] while no event waits, or for ever.
+    after: AtomicU64,
+    /// The driver knows that there is something, and looks at it by itself.
+    watched: AtomicBool,
+}
+
+const NEVER: u64 = u64::MAX;
+
+impl Due {
+    fn never() -> Arc<Due> {
+        Arc::new(Due { start: Instant::now(), after: AtomicU64::new(NEVER), watched: AtomicBool::new(false) })
+    }
+
+    fn get(&self) -> Option<Instant> {
+        match self.after.load(Ordering::Relaxed) {
+            NEVER => None,
+            after => self.start.checked_add(Duration::from_nanos(after)),
+        }
+    }
+
+    fn set(&self, due: Option<Instant>) {
+        let after = due.map(|due| due.saturating_duration_since(self.start).as_nanos());
+        self.after.store(after.and_then(|after| after.try_into().ok()).unwrap_or(NEVER), Ordering::Relaxed);
+    }
+
+    fn is_watched(&self) -> bool {
+        self.watched.load(Ordering::Relaxed)
+    }
+
+    fn set_watched(&self, watched: bool) {
+        self.watched.store(watched, Ordering::Relaxed);
+    }
 }
 
 impl Buffer {
     pub(crate) fn new(delay: Duration) -> Arc<Buffer> {
-        let state = State { pack: Pack::new(), delay, due: None, watched: false, retry: RETRY.0 };
-        Arc::new(Buffer(Biased::new(state)))
+        let due = Due::never();
+        let state = State { pack: Pack::new(), delay, due: Arc::clone(&due), retry: RETRY.0 };
+        Arc::new(Buffer { state: Biased::new(state), due })
     }
 
     pub(crate) fn lock(&self) -> BiasedGuard<'_, State> {
-        self.0.lock()
+        self.state.lock()
     }
 
     /// For who publishes.
     #[inline]
     pub(crate) fn lock_often(&self) -> BiasedGuard<'_, State> {
-        self.0.lock_often()
+        self.state.lock_often()
     }
 
     /// Whoever has it in hand may sleep for room in the broker's queue for longer than the caller wants to.
     fn lock_until(&self, deadline: Option<Instant>) -> Option<BiasedGuard<'_, State>> {
         let Some(deadline) = deadline else { return Some(self.lock()) };
         loop {
-            match self.0.try_lock() {
+            match self.state.try_lock() {
                 Some(state) => return Some(state),
                 None if deadline <= Instant::now() => return None,
                 None => thread::sleep(RETRY.0),
@@ -73,14 +114,14 @@ impl State {
     /// All of it was sent.
     pub(crate) fn sent(&mut self) {
         self.pack.clear();
-        self.due = None;
+        self.due.set(None);
         self.retry = RETRY.0;
     }
 
     fn try_later(&mut self, now: Instant) -> Option<Instant> {
-        self.due = now.checked_add(self.retry);
+        self.due.set(now.checked_add(self.retry));
         self.retry = (self.retry * 2).min(RETRY.1);
-        self.due
+        self.due.get()
     }
 }
 
@@ -105,7 +146,7 @@ impl Publisher {
     pub(crate) fn set_delay(&self, state: &mut State, delay: Duration) {
         state.delay = delay;
         // What the driver knows may be too late.
-        state.watched = false;
+        state.due.set_watched(false);
         if !state.pack.is_empty() {
             self.begun(state);
         }
@@ -118,9 +159,9 @@ impl Publisher {
 
     /// The first event is in a buffer: from now on its time runs.
     pub(crate) fn begun(&self, state: &mut State) {
-        state.due = Instant::now().checked_add(state.delay);
-        if state.due.is_some() && !state.watched {
-            state.watched = true;
+        state.due.set(Instant::now().checked_add(state.delay));
+        if state.due.get().is_some() && !state.due.is_watched() {
+            state.due.set_watched(true);
             self.buffers.begun.store(true, Ordering::Release);
             self.wake();
         }
@@ -154,13 +195,21 @@ impl Publisher {
     pub(crate) fn send_due(&self, now: Instant, mut read_replies: Option<impl FnMut() -> bool>) -> Option<Instant> {
         let all = lock(&self.buffers.all);
         let due = |buffer: &Arc<Buffer>| {
-            let Some(mut state) = buffer.0.try_lock() else {
-                return now.checked_add(RETRY.0);
-            };
-            if let Some(due) = state.due.filter(|due| *due > now) {
+            let later = || buffer.due.get().filter(|due| *due > now);
+            // Mostly what was there has been sent, and another pack begun, or none: who begins one that isn't watched says so.
+            if let Some(due) = later() {
                 return Some(due);
             }
-            if state.due.is_some() {
+            if buffer.due.get().is_none() && !buffer.due.is_watched() {
+                return None;
+            }
+            let Some(mut state) = buffer.state.try_lock() else {
+                return now.checked_add(RETRY.0);
+            };
+            if let Some(due) = later() {
+                return Some(due);
+            }
+            if state.due.get().is_some() {
                 let sent = match &mut read_replies {
                     None => self.send_unasked("", state.pack.unasked(), Wait::Never),
                     Some(read_replies) => self.send_unless_refused(&mut state.pack, read_replies),
@@ -170,7 +219,7 @@ impl Publisher {
                     Err(_) => return state.try_later(now),
                 }
             }
-            state.watched = false;
+            state.due.set_watched(false);
             None
         };
         all.iter().filter_map(due).min()
@@ -241,6 +290,45 @@ mod tests {
         let buffer = due_buffer(&publisher);
         publisher.close_buffer(&buffer);
         assert_eq!((publisher.unsent(), buffer.lock().pack.len()), (1, 0));
+    }
+
+    /// The driver would have all threads stop for it, a thousand times a second for each buffer that there is.
+    #[test]
+    fn who_publishes_is_left_alone_until_something_is_due() {
+        let (publisher, _broker) = publisher();
+        let (now, hour) = (Instant::now(), Duration::from_secs(3600));
+        let buffer = publisher.open_buffer(hour);
+        let look = |now| publisher.send_due(now, None::<fn() -> bool>);
+        let mut state = buffer.lock_often();
+        assert_eq!(look(now), None);
+        assert!(state.pack.push("a", Content::Opaque, b"").unwrap());
+        publisher.begun(&mut state);
+        let due = look(now).unwrap();
+        assert!((now + hour..now + 2 * hour).contains(&due));
+        assert_eq!(look(due), Some(due + RETRY.0));
+        drop(state);
+        assert_eq!((look(due), buffer.lock().pack.len()), (None, 0));
+        // And whoever begins again says so again.
+        let mut state = buffer.lock();
+        assert!(publisher.take_begun() && !publisher.take_begun());
+        publisher.begun(&mut state);
+        assert!(publisher.take_begun());
+    }
+
+    #[test]
+    fn what_may_wait_for_ever_is_never_due() {
+        let (publisher, _broker) = publisher();
+        for (delay, is_due) in
+            [(Duration::MAX, false), (Duration::from_secs(u64::MAX / 3), false), (Duration::ZERO, true)]
+        {
+            let buffer = publisher.open_buffer(Duration::ZERO);
+            let mut state = buffer.lock();
+            assert!(state.pack.push("a", Content::Opaque, b"").unwrap());
+            publisher.set_delay(&mut state, delay);
+            drop(state);
+            publisher.send_due(Instant::now() + Duration::from_secs(3600), None::<fn() -> bool>);
+            assert_eq!(buffer.lock().pack.is_empty(), is_due, "{delay:?}");
+        }
     }
 
     /// Sends what is due to a broker whose verdict comes with the second look at its replies. How many events are left, and how
