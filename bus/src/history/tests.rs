@@ -245,3 +245,44 @@ proptest! {
         prop_assert_eq!(seen, (from.max(kept.start)..21).collect::<Vec<_>>());
     }
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(20))]
+    /// Whatever is taken over as it is, between records that are copied: what counts is the memory that is held.
+    #[test]
+    fn bounds_and_numbers_hold_with_what_was_adopted(
+        limits in prop::collection::vec(prop::sample::select(vec![0, 70_000, 1 << 20, 3 << 20, u64::MAX]), 1..4),
+        steps in prop::collection::vec((0usize..4, prop::bool::weighted(0.8), 300usize..8000, prop::bool::weighted(0.1)), 100..200),
+    ) {
+        const LIMIT: u64 = 4 << 20;
+        let mut history = History::new(LIMIT);
+        for limit in &limits {
+            history.add_topic(*limit);
+        }
+        for (topic, full, len, settle) in steps {
+            let (topic, record) = (topic % limits.len(), record(align(len, NLMSG_ALIGNTO)));
+            let records = if full { (SEGMENT_MAX - 320) / record.len() } else { 1 };
+            let mut segment = Vec::with_capacity(SEGMENT_MAX);
+            (0..records).for_each(|_| segment.extend_from_slice(&record));
+            if history.adopts(topic) && is_segment(&segment) {
+                history.adopt(topic, &mut segment, records as u64);
+                prop_assert!(segment.is_empty() && [0, SEGMENT_MAX].contains(&segment.capacity()));
+            } else {
+                for _ in 0..records {
+                    history.append(topic, &record);
+                }
+            }
+            if settle {
+                history.settle();
+                prop_assert!(history.bytes() <= LIMIT && history.spare.len() <= SPARE_SEGMENTS);
+                prop_assert!(history.logs.iter().all(|log| log.bytes <= log.limit || !log.can_give()));
+            }
+            let held = |log: &Log| log.segments.iter().map(|segment| segment.bytes.capacity() as u64).sum::<u64>();
+            prop_assert!(history.logs.iter().all(|log| log.bytes == held(log)));
+            prop_assert_eq!(history.bytes(), history.logs.iter().map(held).sum::<u64>());
+        }
+        for topic in 0..limits.len() {
+            prop_assert!(history.from(topic, 0).map(|(seq, _)| seq).eq(history.kept(topic)));
+        }
+    }
+}
