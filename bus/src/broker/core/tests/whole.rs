@@ -18,8 +18,11 @@ fn datagram(topic: &str, lens: impl Iterator<Item = usize>, bytes: usize) -> Vec
         datagram[end..].fill(0xaa);
         datagram[name..start + 56 + wire::align(topic.len(), NLBUS_TOPIC_ALIGNTO)].fill(0xbb);
     }
-    let last = Messages::new(&datagram).map(|message| message.unwrap().offset).last().unwrap();
+    let last = Messages::new(&datagram).map(Result::unwrap).last().unwrap();
+    let (last, end) = (last.offset, last.offset + length(&last) as usize);
     datagram[last + 6] |= NLM_F_ACK as u8;
+    // Nor need the last one be padded.
+    datagram.truncate(end);
     datagram
 }
 
