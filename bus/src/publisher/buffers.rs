@@ -115,7 +115,11 @@ impl State {
     pub(crate) fn sent(&mut self) {
         self.pack.clear();
         self.due.set(None);
-        self.retry = RETRY.0;
+        if self.retry > RETRY.0 {
+            // The driver comes back when it would have tried again, which is too late for what comes next.
+            self.due.set_watched(false);
+            self.retry = RETRY.0;
+        }
     }
 
     fn try_later(&mut self, now: Instant) -> Option<Instant> {
@@ -311,6 +315,19 @@ mod tests {
         // And whoever begins again says so again.
         let mut state = buffer.lock();
         assert!(publisher.take_begun() && !publisher.take_begun());
+        publisher.begun(&mut state);
+        assert!(publisher.take_begun());
+    }
+
+    #[test]
+    fn what_comes_after_a_full_queue_waits_no_longer_than_other_events() {
+        let (publisher, _broker) = publisher();
+        let buffer = due_buffer(&publisher);
+        assert!(publisher.take_begun());
+        let mut state = buffer.lock();
+        state.try_later(Instant::now());
+        // Whoever publishes comes through sooner than the driver, and goes on.
+        state.sent();
         publisher.begun(&mut state);
         assert!(publisher.take_begun());
     }
