@@ -237,6 +237,24 @@ mod tests {
     use crate::wire::uapi::NLBUS_EVENT_F_REPLAYED;
     use proptest::prelude::*;
 
+    /// Of each length of a name, and so of what is behind it.
+    #[test]
+    fn a_stamped_publish_is_the_event_as_it_would_be_written() {
+        let event = EventHeader { seq: 1, time_ns: 2, topic_id: 3, portid: 4, pid: 5, uid: 6, flags: 0, content: 1 };
+        let message = Header { kind: 7, flags: 8, seq: 9, portid: 10 };
+        for len in 1..=topic::TOPIC_MAX {
+            let (topic, payload) = ("é".repeat(len / 2) + &"a"[..len % 2], [0xbb; 9]);
+            let (mut publish, mut want) = (Vec::new(), Vec::new());
+            let sent = EventHeader { content: 1, ..EventHeader::default() };
+            push_event(&mut publish, Header::default(), &sent, &topic, &payload);
+            push_event(&mut want, message, &event, &topic, &payload);
+            let name_end = NLMSG_HDRLEN + EVENT_HDRLEN + len;
+            publish[name_end..align(name_end, NLBUS_TOPIC_ALIGNTO)].fill(0xaa);
+            stamp_event(&mut publish, message, &event);
+            assert_eq!(publish, want, "a name of {len} bytes");
+        }
+    }
+
     proptest! {
         #[test]
         fn an_event_survives(numbers: (u64, u64, u32, u32, u32, u32, u16, u16), topic in "[a-zé/]{1,40}",
