@@ -3,7 +3,7 @@
 use crate::connection::Shared;
 use crate::direct::Direct;
 use crate::driver::{Driver, Settings};
-use crate::link::{self, Choice, ConnectError, Reached};
+use crate::link::{self, Choice, ConnectError, Reached, Sought, Trust};
 use crate::publisher::{Publisher, Route};
 use crate::reactor;
 use crate::wire::uapi::NLBUS_USER_PORT;
@@ -36,6 +36,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 pub struct Builder {
     choice: Choice,
     port: u32,
+    broker_uid: Option<u32>,
     receive_buffer: usize,
     wait: Duration,
     patience: Duration,
@@ -50,6 +51,7 @@ impl Builder {
         Builder {
             choice: Choice::default(),
             port: NLBUS_USER_PORT,
+            broker_uid: None,
             receive_buffer: RECEIVE_BUFFER,
             wait: Duration::ZERO,
             patience: PATIENCE,
@@ -79,6 +81,19 @@ impl Builder {
     /// ```
     pub fn port(mut self, port: u32) -> Self {
         self.port = port;
+        self
+    }
+
+    /// The user that a user broker may run as besides root and the caller's own (effective) one. Anybody can take a broker's
+    /// port while none has it, so nobody else is believed: what he sends is dropped and counted
+    /// ([`ClientCounters::foreign`](crate::ClientCounters::foreign)). As this process's user namespace has the number.
+    ///
+    /// ```no_run
+    /// let bus = nlbus::Bus::builder().broker_uid(997).connect()?; // the service runs as a user of its own
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn broker_uid(mut self, uid: u32) -> Self {
+        self.broker_uid = Some(uid);
         self
     }
 
@@ -176,8 +191,9 @@ impl Builder {
     /// Looks for the broker, opens the sockets and starts what drives them.
     pub(crate) fn open(self) -> Result<Shared, ConnectError> {
         let start = Instant::now();
+        let sought = Sought { choice: self.choice, port: self.port, trust: Trust::new(self.broker_uid) };
         let Reached { info, events, requests } = loop {
-            match link::reach(self.choice, self.port, self.receive_buffer) {
+            match link::reach(sought, self.receive_buffer) {
                 Err(error) if error.may_pass() && start.elapsed() < self.wait => thread::sleep(LOOK_AGAIN),
                 reached => break reached?,
             }
@@ -188,8 +204,7 @@ impl Builder {
         let waker = Arc::new(waker.map_err(|errno| io("make an eventfd")(errno.into()))?);
         let publisher = Arc::new(Publisher::new(route, Arc::clone(&waker)));
         let settings = Settings {
-            choice: self.choice,
-            port: self.port,
+            sought,
             receive_buffer: self.receive_buffer,
             #[cfg(feature = "faults")]
             faults: self.faults,

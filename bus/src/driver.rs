@@ -9,7 +9,7 @@ use crate::client::{Client, Output};
 #[cfg(feature = "faults")]
 use crate::intake::Faults;
 use crate::intake::Intake;
-use crate::link::Choice;
+use crate::link::Sought;
 use crate::overruns::Overruns;
 use crate::pool::Pool;
 use crate::publisher::{Publisher, Way};
@@ -37,8 +37,7 @@ const FEW: usize = 4;
 
 /// What the driver needs to know of its bus.
 pub(crate) struct Settings {
-    pub(crate) choice: Choice,
-    pub(crate) port: u32,
+    pub(crate) sought: Sought,
     pub(crate) receive_buffer: usize,
     /// Seed of what happens to datagrams on their way.
     #[cfg(feature = "faults")]
@@ -124,7 +123,7 @@ impl Driver {
         let (sender, commands) = crossbeam_channel::unbounded();
         let remote = Remote::new(sender, Arc::clone(&waker));
         let [event_intake, reply_intake] = settings.intakes();
-        let search = Search::new(settings.choice, settings.port, namespace);
+        let search = Search::new(settings.sought, namespace);
         let few_first = || RecvBatch::new(TURN, NLBUS_DATAGRAM_MAX).few_first(FEW);
         let driver = Driver {
             client: Client::new(info.epoch),
@@ -279,9 +278,12 @@ impl Driver {
         }
         // Any other error is an overrun, or passes: what is missing is asked for again.
         drop(received);
-        let client = &mut self.client;
+        let (client, mut is_usurped) = (&mut self.client, false);
         for (datagram, bytes) in self.replies.iter_mut() {
-            if datagram.port == self.info.request_port || datagram.port == self.info.publish_port {
+            let is_brokers = datagram.port == self.info.request_port || datagram.port == self.info.publish_port;
+            let is_believed = self.settings.sought.trust.believes(self.info.broker, datagram.credentials);
+            is_usurped |= is_brokers && !is_believed;
+            if is_brokers && is_believed {
                 let bytes = self.pool.take(bytes);
                 self.reply_intake.take(bytes, datagram.truncated, now, |bytes, _| client.replies(&bytes, now));
             } else {
@@ -289,6 +291,9 @@ impl Driver {
             }
         }
         let more = !self.replies.is_drained();
+        if is_usurped {
+            self.usurped();
+        }
         // Groups that an answer named are joined before events are read.
         self.carry_out();
         more
@@ -312,11 +317,14 @@ impl Driver {
             // The module had no memory for a broadcast (netlink_set_err): no datagram shows what is missing.
             self.client.missed(now);
         }
-        let (client, mut count, mut all_whole) = (&mut self.client, 0, true);
+        let (client, mut count, mut all_whole, mut is_usurped) = (&mut self.client, 0, true, false);
         for (datagram, bytes) in self.events.iter_mut() {
             count += 1;
             all_whole &= !datagram.truncated;
-            if datagram.port != self.info.publish_port {
+            let is_brokers = datagram.port == self.info.publish_port;
+            let is_believed = self.settings.sought.trust.believes(self.info.broker, datagram.credentials);
+            is_usurped |= is_brokers && !is_believed;
+            if !(is_brokers && is_believed) {
                 client.count_foreign();
                 continue;
             }
@@ -338,6 +346,9 @@ impl Driver {
         client.dropped(self.overruns.drops().wrapping_add(self.event_intake.drops()), now);
         if self.retired && !self.unread {
             self.disconnect(now);
+        }
+        if is_usurped {
+            self.usurped();
         }
     }
 

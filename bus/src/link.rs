@@ -4,6 +4,7 @@
 //! doesn't answer is the user broker asked, at its well-known port.
 
 mod error;
+mod trust;
 
 use crate::sys::{NetlinkSocket, RecvBatch};
 use crate::wire::uapi::*;
@@ -14,6 +15,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+pub(crate) use trust::Trust;
 
 /// How long a broker may take to say that it is there.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -34,13 +36,23 @@ pub enum Choice {
     User,
 }
 
-/// Finds the broker and what it says of itself. `port` is where a user broker would be. Waits for its answer, which one
-/// that is stopped doesn't give, for 2 s.
+/// What is looked for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sought {
+    pub(crate) choice: Choice,
+    /// Where a user broker would be.
+    pub(crate) port: u32,
+    /// Who may be one.
+    pub(crate) trust: Trust,
+}
+
+/// Finds the broker and what it says of itself. Waits for a user broker's answer, which one that is stopped doesn't give, for
+/// 2 s.
 ///
 /// # Errors
 /// Any [`ConnectError`]. Where the module answers, the user broker is never asked, whatever is wrong with the module.
-pub(crate) fn find(choice: Choice, port: u32) -> Result<Info, ConnectError> {
-    match look(choice, port)? {
+pub(crate) fn find(sought: Sought) -> Result<Info, ConnectError> {
+    match look(sought)? {
         Look::Found(info) => Ok(info),
         Look::Asked(inquiry) => inquiry.wait(),
     }
@@ -58,12 +70,13 @@ pub(crate) enum Look {
 ///
 /// # Errors
 /// As [`find`].
-pub(crate) fn look(choice: Choice, port: u32) -> Result<Look, ConnectError> {
+pub(crate) fn look(sought: Sought) -> Result<Look, ConnectError> {
+    let Sought { choice, port, .. } = sought;
     let module = if choice == Choice::User { None } else { find_module()? };
     match (module, choice) {
         (Some(info), _) => spoken(info).map(Look::Found),
         (None, Choice::Module) => Err(ConnectError::NoBroker { choice, port }),
-        (None, _) => Inquiry::new(choice, port).map(Look::Asked),
+        (None, _) => Inquiry::new(sought).map(Look::Asked),
     }
 }
 
@@ -127,13 +140,14 @@ pub(crate) struct Inquiry {
 
 impl Inquiry {
     /// Asks, without waiting: the queue of one that is stopped may be full.
-    fn new(choice: Choice, port: u32) -> Result<Inquiry, ConnectError> {
+    fn new(Sought { choice, port, trust }: Sought) -> Result<Inquiry, ConnectError> {
         let absent = ConnectError::NoBroker { choice, port };
         // Behind the last port id there is none for requests, and so no broker.
         let Some(request_port) = port.checked_add(1) else { return Err(absent) };
         let mut request = Vec::new();
         push_info_request(&mut request, 1);
-        let exchange = Exchange::new(NETLINK_USERSOCK, request_port, BrokerKind::User)?;
+        let exchange =
+            Exchange { trust: Some(trust), ..Exchange::new(NETLINK_USERSOCK, request_port, BrokerKind::User)? };
         match exchange.send(&request) {
             Err(ConnectError::Io { error, .. }) if error.raw_os_error() == Some(Errno::ECONNREFUSED as i32) => {
                 Err(absent)
@@ -168,11 +182,15 @@ struct Exchange {
     socket: NetlinkSocket,
     port: u32,
     broker: BrokerKind,
+    /// Whom to believe, where the port may be anybody's.
+    trust: Option<Trust>,
 }
 
 impl Exchange {
     fn new(protocol: u32, port: u32, broker: BrokerKind) -> Result<Exchange, ConnectError> {
-        Ok(Exchange { socket: open(protocol)?, port, broker })
+        let socket = open(protocol)?;
+        pass_credentials(&socket, broker)?;
+        Ok(Exchange { socket, port, broker, trust: None })
     }
 
     /// Sends a request whose answer is one message.
@@ -234,7 +252,15 @@ impl Exchange {
         let what = "receive the broker's answer";
         batch.receive(&self.socket).map_err(|error| ConnectError::Io { what, error })?;
         // Anyone may send to this port; only the broker's word counts.
-        let datagrams = batch.iter_mut().filter(|(datagram, _)| datagram.port == self.port);
+        let mut datagrams = batch.iter_mut().filter(|(datagram, _)| datagram.port == self.port).peekable();
+        if let (Some(trust), Some((datagram, _))) = (self.trust, datagrams.peek())
+            && !trust.believes(self.broker, datagram.credentials)
+        {
+            return Err(ConnectError::Untrusted {
+                port: self.port,
+                uid: datagram.credentials.map(|sender| sender.uid),
+            });
+        }
         let messages = datagrams.flat_map(|(_, bytes)| Messages::new(bytes).map_while(Result::ok));
         for message in messages.filter(|message| message.header.seq == seq) {
             if message.header.kind == NLMSG_ERROR {
@@ -271,8 +297,8 @@ pub(crate) struct Reached {
 }
 
 /// Finds the broker and opens the sockets; it may go in between.
-pub(crate) fn reach(choice: Choice, port: u32, receive_buffer: usize) -> Result<Reached, ConnectError> {
-    let info = find(choice, port)?;
+pub(crate) fn reach(sought: Sought, receive_buffer: usize) -> Result<Reached, ConnectError> {
+    let info = find(sought)?;
     let events = open_events(&info, receive_buffer)?;
     let requests = Arc::new(open_requests(&info, receive_buffer)?);
     Ok(Reached { info, events, requests })
@@ -286,10 +312,19 @@ fn open(protocol: u32) -> Result<NetlinkSocket, ConnectError> {
     Ok(socket)
 }
 
+/// Has the kernel say who sent each datagram, where that isn't known by the port id.
+fn pass_credentials(socket: &NetlinkSocket, broker: BrokerKind) -> Result<(), ConnectError> {
+    match broker {
+        BrokerKind::Module => Ok(()),
+        _ => socket.set_pass_credentials().map_err(|error| ConnectError::Io { what: "set SO_PASSCRED", error }),
+    }
+}
+
 /// The socket that joins groups. A full buffer must not make the kernel drop all that follows, too.
 pub(crate) fn open_events(info: &Info, receive_buffer: usize) -> Result<NetlinkSocket, ConnectError> {
     let io = |what| move |error| ConnectError::Io { what, error };
     let socket = open(info.protocol)?;
+    pass_credentials(&socket, info.broker)?;
     socket.set_no_enobufs().map_err(io("set NETLINK_NO_ENOBUFS"))?;
     // The module counts what some socket didn't take, of those that ask for it.
     socket.set_broadcast_error().map_err(io("set NETLINK_BROADCAST_ERROR"))?;
@@ -301,6 +336,7 @@ pub(crate) fn open_events(info: &Info, receive_buffer: usize) -> Result<NetlinkS
 pub(crate) fn open_requests(info: &Info, receive_buffer: usize) -> Result<NetlinkSocket, ConnectError> {
     let io = |what| move |error| ConnectError::Io { what, error };
     let socket = open(info.protocol)?;
+    pass_credentials(&socket, info.broker)?;
     // A reply that is dropped is asked for again, and must not drag the next one with it.
     socket.set_no_enobufs().map_err(io("set NETLINK_NO_ENOBUFS"))?;
     socket.set_recv_buffer(receive_buffer).map_err(io("set the receive buffer"))?;
@@ -322,9 +358,10 @@ mod tests {
     #[test]
     fn an_absent_broker_is_an_error_that_names_both_remedies() {
         // Below 2^31 and no process id: the kernel gives it to nobody.
-        let error = find(Choice::User, 0x7000_0000).unwrap_err();
+        let at = |port| Sought { choice: Choice::User, port, trust: Trust::new(None) };
+        let error = find(at(0x7000_0000)).unwrap_err();
         assert!(matches!(error, ConnectError::NoBroker { .. }), "{error:?}");
-        let error = find(Choice::User, u32::MAX).unwrap_err();
+        let error = find(at(u32::MAX)).unwrap_err();
         assert!(matches!(error, ConnectError::NoBroker { port: u32::MAX, .. }), "{error:?}");
         let both = ConnectError::NoBroker { choice: Choice::Auto, port: 7 }.to_string();
         assert!(both.contains("modprobe nlbus") && both.contains("nlbus broker"), "{both}");

@@ -1,7 +1,7 @@
 //! Looking for a broker that is gone: now and then, and without waiting for it. One that is there and says nothing, since it
 //! is stopped, must not hold up whoever drives the connection.
 
-use crate::link::{self, Choice, ConnectError, Inquiry, Look};
+use crate::link::{self, ConnectError, Inquiry, Look, Sought};
 use crate::wire::Info;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 use std::time::{Duration, Instant};
@@ -12,8 +12,7 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from
 /// The search for a broker, and where it stands.
 #[derive(Debug)]
 pub(crate) struct Search {
-    choice: Choice,
-    port: u32,
+    sought: Sought,
     /// The network namespace of the connection, where the kernel tells. Whoever drives may be in another one, and what he
     /// would find there is another bus.
     home: Option<u64>,
@@ -48,8 +47,8 @@ enum State {
 
 impl Search {
     /// None yet; `home` is the connection's network namespace.
-    pub(crate) fn new(choice: Choice, port: u32, home: Option<u64>) -> Search {
-        Search { choice, port, home, state: State::Off, wait: BACKOFF.0, last: Instant::now() }
+    pub(crate) fn new(sought: Sought, home: Option<u64>) -> Search {
+        Search { sought, home, state: State::Off, wait: BACKOFF.0, last: Instant::now() }
     }
 
     /// Begins to look.
@@ -120,7 +119,7 @@ impl Search {
         if !self.is_home(link::namespace()) {
             return self.later(Seen::Nothing);
         }
-        match link::look(self.choice, self.port) {
+        match link::look(self.sought) {
             Ok(Look::Found(info)) => self.later(Seen::Broker(info)),
             Ok(Look::Asked(inquiry)) if epoll.add(&inquiry, EpollEvent::new(EpollFlags::EPOLLIN, key)).is_ok() => {
                 self.state = State::Asked(inquiry, self.next());
@@ -151,6 +150,7 @@ impl Search {
 mod tests {
     use super::*;
     use crate::broker::Broker;
+    use crate::link::{Choice, Trust};
     use crate::sys::NetlinkSocket;
     use crate::wire::uapi::NETLINK_USERSOCK;
     use nix::sys::epoll::{EpollCreateFlags, EpollTimeout};
@@ -162,7 +162,7 @@ mod tests {
         let mut closing = NetlinkSocket::open(NETLINK_USERSOCK).unwrap();
         closing.bind(port + 1).unwrap();
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).unwrap();
-        let mut search = Search::new(Choice::User, port, None);
+        let mut search = Search::new(Sought { choice: Choice::User, port, trust: Trust::new(None) }, None);
         search.begin(Instant::now());
         assert!(matches!(search.look(&epoll, 7), Seen::Nothing));
         assert!(closing.queued().unwrap() > 0, "not asked");

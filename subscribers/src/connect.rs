@@ -5,7 +5,7 @@ use crate::values;
 use nlbus::{Builder, Bus, Choice};
 use std::env;
 
-/// A builder for the broker that `NLBUS_BROKER` and `NLBUS_PORT` name.
+/// A builder for the broker that `NLBUS_BROKER`, `NLBUS_PORT` and `NLBUS_BROKER_UID` name.
 ///
 /// # Errors
 /// [`End::Usage`] when they name none.
@@ -26,6 +26,10 @@ pub fn builder_or(choice: Option<Choice>, port: Option<u32>) -> Result<Builder, 
     }
     if let Some(port) = port {
         builder = builder.port(port);
+    }
+    if let Some(uid) = variable("NLBUS_BROKER_UID")? {
+        let bad = |why| End::Usage(format!("NLBUS_BROKER_UID is '{uid}': {why}; it is a user's number"));
+        builder = builder.broker_uid(uid.parse().map_err(bad)?);
     }
     Ok(builder)
 }

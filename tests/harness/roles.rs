@@ -86,6 +86,9 @@ fn broker(place: Place, args: &Args) {
     if let Some(topics) = args.get("topics_max") {
         builder = builder.topics_max(topics);
     }
+    if let Some(uid) = args.get::<u32>("uid") {
+        nix::unistd::setuid(uid.into()).unwrap_or_else(|errno| panic!("become {uid}: {errno}"));
+    }
     let broker = builder.bind().unwrap_or_else(|error| panic!("{error}"));
     say(format_args!("ready"));
     broker.run(io::stdin()).unwrap_or_else(|error| panic!("{error}"));

@@ -3,9 +3,17 @@
 use nix::errno::Errno;
 use nlbus::wire::uapi::*;
 use nlbus::wire::{EventHeader, Header, Refusal, push_ack, push_event, push_refusal};
-use nlbus_tests::{Fixture, RawClient, cases, events, quiet, wait_for};
+use nlbus::{ConnectError, Delivery, PublishReason};
+use nlbus_tests::{Fixture, RawClient, cases, events, other_users, patience, quiet, wait_for};
 
-cases![an_event_of_somebody_else_in_the_group_is_dropped, an_answer_of_somebody_else_is_dropped];
+cases![
+    an_event_of_somebody_else_in_the_group_is_dropped,
+    an_answer_of_somebody_else_is_dropped,
+    a_broker_of_another_user_is_not_believed user_only,
+    who_takes_the_port_of_a_broker_that_went_is_not_believed user_only,
+];
+
+const NOBODY: u32 = 65534;
 
 fn forged(epoch: u64, topic_id: u32, seq: u64) -> Vec<u8> {
     let header = Header { kind: NLBUS_MSG_EVENT, flags: 0, seq: epoch as u32, portid: 0 };
@@ -65,4 +73,48 @@ fn an_answer_of_somebody_else_is_dropped() {
     assert_eq!(events(&mut subscription, 1)[0].seq(), 2);
     quiet(&mut subscription);
     drop::<RawClient>(liar);
+}
+
+/// The port is anybody's who comes first.
+fn a_broker_of_another_user_is_not_believed() {
+    if !other_users() {
+        println!("    skipped: this user namespace has one user only");
+        return;
+    }
+    let fixture = Fixture::with(&[&format!("uid={NOBODY}")]);
+    let error = fixture.builder().connect().unwrap_err();
+    assert!(matches!(error, ConnectError::Untrusted { uid: Some(NOBODY), .. }), "{error:?}");
+    assert!(error.to_string().contains("user 65534 has the user broker's port"), "{error}");
+    // Unless that is who it should be; and his own processes have no doubt.
+    let bus = fixture.builder().broker_uid(NOBODY).connect().unwrap();
+    assert_eq!(bus.publish_acked("spoof", "1").unwrap(), 1);
+    let mut child = fixture.spawn("client", &[format!("uid={NOBODY}")]);
+    child.expect("ready");
+    child.say("publish spoof");
+    assert!(child.line().starts_with("published seq=2"));
+}
+
+fn who_takes_the_port_of_a_broker_that_went_is_not_believed() {
+    if !other_users() {
+        println!("    skipped: this user namespace has one user only");
+        return;
+    }
+    let mut fixture = Fixture::new();
+    let bus = fixture.connect();
+    let mut subscription = bus.subscribe("spoof").unwrap();
+    bus.publish_acked("spoof", "1").unwrap();
+    events(&mut subscription, 1);
+    fixture.broker().expect("a broker").kill();
+    let mut liar = fixture.spawn("broker", &[format!("uid={NOBODY}")]);
+    liar.expect("ready");
+    // Its heartbeats are in the groups, and it would take whatever is published.
+    wait_for("what the liar says to be counted", || (bus.counters().unwrap().client.foreign > 0).then_some(()));
+    let error = wait_for("nothing to be published to it", || bus.publish("spoof", "secret").err());
+    assert!(matches!(error.reason(), PublishReason::NoBroker), "{error:?}");
+    quiet(&mut subscription);
+    drop(liar);
+    fixture.start_broker();
+    assert!(matches!(subscription.recv_timeout(patience()), Ok(Delivery::Restarted(_))));
+    wait_for("the right one to be found", || bus.publish_acked("spoof", "2").ok());
+    assert_eq!(events(&mut subscription, 1)[0].payload(), b"2");
 }

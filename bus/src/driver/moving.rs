@@ -29,6 +29,14 @@ impl Driver {
         self.client.disconnect();
     }
 
+    /// Somebody has the broker's port who isn't to be believed, so the broker is gone. He gets nothing more to read.
+    pub(super) fn usurped(&mut self) {
+        if let Some(sockets) = &self.sockets {
+            self.publisher.nobody_at(&sockets.requests);
+        }
+        self.client.disconnect();
+    }
+
     /// Closes the sockets, so that the module can be removed.
     pub(super) fn let_go(&mut self) {
         if let Some(sockets) = self.sockets.take() {

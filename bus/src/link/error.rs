@@ -32,6 +32,14 @@ pub enum ConnectError {
     },
     /// The broker refused to say what it is.
     Refused(Refusal),
+    /// Somebody has the user broker's port who may not be believed: neither root, nor this user, nor who was
+    /// [named](crate::Builder::broker_uid).
+    Untrusted {
+        /// The port that answered.
+        port: u32,
+        /// Who has it, if the kernel says.
+        uid: Option<u32>,
+    },
     /// What answers there doesn't speak the protocol.
     NotABroker {
         /// What is wrong with its answer.
@@ -88,6 +96,14 @@ impl fmt::Display for ConnectError {
                 name(*broker)
             ),
             ConnectError::Refused(refusal) => write!(f, "the broker refused to say what it is: {refusal}"),
+            ConnectError::Untrusted { port, uid } => {
+                let who = uid.map_or("somebody unknown".to_owned(), |uid| format!("user {uid}"));
+                write!(
+                    f,
+                    "{who} has the user broker's port {port}, and is neither root nor this user; if that is your broker, say \
+                     so (Builder::broker_uid, NLBUS_BROKER_UID), else end it"
+                )
+            }
             ConnectError::NotABroker { why } => {
                 write!(f, "what answers at the broker's port doesn't speak the protocol: {why}")
             }

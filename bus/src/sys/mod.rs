@@ -9,6 +9,6 @@ mod thread;
 
 pub use biased::{Biased, BiasedGuard};
 pub use fork::{ForkMark, Parental};
-pub use recv::RecvBatch;
+pub use recv::{Credentials, RecvBatch};
 pub use socket::NetlinkSocket;
 pub use thread::spawn;

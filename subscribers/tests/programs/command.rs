@@ -328,7 +328,7 @@ fn wrong_usage_is_2_and_needs_no_broker() {
             assert_eq!(ended.code, Some(2), "{args:?}: {ended:?}");
             assert!(!ended.notes.is_empty() && ended.output.is_empty(), "{args:?}: {ended:?}");
         }
-        for (name, value) in [("NLBUS_BROKER", "kernel"), ("NLBUS_PORT", "x")] {
+        for (name, value) in [("NLBUS_BROKER", "kernel"), ("NLBUS_PORT", "x"), ("NLBUS_BROKER_UID", "root")] {
             let line = host.nlbus_with(&["info"], &[(name, value)]).fails(2);
             assert!(line.contains(name), "{line}");
         }

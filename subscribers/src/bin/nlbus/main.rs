@@ -23,6 +23,7 @@ const AFTER_HELP: &str = "\
 Environment:
   NLBUS_BROKER  auto, module or user: which broker to connect to [default: auto]
   NLBUS_PORT    netlink port id of the user broker [default: 1852596852]
+  NLBUS_BROKER_UID  number of the user that the user broker runs as, if not root nor oneself
 
 Exit status: 0 done (a closed output pipe, too), 1 failed, 2 usage, 27 timed out, 130 interrupted";
 
