@@ -8,20 +8,24 @@
 #                        payloads in bytes; numbers of subscribers; for how long
 #   KDIR=path            the kernel tree that `make kmod` builds against: /lib/modules/$(uname -r)/build for
 #                        the running kernel (default: Debian's 6.1 cloud kernel, fetched into the cache)
+#   KERNELS='6.12.95+deb12 7.2' or all
+#                        which kernels `make test-kernels` builds against (default: Debian's 6.1, and of each later
+#                        series the newest of each of Debian's releases that has one)
 #   FUZZ_SECONDS, FRAMES_SECONDS   how long `make fuzz` and `make test-debug` feed bytes and frames (default: 60)
 #   NLBUS_CACHE=path     where kernels, headers and QEMU are kept (default: ~/.cache/nlbus); may be deleted
 
 BROKER ?= user
 RUN ?=
+KERNELS ?=
 FUZZ_SECONDS ?= 60
 FRAMES_SECONDS ?= 60
 KDIR ?= $$(tests/vm/fetch linux)/kdir
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-debug test-debug-part vm bench-vm fuzz kmod lint bench bench-docs clean
+.PHONY: help demo test test-debug test-debug-part test-kernels vm bench-vm fuzz kmod lint bench bench-docs clean
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 17
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 21
 	@sed -n '2,/^$$/s/^# \{0,1\}//p' Makefile
 
 demo: ## show publishers and subscribers at work on one bus, for ten seconds (BROKER=user or module)
@@ -50,6 +54,12 @@ test-debug-part: ## the part of it that takes minutes, once the kernel is built
 	@scripts/need build kmod vm debug
 	NLBUS_REACHED=90 VM_TIMEOUT=2400 tests/vm/coverage 'export NLBUS_SUITE_BROKER=module; \
 		suite --skip many:: --skip a_million && module --skip twenty_times && frames-for 30'
+
+test-kernels: ## build the module against Debian's kernels from 6.1 to the newest, test it on that, and with the suite on 6.12
+	@scripts/need build kmod vm
+	tests/vm/kernels $(KERNELS)
+	VM_KERNEL=linux-newest VM_TIMEOUT=1800 tests/vm/run 'export NLBUS_SUITE_BROKER=module; suite && module && frames'
+	VM_KERNEL=linux-6.12 VM_TIMEOUT=1800 tests/vm/run 'NLBUS_SUITE_BROKER=module suite'
 
 vm: export VM_LINE = $(value RUN)
 vm: ## boot a VM with the module loaded, run the shell line RUN in it, exit with its status

@@ -3,12 +3,8 @@
  * Answers are sent from the requester's own task and never wait for him: one
  * datagram a request, so a client that pulls pages sets its own pace.
  */
-#include <linux/capability.h>
-#include <linux/cred.h>
 #include <linux/err.h>
 #include <linux/errno.h>
-#include <linux/fs.h>
-#include <linux/net.h>
 #include <linux/netlink.h>
 #include <linux/skbuff.h>
 #include <linux/slab.h>
@@ -16,8 +12,10 @@
 #include <net/netlink.h>
 #include <net/sock.h>
 
+#include "access.h"
 #include "answer.h"
 #include "bus.h"
+#include "change.h"
 #include "info.h"
 #include "params.h"
 #include "page.h"
@@ -48,6 +46,13 @@
 static int nlbus_no_memory(struct nlbus_refusal *refusal)
 {
 	return nlbus_refusal_set(refusal, -ENOMEM, "no memory for the answer");
+}
+
+static int nlbus_refuse_read(const struct nlbus_request *request,
+			     struct nlbus_refusal *refusal)
+{
+	return nlbus_request_refuse(request, refusal, -EACCES,
+				    "its mode doesn't let you read it, or not who opened your socket");
 }
 
 /* A message of an answer: it has the numbers of the request. */
@@ -89,7 +94,9 @@ static int nlbus_answer_put_topic(struct sk_buff *skb, struct nlbus_bus *bus,
 	struct user_namespace *user_ns = bus->net->user_ns;
 	struct nlbus_history *history = &topic->history;
 	u64 first, head, bytes, limit, change;
+	struct nlbus_access access;
 	struct nlmsghdr *nlh;
+	u32 group;
 
 	spin_lock(&history->lock);
 	first = history->first;
@@ -97,6 +104,8 @@ static int nlbus_answer_put_topic(struct sk_buff *skb, struct nlbus_bus *bus,
 	bytes = history->bytes;
 	limit = history->limit;
 	change = history->change;
+	access = topic->access;
+	group = topic->group;
 	spin_unlock(&history->lock);
 	if (since && change <= *since)
 		return 0;
@@ -107,7 +116,7 @@ static int nlbus_answer_put_topic(struct sk_buff *skb, struct nlbus_bus *bus,
 	if (!nlh ||
 	    nla_put_u32(skb, NLBUS_TOPIC_A_ID, topic->id) ||
 	    nla_put(skb, NLBUS_TOPIC_A_NAME, topic->name_len, topic->name) ||
-	    nla_put_u32(skb, NLBUS_TOPIC_A_GROUP, topic->group) ||
+	    nla_put_u32(skb, NLBUS_TOPIC_A_GROUP, group) ||
 	    nla_put_u64_64bit(skb, NLBUS_TOPIC_A_HEAD, head,
 			      NLBUS_TOPIC_A_PAD) ||
 	    nla_put_u64_64bit(skb, NLBUS_TOPIC_A_FIRST, first,
@@ -116,11 +125,11 @@ static int nlbus_answer_put_topic(struct sk_buff *skb, struct nlbus_bus *bus,
 			      NLBUS_TOPIC_A_PAD) ||
 	    nla_put_u64_64bit(skb, NLBUS_TOPIC_A_CHANGE, change,
 			      NLBUS_TOPIC_A_PAD) ||
-	    nla_put_u32(skb, NLBUS_TOPIC_A_MODE, topic->mode) ||
+	    nla_put_u32(skb, NLBUS_TOPIC_A_MODE, access.mode) ||
 	    nla_put_u32(skb, NLBUS_TOPIC_A_UID,
-			from_kuid_munged(user_ns, topic->uid)) ||
+			from_kuid_munged(user_ns, access.uid)) ||
 	    nla_put_u32(skb, NLBUS_TOPIC_A_GID,
-			from_kgid_munged(user_ns, topic->gid)) ||
+			from_kgid_munged(user_ns, access.gid)) ||
 	    nla_put_u64_64bit(skb, NLBUS_TOPIC_A_HISTORY, limit,
 			      NLBUS_TOPIC_A_PAD) ||
 	    nla_put_u64_64bit(skb, NLBUS_TOPIC_A_BROADCAST,
@@ -135,193 +144,144 @@ static int nlbus_answer_put_topic(struct sk_buff *skb, struct nlbus_bus *bus,
 	return 1;
 }
 
-static int nlbus_create(struct nlbus_bus *bus,
-			const struct nlbus_request *request,
-			struct nlbus_topic **found,
-			struct nlbus_refusal *refusal)
+/* Appends the answer to a deletion: all that is left. */
+static int nlbus_answer_put_id(struct sk_buff *skb, const struct nlmsghdr *to,
+			       u32 id)
 {
-	struct nlbus_topics *topics = &bus->topics;
-	struct nlbus_topic *topic;
-	bool exists;
-	int err = 0;
+	struct nlmsghdr *nlh = nlbus_answer_begin(skb, to, 0);
 
-	if (mutex_lock_killable(&topics->lock))
-		return nlbus_refusal_set(refusal, -EINTR,
-					 "the sender was killed");
-	topic = nlbus_topic_prepare(topics, request->name, request->name_len);
-	exists = !topics->n_prepared;
-	if (IS_ERR(topic)) {
-		err = PTR_ERR(topic);
-		nlbus_topics_abort(topics);
-	} else {
-		nlbus_topics_commit(bus);
-	}
-	mutex_unlock(&topics->lock);
-
-	*found = topic;
-	if (err == -ENOSPC)
-		return nlbus_refusal_set(refusal, err,
-					 "topic '%.*s': the bus has its limit of %u topics",
-					 request->name_len, request->name,
-					 nlbus_params.topics);
-	if (err)
-		return nlbus_refusal_set(refusal, err,
-					 "topic '%.*s': no memory to create it",
-					 request->name_len, request->name);
-	if (exists && request->exclusive)
-		return nlbus_refusal_set(refusal, -EEXIST,
-					 "topic '%.*s' exists",
-					 request->name_len, request->name);
-	return 0;
+	if (!nlh || nla_put_u32(skb, NLBUS_TOPIC_A_ID, id))
+		return -EMSGSIZE;
+	nlmsg_end(skb, nlh);
+	return 1;
 }
 
-/* The owner may, and who administers the namespace's network. The socket's
- * opener has to be one of them, too, though not the same one: a privileged
- * program that was made to write to a descriptor it inherited gains its parent
- * nothing. That holds for datagrams with an address as well, which
- * netlink_ns_capable() lets the sender alone answer for.
+/* Finds, creates, changes or deletes the topic that a request is about. Return: the
+ * topic with a reference, or a negative errno.
  */
-static bool nlbus_may_change(struct nlbus_bus *bus,
-			     const struct sk_buff *request,
-			     const struct nlbus_topic *topic)
+static struct nlbus_topic *nlbus_answer_do(struct nlbus_bus *bus,
+					   struct nlbus_caller *caller,
+					   const struct nlbus_request *request,
+					   struct nlbus_refusal *refusal)
 {
-	const struct file *opened = NETLINK_CB(request).sk->sk_socket->file;
-	struct user_namespace *user_ns = bus->net->user_ns;
+	struct nlbus_topic *topic;
 
-	/* A socket of the kernel's own has no file. */
-	return opened &&
-	       (uid_eq(opened->f_cred->fsuid, topic->uid) ||
-		file_ns_capable(opened, user_ns, CAP_NET_ADMIN)) &&
-	       (uid_eq(current_fsuid(), topic->uid) ||
-		ns_capable(user_ns, CAP_NET_ADMIN));
+	if (request->op == NLBUS_TOPIC_OP_DELETE)
+		return nlbus_topic_remove(bus, caller, request, refusal);
+	if (request->replace)
+		return nlbus_topic_change(bus, caller, request, refusal);
+	topic = request->create ?
+		nlbus_topic_create(bus, caller, request, refusal) :
+		nlbus_topic_look_up(bus, request, refusal);
+	if (IS_ERR(topic) || nlbus_caller_may_look(caller, topic))
+		return topic;
+	nlbus_topic_put(topic);
+	return ERR_PTR(nlbus_refuse_read(request, refusal));
 }
 
-static int nlbus_change(struct nlbus_bus *bus, const struct sk_buff *skb,
-			const struct nlbus_request *request,
-			struct nlbus_topic *topic,
-			struct nlbus_refusal *refusal)
+static int nlbus_answer_topic(struct nlbus_bus *bus, struct sk_buff *from,
+			      const struct nlmsghdr *to,
+			      const struct nlbus_request *request,
+			      struct nlbus_refusal *refusal)
 {
-	if (topic->group == NLBUS_GROUP_SYS)
-		return nlbus_refusal_set(refusal, -EACCES,
-					 "topic '%.*s': it is the broker's own",
-					 topic->name_len, topic->name);
-	if (!nlbus_may_change(bus, skb, topic))
-		return nlbus_refusal_set(refusal, -EACCES,
-					 "topic '%.*s': changing it takes its owner or CAP_NET_ADMIN",
-					 topic->name_len, topic->name);
-	if (request->history > nlbus_params.history)
-		return nlbus_refusal_set(refusal, -ERANGE,
-					 "topic '%.*s': %llu bytes are more than all histories may keep, %lu",
-					 topic->name_len, topic->name,
-					 request->history,
-					 nlbus_params.history);
-	nlbus_history_set_limit(bus, &topic->history, request->history);
-	return 0;
-}
-
-static int nlbus_look_up(struct nlbus_bus *bus,
-			 const struct nlbus_request *request,
-			 struct nlbus_topic **found,
-			 struct nlbus_refusal *refusal)
-{
-	if (request->name)
-		*found = nlbus_topic_by_name(&bus->topics, request->name,
-					     request->name_len);
-	else
-		*found = nlbus_topic_by_id(&bus->topics, request->id);
-	if (*found)
-		return 0;
-	if (request->name)
-		return nlbus_refusal_set(refusal, -ENOENT, "no topic '%.*s'",
-					 request->name_len, request->name);
-	return nlbus_refusal_set(refusal, -ENOENT, "no topic has the id %u",
-				 request->id);
-}
-
-static int nlbus_answer_get(struct nlbus_bus *bus, struct sk_buff *from,
-			    const struct nlmsghdr *to,
-			    const struct nlbus_request *request,
-			    struct nlbus_refusal *refusal)
-{
+	struct nlbus_caller caller;
 	struct nlbus_topic *topic;
 	struct sk_buff *skb;
-	int err;
+	int put;
 
-	/* First, so that nothing is created which the answer then says was not. */
+	/* First, so that nothing is done which the answer then says was not. */
 	skb = alloc_skb(NLBUS_TOPIC_LEN, GFP_KERNEL_ACCOUNT);
 	if (!skb)
 		return nlbus_no_memory(refusal);
 
-	err = request->create ? nlbus_create(bus, request, &topic, refusal) :
-				nlbus_look_up(bus, request, &topic, refusal);
-	if (!err && request->replace)
-		err = nlbus_change(bus, from, request, topic, refusal);
-	if (err)
-		goto free_skb;
-
-	if (WARN_ON_ONCE(nlbus_answer_put_topic(skb, bus, to, 0, topic,
-						NULL) != 1)) {
-		err = nlbus_no_memory(refusal);
-		goto free_skb;
+	nlbus_caller_init(&caller, bus, from);
+	topic = nlbus_answer_do(bus, &caller, request, refusal);
+	if (IS_ERR(topic)) {
+		kfree_skb(skb);
+		return PTR_ERR(topic);
+	}
+	put = request->op == NLBUS_TOPIC_OP_DELETE ?
+		nlbus_answer_put_id(skb, to, topic->id) :
+		nlbus_answer_put_topic(skb, bus, to, 0, topic, NULL);
+	nlbus_topic_put(topic);
+	if (WARN_ON_ONCE(put != 1)) {
+		kfree_skb(skb);
+		return nlbus_no_memory(refusal);
 	}
 	nlbus_reply_send(bus->sk, skb, NETLINK_CB(from).portid);
 	return 0;
-
-free_skb:
-	kfree_skb(skb);
-	return err;
 }
 
-static int nlbus_answer_list(struct nlbus_bus *bus, u32 portid,
+/* Appends those of the topics above @id that may be read, as many as fit. Return: the
+ * id of the last one that was looked at.
+ */
+static u32 nlbus_answer_put_list(struct sk_buff *skb, struct nlbus_bus *bus,
+				 struct nlbus_caller *caller,
+				 const struct nlmsghdr *to, u32 id, u32 last_id,
+				 const u64 *since)
+{
+	struct nlbus_topic *topic;
+
+	/* Room for the end stays. */
+	while (skb_tailroom(skb) >= 2 * NLBUS_TOPIC_LEN) {
+		topic = nlbus_topic_above(&bus->topics, id, last_id);
+		if (!topic)
+			return last_id;
+		id = topic->id;
+		if (nlbus_caller_may(caller, topic, NLBUS_READ))
+			nlbus_answer_put_topic(skb, bus, to, NLM_F_MULTI, topic,
+					       since);
+		nlbus_topic_put(topic);
+		cond_resched();
+	}
+	return id;
+}
+
+static int nlbus_answer_list(struct nlbus_bus *bus, struct sk_buff *from,
 			     const struct nlmsghdr *to,
 			     const struct nlbus_request *request,
 			     struct nlbus_refusal *refusal)
 {
-	struct nlbus_topic *topic;
+	struct nlbus_caller caller;
 	struct nlmsghdr *nlh;
 	struct sk_buff *skb;
-	bool more = false;
+	u64 change, moved;
 	u32 last_id, id;
-	u64 change;
 
 	skb = alloc_skb(NLBUS_LIST_LEN, GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
 	if (!skb)
 		return nlbus_no_memory(refusal);
 
-	/* Both before the topics are looked at: what changes from now on has a
+	/* All before the topics are looked at: what changes from now on has a
 	 * higher count, what appears from now on a higher id. The heads are read
 	 * under their locks, inside which the count rises; the barrier keeps the
 	 * first look before those locks.
 	 */
+	moved = atomic64_read(&bus->sys.moved);
 	change = atomic64_read(&bus->change);
 	smp_mb(); /* pairs with the lock in nlbus_history_append() */
 	last_id = nlbus_topics_last_id(&bus->topics);
 
-	for (id = request->cursor; id < last_id; id++) {
-		topic = nlbus_topic_by_id(&bus->topics, id + 1);
-		if (WARN_ON_ONCE(!topic))
-			continue;
-		/* Room for the end stays. */
-		more = skb_tailroom(skb) < 2 * NLBUS_TOPIC_LEN;
-		if (more)
-			break;
-		nlbus_answer_put_topic(skb, bus, to, NLM_F_MULTI, topic,
-				       request->has_since ? &request->since :
-							    NULL);
-		cond_resched();
-	}
+	nlbus_caller_init(&caller, bus, from);
+	caller.quiet = true; /* what he may not read is left out without a word */
+	id = nlbus_answer_put_list(skb, bus, &caller, to, request->cursor,
+				   last_id,
+				   request->has_since ? &request->since : NULL);
 
 	nlh = nlbus_answer_begin(skb, to, 0);
 	if (WARN_ON_ONCE(!nlh ||
 			 nla_put_u32(skb, NLBUS_TOPIC_A_LAST_ID, last_id) ||
 			 nla_put_u64_64bit(skb, NLBUS_TOPIC_A_CHANGE, change,
 					   NLBUS_TOPIC_A_PAD) ||
-			 (more && nla_put_u32(skb, NLBUS_TOPIC_A_CURSOR, id)))) {
+			 nla_put_u64_64bit(skb, NLBUS_TOPIC_A_MOVED, moved,
+					   NLBUS_TOPIC_A_PAD) ||
+			 (id < last_id &&
+			  nla_put_u32(skb, NLBUS_TOPIC_A_CURSOR, id)))) {
 		kfree_skb(skb);
 		return nlbus_no_memory(refusal);
 	}
 	nlmsg_end(skb, nlh);
-	nlbus_reply_send(bus->sk, skb, portid);
+	nlbus_reply_send(bus->sk, skb, NETLINK_CB(from).portid);
 	return 0;
 }
 
@@ -398,7 +358,7 @@ static int nlbus_answer_page(struct nlbus_bus *bus, u32 portid,
 	return 0;
 }
 
-static int nlbus_answer_replay(struct nlbus_bus *bus, u32 portid,
+static int nlbus_answer_replay(struct nlbus_bus *bus, struct sk_buff *from,
 			       const struct nlmsghdr *to,
 			       const struct nlbus_request *request,
 			       struct nlbus_refusal *refusal)
@@ -421,17 +381,21 @@ static int nlbus_answer_replay(struct nlbus_bus *bus, u32 portid,
 		return nlbus_refusal_set(refusal, -ESTALE,
 					 "epoch %#llx isn't that of this bus, %#llx",
 					 request->epoch, bus->epoch);
-	topic = nlbus_topic_by_id(&bus->topics, request->id);
-	if (!topic)
-		return nlbus_refusal_set(refusal, -ENOENT,
-					 "no topic has the id %u", request->id);
-
 	page.pieces = kmalloc_array(page.most + 1, sizeof(*page.pieces),
 				    GFP_KERNEL_ACCOUNT);
 	if (!page.pieces)
 		return nlbus_no_memory(refusal);
-	err = nlbus_answer_page(bus, portid, to, request, topic, &page,
-				refusal);
+	topic = nlbus_topic_look_up(bus, request, refusal);
+	if (IS_ERR(topic)) {
+		err = PTR_ERR(topic);
+		goto free_pieces;
+	}
+	err = nlbus_sender_may(bus, from, topic, NLBUS_READ) ?
+		nlbus_answer_page(bus, NETLINK_CB(from).portid, to, request,
+				  topic, &page, refusal) :
+		nlbus_refuse_read(request, refusal);
+	nlbus_topic_put(topic);
+free_pieces:
 	kfree(page.pieces);
 	return err;
 }
@@ -453,18 +417,17 @@ int nlbus_answer(struct nlbus_bus *bus, struct sk_buff *skb,
 		 const struct nlbus_request *request,
 		 struct nlbus_refusal *refusal)
 {
-	u32 portid = NETLINK_CB(skb).portid;
-
 	switch (nlh->nlmsg_type) {
 	case NLBUS_MSG_INFO:
-		return nlbus_answer_info(bus, portid, nlh, refusal);
+		return nlbus_answer_info(bus, NETLINK_CB(skb).portid, nlh,
+					 refusal);
 	case NLBUS_MSG_TOPIC:
 		if (request->op == NLBUS_TOPIC_OP_LIST)
-			return nlbus_answer_list(bus, portid, nlh, request,
+			return nlbus_answer_list(bus, skb, nlh, request,
 						 refusal);
-		return nlbus_answer_get(bus, skb, nlh, request, refusal);
+		return nlbus_answer_topic(bus, skb, nlh, request, refusal);
 	case NLBUS_MSG_REPLAY:
-		return nlbus_answer_replay(bus, portid, nlh, request, refusal);
+		return nlbus_answer_replay(bus, skb, nlh, request, refusal);
 	default:
 		return nlbus_refusal_set(refusal, -EOPNOTSUPP,
 					 "this broker serves no wills");

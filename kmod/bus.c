@@ -20,6 +20,7 @@
 #include <net/netns/generic.h>
 
 #include "bus.h"
+#include "group.h"
 #include "input.h"
 #include "params.h"
 #include "reply.h"
@@ -163,6 +164,7 @@ static long nlbus_bus_work(struct nlbus_bus *bus)
 	while (!nlbus_bus_try_own(bus))
 		cpu_relax();
 	do {
+		nlbus_moves_end(bus);
 		nlbus_history_lower(bus);
 		timeout = nlbus_sys_run(bus);
 		nlbus_queue_take(&bus->queue, &runs);
@@ -185,7 +187,9 @@ static int nlbus_bus_thread(void *data)
 		set_current_state(TASK_IDLE);
 		if (nlbus_queue_empty(&bus->queue) &&
 		    nlbus_packs_empty(&bus->packs) && !nlbus_sys_news(bus) &&
-		    !nlbus_history_news(bus) && !kthread_should_stop())
+		    !nlbus_history_news(bus) &&
+		    !nlbus_moves_any_left(&bus->moves) &&
+		    !kthread_should_stop())
 			schedule_timeout(timeout);
 		__set_current_state(TASK_RUNNING);
 	}
@@ -223,7 +227,7 @@ static int nlbus_bus_start_locked(struct nlbus_bus *bus)
 free_packs:
 	nlbus_packs_free(&bus->packs);
 free_topics:
-	nlbus_topics_free(&bus->topics);
+	nlbus_topics_free(bus);
 	return err;
 }
 
@@ -249,7 +253,8 @@ int nlbus_bus_start(struct nlbus_bus *bus)
 
 /* Somebody wants to join a group: netlink counts them from 1 in here, both for
  * bind() and for NETLINK_ADD_MEMBERSHIP. He isn't a member yet, and may never
- * be, so nothing is counted.
+ * be, so nothing is counted. Nor is there a socket in here, whose opener could be
+ * asked for, too.
  */
 static int nlbus_bind(struct net *net, int group)
 {
@@ -263,7 +268,7 @@ static int nlbus_bind(struct net *net, int group)
 	err = nlbus_bus_start(bus);
 	if (err)
 		return err;
-	return nlbus_topics_group_assigned(&bus->topics, group) ? 0 : -ENOENT;
+	return nlbus_group_may_join(bus, group);
 }
 
 static int __net_init nlbus_net_init(struct net *net)
@@ -285,6 +290,7 @@ static int __net_init nlbus_net_init(struct net *net)
 	mutex_init(&bus->start);
 	nlbus_queue_init(&bus->queue, nlbus_params.queue);
 	nlbus_topics_init(&bus->topics);
+	nlbus_moves_init(&bus->moves);
 	nlbus_clients_init(&bus->clients);
 	INIT_LIST_HEAD(&bus->dead);
 	nlbus_trim_init(&bus->trim);
@@ -315,11 +321,12 @@ static void __net_exit nlbus_net_exit(struct net *net)
 	nlbus_queue_close(&bus->queue);
 	if (bus->thread) {
 		kthread_stop(bus->thread);
+		bus->queue.reader = NULL; /* nobody to be woken */
 		nlbus_queue_take(&bus->queue, &runs);
 		nlbus_run_put_list(&runs);
 		nlbus_packs_flush(bus);
 		nlbus_packs_free(&bus->packs);
-		nlbus_topics_free(&bus->topics);
+		nlbus_topics_free(bus);
 	}
 	netlink_kernel_release(bus->sk);
 }

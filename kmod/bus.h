@@ -5,8 +5,9 @@
  * Lock order, outermost first; nothing else is ever held together:
  *
  *	nlbus_bus.start		mutex: one task makes a bus ready
- *	nlbus_topics.lock	mutex: creators of topics take turns
+ *	nlbus_topics.lock	mutex: who creates, changes or deletes topics takes turns
  *	nlbus_history.lock	spinlock, a topic's; process context only
+ *	nlbus_moves.lock	spinlock; process context only, not in the one above
  *
  *	nlbus_queue.lock	spinlock, irqs off; alone
  *	nlbus_lowered.lock	spinlock; alone
@@ -16,6 +17,10 @@
  * and broadcasts, and nobody else does. What is marked as the owner's is guarded
  * by that. It is the bus thread, for as long as it has something to do, or a
  * publisher, for one datagram: see direct.c. The owner takes the other locks.
+ *
+ * Topics are found under RCU, and used with a reference. A publisher of a lone event
+ * has none: he finds the topic and dispatches to it in one RCU read section, and a
+ * topic's history ends by the bus's owner alone, who leaves no room in it.
  */
 #ifndef _NLBUS_BUS_H
 #define _NLBUS_BUS_H
@@ -27,6 +32,7 @@
 #include <linux/types.h>
 
 #include "client.h"
+#include "moves.h"
 #include "pack.h"
 #include "queue.h"
 #include "sys.h"
@@ -66,6 +72,7 @@ struct nlbus_counters {
  * @thread: the bus thread; NULL until the bus is started
  * @queue: published, not yet sequenced
  * @topics: all topics
+ * @moves: those that others may read than before, and that ended
  * @owned: bit 0 while somebody owns the bus
  * @packs: sequenced, not yet broadcast; the owner's
  * @dead: runs that nobody needs any more, to be freed when there is time; the
@@ -89,6 +96,7 @@ struct nlbus_bus {
 
 	struct nlbus_queue queue;
 	struct nlbus_topics topics;
+	struct nlbus_moves moves;
 	unsigned long owned;
 	struct nlbus_packs packs;
 	struct list_head dead;

@@ -5,6 +5,7 @@
  */
 #include <linux/errno.h>
 #include <linux/kernel.h>
+#include <linux/rcupdate.h>
 #include <linux/string.h>
 #include <net/netlink.h>
 
@@ -28,13 +29,17 @@ static int nlbus_publish_check_name(struct nlbus_check *check,
 {
 	const u8 *name = (const u8 *)(hdr + 1);
 	u32 len = hdr->topic_len;
+	bool good;
 	int err;
 
 	if (check->known && check->known->topic_len == len &&
 	    nlbus_name_equal((const u8 *)(check->known + 1), name, len))
 		return 0;
 	/* Who has a name that was checked before has a good one. */
-	if (!nlbus_topic_recent(check->topics, name, len)) {
+	rcu_read_lock();
+	good = nlbus_topic_recent(check->topics, name, len);
+	rcu_read_unlock();
+	if (!good) {
 		err = nlbus_name_check_open(name, len, refusal);
 		if (err)
 			return err;

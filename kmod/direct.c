@@ -17,11 +17,13 @@
 #include <linux/list.h>
 #include <linux/mm.h>
 #include <linux/preempt.h>
+#include <linux/rcupdate.h>
 #include <linux/sched.h>
 #include <linux/skbuff.h>
 #include <linux/timekeeping.h>
 #include <net/netlink.h>
 
+#include "access.h"
 #include "bus.h"
 #include "direct.h"
 #include "params.h"
@@ -141,48 +143,31 @@ static void nlbus_direct_broadcast(struct nlbus_bus *bus,
 				   struct nlbus_topic *topic,
 				   struct sk_buff *skb)
 {
-	if (!nlbus_pack_wanted(bus, topic->group))
+	u32 group = READ_ONCE(topic->group);
+
+	if (!nlbus_pack_wanted(bus, group))
 		return;
 	/* Of the bus's socket it is no more, nor from its sender. */
 	skb_orphan(skb);
 	memset(&NETLINK_CB(skb), 0, sizeof(NETLINK_CB(skb)));
-	nlbus_pack_count(topic, 1,
-			 nlbus_pack_broadcast(bus, topic->group, skb));
+	nlbus_pack_count(topic, 1, nlbus_pack_broadcast(bus, group, skb));
 }
 
-/**
- * nlbus_direct_lone() - dispatch an event at once and where it lies, if it can be
- * @bus: the bus
- * @topic: its topic
- * @skb: a datagram of one publish, checked; if it is dispatched, it is a
- *       publish no more
- * @from: who sent it
- *
- * May sleep.
- *
- * Return: whether it was dispatched; if not, nothing was done.
+/* Numbers and broadcasts a publisher's datagram, if the bus is idle and the topic
+ * hasn't ended. Return: its number, 0 if nothing was done.
  */
-bool nlbus_direct_lone(struct nlbus_bus *bus, struct nlbus_topic *topic,
-		       struct sk_buff *skb, const struct nlbus_sender *from)
+static u64 nlbus_direct_own(struct nlbus_bus *bus, struct nlbus_topic *topic,
+			    struct sk_buff *skb,
+			    const struct nlbus_sender *from)
 {
 	struct nlbus_history *history = &topic->history;
 	struct nlmsghdr *event = nlmsg_hdr(skb);
 	u32 len = NLMSG_ALIGN(event->nlmsg_len);
-	struct sk_buff *ack = NULL;
-	bool done = false;
-	u64 seq;
-
-	if (!nlbus_direct_can() || !nlbus_history_fits(history, len) ||
-	    !nlbus_direct_takes(skb, len))
-		return false;
-	if (event->nlmsg_flags & NLM_F_ACK) {
-		ack = nlbus_ack_new(event, true, GFP_KERNEL_ACCOUNT);
-		if (!ack)
-			return false;
-	}
+	u64 seq = 0;
 
 	preempt_disable();
 	if (nlbus_bus_try_own(bus)) {
+		/* There is no room in what has ended: nlbus_history_end(). */
 		if (nlbus_direct_may(bus) && nlbus_history_fits(history, len)) {
 			skb_put(skb, len - skb->len);
 			nlbus_event_begin(event, from);
@@ -193,17 +178,60 @@ bool nlbus_direct_lone(struct nlbus_bus *bus, struct nlbus_topic *topic,
 			atomic64_inc(&bus->counters.published);
 			event->nlmsg_flags = 0;
 			nlbus_direct_broadcast(bus, topic, skb);
-			done = true;
 		}
 		nlbus_bus_disown(bus);
 	}
 	preempt_enable();
+	return seq;
+}
 
-	if (ack && done) {
+/**
+ * nlbus_direct_lone() - dispatch an event at once and where it lies, if it can be
+ * @bus: the bus
+ * @skb: a datagram of one publish, checked; if it is dispatched, it is a
+ *       publish no more
+ * @from: who sent it
+ *
+ * Its topic is one that its sender may write to; if it isn't, nothing is said.
+ *
+ * May sleep.
+ *
+ * Return: whether it was dispatched; if not, nothing was done.
+ */
+bool nlbus_direct_lone(struct nlbus_bus *bus, struct sk_buff *skb,
+		       const struct nlbus_sender *from)
+{
+	struct nlmsghdr *event = nlmsg_hdr(skb);
+	const struct nlbus_event_hdr *hdr = nlbus_event_hdr(event);
+	u32 len = NLMSG_ALIGN(event->nlmsg_len);
+	struct nlbus_topic *topic;
+	struct sk_buff *ack = NULL;
+	u64 seq = 0;
+
+	if (!nlbus_direct_can() || len > NLBUS_RUN_LEN ||
+	    !nlbus_direct_takes(skb, len))
+		return false;
+	if (event->nlmsg_flags & NLM_F_ACK) {
+		ack = nlbus_ack_new(event, true, GFP_KERNEL_ACCOUNT);
+		if (!ack)
+			return false;
+	}
+
+	/* From the look-up to the broadcast, instead of a reference. */
+	rcu_read_lock();
+	topic = nlbus_topic_recent(&bus->topics, (const u8 *)(hdr + 1),
+				   hdr->topic_len);
+	if (topic && nlbus_history_fits(&topic->history, len) &&
+	    (nlbus_access_all(&topic->access, NLBUS_WRITE) ||
+	     nlbus_sender_may(bus, skb, topic, NLBUS_WRITE)))
+		seq = nlbus_direct_own(bus, topic, skb, from);
+	rcu_read_unlock();
+
+	if (ack && seq) {
 		nlbus_ack_number(ack, seq);
 		nlbus_reply_send(bus->sk, ack, from->portid);
 	} else {
 		kfree_skb(ack);
 	}
-	return done;
+	return seq;
 }

@@ -10,11 +10,10 @@
 struct list_head;
 struct nlbus_bus;
 struct nlbus_sender;
-struct nlbus_topic;
 struct sk_buff;
 
 bool nlbus_direct(struct nlbus_bus *bus, struct list_head *runs);
-bool nlbus_direct_lone(struct nlbus_bus *bus, struct nlbus_topic *topic,
-		       struct sk_buff *skb, const struct nlbus_sender *from);
+bool nlbus_direct_lone(struct nlbus_bus *bus, struct sk_buff *skb,
+		       const struct nlbus_sender *from);
 
 #endif /* _NLBUS_DIRECT_H */

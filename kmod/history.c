@@ -20,8 +20,8 @@
 #include "params.h"
 #include "run.h"
 
-/* Runs that one turn of the bus thread lets go for lowered limits: more than
- * the largest event can take the place of.
+/* Runs that an event has its history let go at most: more than the largest one can
+ * take the place of.
  */
 #define NLBUS_HISTORY_CUT	1024
 
@@ -44,16 +44,6 @@ void nlbus_trim_init(struct nlbus_trim *trim)
 	for (i = 0; i < ARRAY_SIZE(trim->size); i++)
 		INIT_LIST_HEAD(&trim->size[i]);
 	trim->used = 0;
-}
-
-/**
- * nlbus_lowered_init() - make an empty list of changed limits
- * @lowered: the list
- */
-void nlbus_lowered_init(struct nlbus_lowered *lowered)
-{
-	spin_lock_init(&lowered->lock);
-	INIT_LIST_HEAD(&lowered->histories);
 }
 
 /**
@@ -96,20 +86,6 @@ static bool nlbus_history_gives(const struct nlbus_history *history)
 {
 	return history->first < history->head ||
 	       history->room > history->bytes / 2;
-}
-
-/**
- * nlbus_history_free() - let go of all that a history keeps
- * @history: a history that nobody uses any more; may sleep
- */
-void nlbus_history_free(struct nlbus_history *history)
-{
-	for (; nlbus_history_runs(history); history->begin++) {
-		nlbus_run_put(nlbus_history_slot(history, history->begin)->run);
-		cond_resched();
-	}
-	if (history->ring != &history->one)
-		kvfree(history->ring);
 }
 
 /* Gives the ring another number of slots, if there is memory. The caller is the
@@ -167,14 +143,15 @@ static bool nlbus_history_is_loose(const struct nlbus_history *history)
 	       nlbus_history_runs(history) + 2 <= history->slots / 4;
 }
 
-/* Has the bus thread look whether a history keeps too much, or its ring. */
-static void nlbus_history_mark(struct nlbus_bus *bus,
-			       struct nlbus_history *history)
+/**
+ * nlbus_history_tighten() - halve a ring that is mostly empty until it isn't
+ * @history: the history, of whose bus the caller is the thread; may sleep
+ */
+void nlbus_history_tighten(struct nlbus_history *history)
 {
-	spin_lock(&bus->lowered.lock);
-	if (list_empty(&history->lowered))
-		list_add_tail(&history->lowered, &bus->lowered.histories);
-	spin_unlock(&bus->lowered.lock);
+	while (nlbus_history_is_loose(history) &&
+	       nlbus_history_resize(history, history->slots / 2))
+		;
 }
 
 /* Takes the oldest run out; under the lock. Return: where it was kept, and how
@@ -246,7 +223,6 @@ static bool nlbus_history_shrink(struct nlbus_bus *bus,
 					__GFP_NOWARN);
 	if (!run)
 		return false;
-	run->topic = old->topic;
 	memcpy(run->data, newest, len);
 
 	spin_lock(&history->lock);
@@ -311,11 +287,16 @@ static void nlbus_history_trim(struct nlbus_bus *bus)
 	}
 }
 
-/* Brings a history below its own limit, by at most so many runs. Return: whether
- * it is, or can't be.
+/**
+ * nlbus_history_cut() - bring a history below its own limit
+ * @bus: the bus, whose owner is the caller
+ * @history: the history
+ * @most: of how many runs it may let go
+ *
+ * Return: whether it is below it, or can't be.
  */
-static bool nlbus_history_cut(struct nlbus_bus *bus,
-			      struct nlbus_history *history, u32 most)
+bool nlbus_history_cut(struct nlbus_bus *bus, struct nlbus_history *history,
+		       u32 most)
 {
 	while (history->bytes > READ_ONCE(history->limit) &&
 	       nlbus_history_gives(history)) {
@@ -440,55 +421,32 @@ void nlbus_history_extend(struct nlbus_bus *bus, struct nlbus_history *history,
 }
 
 /**
- * nlbus_history_set_limit() - say how much a history may keep
- * @bus: the bus
- * @history: the history
- * @limit: bytes; the bus thread lets go of what is more
- */
-void nlbus_history_set_limit(struct nlbus_bus *bus,
-			     struct nlbus_history *history, size_t limit)
-{
-	spin_lock(&history->lock);
-	WRITE_ONCE(history->limit, limit);
-	history->change = atomic64_inc_return(&bus->change);
-	spin_unlock(&history->lock);
-
-	nlbus_history_mark(bus, history);
-	wake_up_process(bus->queue.reader);
-}
-
-/**
- * nlbus_history_lower() - bring a history nearer to a limit that was lowered
- * @bus: the bus, whose thread is the caller, once a turn, so that events don't
- *       wait until all is done
- */
-void nlbus_history_lower(struct nlbus_bus *bus)
-{
-	struct nlbus_history *history;
-
-	if (!nlbus_history_news(bus))
-		return;
-	spin_lock(&bus->lowered.lock);
-	history = list_first_entry(&bus->lowered.histories,
-				   struct nlbus_history, lowered);
-	list_del_init(&history->lowered);
-	spin_unlock(&bus->lowered.lock);
-	if (!nlbus_history_cut(bus, history, NLBUS_HISTORY_CUT))
-		nlbus_history_mark(bus, history);
-	while (nlbus_history_is_loose(history) &&
-	       nlbus_history_resize(history, history->slots / 2))
-		;
-	nlbus_run_free_list(&bus->dead);
-}
-
-/**
- * nlbus_history_news() - whether limits were set that nlbus_history_lower()
- *                        hasn't seen
- * @bus: the bus, whose thread alone takes from the list; anybody may ask
+ * nlbus_history_end() - let go of all that a history keeps, or of a part of it
+ * @bus: the bus, whose thread is the caller and owns it; it frees &nlbus_bus.dead
+ * @history: the history; nobody else uses it any more, but for
+ *           nlbus_direct_lone(), which finds no room in it
+ * @most: of how many runs it may let go; how many are left of that
  *
- * Return: true if so.
+ * Return: whether nothing is left.
  */
-bool nlbus_history_news(const struct nlbus_bus *bus)
+bool nlbus_history_end(struct nlbus_bus *bus, struct nlbus_history *history,
+		       u32 *most)
 {
-	return !list_empty_careful(&bus->lowered.histories);
+	struct nlbus_run *run;
+
+	nlbus_history_unmark(bus, history);
+	list_del_init(&history->trim);
+	WRITE_ONCE(history->room, 0);
+	for (; nlbus_history_runs(history); history->begin++) {
+		if (!*most)
+			return false;
+		--*most;
+		run = nlbus_history_slot(history, history->begin)->run;
+		WRITE_ONCE(bus->history_bytes, bus->history_bytes - run->size);
+		nlbus_run_drop(run, &bus->dead);
+	}
+	if (history->ring != &history->one)
+		kvfree(history->ring);
+	history->ring = &history->one;
+	return true;
 }

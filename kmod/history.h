@@ -107,9 +107,9 @@ nlbus_history_newest(struct nlbus_history *history)
 }
 
 void nlbus_trim_init(struct nlbus_trim *trim);
-void nlbus_lowered_init(struct nlbus_lowered *lowered);
 void nlbus_history_init(struct nlbus_history *history, size_t limit);
-void nlbus_history_free(struct nlbus_history *history);
+bool nlbus_history_end(struct nlbus_bus *bus, struct nlbus_history *history,
+		       u32 *most);
 bool nlbus_history_claim(struct nlbus_history *history,
 			 const struct nlbus_run *run);
 void nlbus_history_append(struct nlbus_bus *bus, struct nlbus_history *history,
@@ -117,6 +117,14 @@ void nlbus_history_append(struct nlbus_bus *bus, struct nlbus_history *history,
 bool nlbus_history_fits(const struct nlbus_history *history, u32 len);
 void nlbus_history_extend(struct nlbus_bus *bus, struct nlbus_history *history,
 			  const void *events, u32 len, u32 count);
+bool nlbus_history_cut(struct nlbus_bus *bus, struct nlbus_history *history,
+		       u32 most);
+void nlbus_history_tighten(struct nlbus_history *history);
+
+/* limit.c */
+void nlbus_lowered_init(struct nlbus_lowered *lowered);
+void nlbus_history_mark(struct nlbus_bus *bus, struct nlbus_history *history);
+void nlbus_history_unmark(struct nlbus_bus *bus, struct nlbus_history *history);
 void nlbus_history_set_limit(struct nlbus_bus *bus,
 			     struct nlbus_history *history, size_t limit);
 void nlbus_history_lower(struct nlbus_bus *bus);

@@ -34,7 +34,11 @@ static int nlbus_info_put_limits(struct sk_buff *skb)
 	    nlbus_info_put_u64(skb, NLBUS_LIMIT_A_HISTORY,
 			       nlbus_params.history) ||
 	    nlbus_info_put_u64(skb, NLBUS_LIMIT_A_TOPIC_HISTORY,
-			       nlbus_params.topic_history))
+			       nlbus_params.topic_history) ||
+	    nla_put_u32(skb, NLBUS_LIMIT_A_PRIVATE_GROUPS,
+			nlbus_params.private_groups) ||
+	    nla_put_u32(skb, NLBUS_LIMIT_A_TOPIC_MODE,
+			nlbus_params.topic_mode))
 		return -EMSGSIZE;
 	nla_nest_end(skb, nest);
 	return 0;
@@ -59,9 +63,12 @@ static int nlbus_info_put_counters(struct sk_buff *skb, struct nlbus_bus *bus)
 		  atomic64_read(&bus->counters.replayed) },
 		{ NLBUS_COUNTER_A_EVICTED,
 		  atomic64_read(&bus->counters.evicted) },
-		{ NLBUS_COUNTER_A_TOPICS, nlbus_topics_last_id(&bus->topics) },
+		{ NLBUS_COUNTER_A_TOPICS, nlbus_topics_count(&bus->topics) },
 		{ NLBUS_COUNTER_A_QUEUE, READ_ONCE(bus->queue.used) },
 		{ NLBUS_COUNTER_A_HISTORY, READ_ONCE(bus->history_bytes) },
+		{ NLBUS_COUNTER_A_MOVED, atomic64_read(&bus->sys.moved) },
+		{ NLBUS_COUNTER_A_PRIVATE_GROUPS,
+		  READ_ONCE(bus->topics.groups.used) },
 	};
 	int i;
 

@@ -20,6 +20,7 @@
 #include <net/netlink.h>
 #include <net/sock.h>
 
+#include "access.h"
 #include "answer.h"
 #include "bus.h"
 #include "check.h"
@@ -44,7 +45,7 @@ static_assert(NLBUS_QUEUE_MIN - NLBUS_QUEUE_RESERVE(NLBUS_QUEUE_MIN) >=
 /**
  * struct nlbus_stretch - publishes of one topic that follow each other
  * @first: the first one
- * @topic: their topic, or NULL
+ * @topic: their topic, with a reference, or NULL
  * @len: bytes of their messages, with padding behind the last one
  * @count: how many
  * @last: the last one
@@ -104,7 +105,9 @@ static const struct nlmsghdr *nlbus_accept_find(const struct sk_buff *skb,
 	return nlh;
 }
 
-/* Makes a run of publishes, with memory for @room bytes of messages at least. */
+/* Makes a run of publishes, with memory for @room bytes of messages at least, and
+ * hands the reference to their topic over to it.
+ */
 static struct nlbus_run *nlbus_accept_run(const struct sk_buff *skb,
 					  const struct nlbus_stretch *stretch,
 					  const struct nlbus_sender *from,
@@ -118,7 +121,6 @@ static struct nlbus_run *nlbus_accept_run(const struct sk_buff *skb,
 			      GFP_KERNEL_ACCOUNT);
 	if (!run)
 		return NULL;
-	run->topic = stretch->topic;
 	run->count = stretch->count;
 	/* The last one's padding needn't be there. */
 	memcpy(run->data, stretch->first, min(stretch->len, left));
@@ -133,22 +135,46 @@ static struct nlbus_run *nlbus_accept_run(const struct sk_buff *skb,
 			return NULL;
 		}
 	}
+	run->topic = stretch->topic;
 	return run;
 }
 
-static int nlbus_refuse_topic(struct nlbus_refusal *refusal, int err,
-			      const struct nlmsghdr *nlh)
+/* Whether the sender may publish to a topic. */
+static bool nlbus_accept_may(const struct nlbus_bus *bus,
+			     const struct sk_buff *skb,
+			     struct nlbus_topic *topic)
+{
+	return nlbus_access_all(&topic->access, NLBUS_WRITE) ||
+	       nlbus_sender_may(bus, skb, topic, NLBUS_WRITE);
+}
+
+static int nlbus_refuse_mode(struct nlbus_refusal *refusal,
+			     const struct nlmsghdr *nlh)
 {
 	const struct nlbus_event_hdr *hdr = nlbus_publish_hdr(nlh);
 
-	if (err == -ENOSPC)
-		return nlbus_refusal_set(refusal, err,
-					 "topic '%.*s': the bus has its limit of %u topics",
-					 hdr->topic_len, (const u8 *)(hdr + 1),
-					 nlbus_params.topics);
-	return nlbus_refusal_set(refusal, err,
-				 "topic '%.*s': no memory to create it",
+	return nlbus_refusal_set(refusal, -EACCES,
+				 "topic '%.*s': its mode doesn't let you publish, or not who opened your socket",
 				 hdr->topic_len, (const u8 *)(hdr + 1));
+}
+
+/* Finds the topic of a run that is still without, or prepares to create it. */
+static int nlbus_accept_topic(struct nlbus_bus *bus, const struct sk_buff *skb,
+			      struct nlbus_run *run, const struct nlmsghdr *nlh,
+			      const struct nlbus_access *access,
+			      struct nlbus_refusal *refusal)
+{
+	const struct nlbus_event_hdr *hdr = nlbus_publish_hdr(nlh);
+	struct nlbus_topic *topic;
+
+	topic = nlbus_topic_prepare(bus, (const u8 *)(hdr + 1), hdr->topic_len,
+				    access, refusal);
+	if (IS_ERR(topic))
+		return PTR_ERR(topic);
+	run->topic = topic;
+	if (!nlbus_accept_may(bus, skb, topic))
+		return nlbus_refuse_mode(refusal, nlh);
+	return 0;
 }
 
 /* Creates the topics that runs are still without, all or none. The runs are those
@@ -160,12 +186,12 @@ static int nlbus_accept_topics(struct nlbus_bus *bus, struct list_head *runs,
 {
 	struct nlbus_topics *topics = &bus->topics;
 	const struct nlmsghdr *nlh = NULL;
-	const struct nlbus_event_hdr *hdr;
-	struct nlbus_topic *topic;
+	struct nlbus_access access;
 	struct nlbus_run *run;
 	int err = 0;
 	u32 events;
 
+	nlbus_access_default(&access);
 	if (mutex_lock_killable(&topics->lock)) {
 		datagram->bad = nlbus_message_at(datagram->skb, 0);
 		return nlbus_refusal_set(refusal, -EINTR,
@@ -176,17 +202,12 @@ static int nlbus_accept_topics(struct nlbus_bus *bus, struct list_head *runs,
 			nlh = nlbus_message_next(datagram->skb, nlh);
 		} while (nlh->nlmsg_type != NLBUS_MSG_PUBLISH);
 		if (!run->topic) {
-			hdr = nlbus_publish_hdr(nlh);
-			topic = nlbus_topic_prepare(topics,
-						    (const u8 *)(hdr + 1),
-						    hdr->topic_len);
-			if (IS_ERR(topic)) {
+			err = nlbus_accept_topic(bus, datagram->skb, run, nlh,
+						 &access, refusal);
+			if (err) {
 				datagram->bad = nlh;
-				err = nlbus_refuse_topic(refusal,
-							 PTR_ERR(topic), nlh);
 				break;
 			}
-			run->topic = topic;
 		}
 		for (events = run->count; events > 1; events--)
 			nlh = nlbus_message_next(datagram->skb, nlh);
@@ -242,8 +263,10 @@ static int nlbus_accept_runs(struct nlbus_bus *bus,
 			nlh = nlbus_message_next(skb, nlh);
 			continue;
 		}
-		/* Before the look-up: what a full bus hasn't, it never will. */
-		full = nlbus_topics_last_id(&bus->topics) >= nlbus_params.topics;
+		/* Before the look-up: what is missing then was missing when the
+		 * bus was full.
+		 */
+		full = nlbus_topics_count(&bus->topics) >= nlbus_params.topics;
 		stretch.first = nlh;
 		stretch.topic = nlbus_topic_of_publish(&bus->topics,
 						       (const u8 *)(hdr + 1),
@@ -251,10 +274,15 @@ static int nlbus_accept_runs(struct nlbus_bus *bus,
 		if (!stretch.topic) {
 			if (full && !accepted->missing) {
 				datagram->bad = nlh;
-				return nlbus_refuse_topic(refusal, -ENOSPC,
-							  nlh);
+				return nlbus_topic_refuse_full(refusal,
+							       (const u8 *)(hdr + 1),
+							       hdr->topic_len);
 			}
 			accepted->missing = true;
+		} else if (!nlbus_accept_may(bus, skb, stretch.topic)) {
+			nlbus_topic_put(stretch.topic);
+			datagram->bad = nlh;
+			return nlbus_refuse_mode(refusal, nlh);
 		} else if (datagram->publishes == 1 &&
 			   nlbus_queue_idle(&bus->queue)) {
 			/* For those to come: as much again as is kept. */
@@ -264,6 +292,7 @@ static int nlbus_accept_runs(struct nlbus_bus *bus,
 		nlh = nlbus_accept_find(skb, &stretch);
 		run = nlbus_accept_run(skb, &stretch, from, room);
 		if (!run) {
+			nlbus_topic_put(stretch.topic);
 			datagram->bad = stretch.first;
 			return nlbus_refusal_set(refusal, -ENOMEM,
 						 "no memory for the event");
@@ -319,17 +348,9 @@ static int nlbus_accept(struct nlbus_bus *bus, struct nlbus_datagram *datagram,
 	};
 	int err;
 
-	if (datagram->publishes == 1 && !datagram->requests) {
-		const struct nlmsghdr *nlh = nlbus_message_at(datagram->skb, 0);
-		const struct nlbus_event_hdr *hdr = nlbus_publish_hdr(nlh);
-		struct nlbus_topic *topic;
-
-		topic = nlbus_topic_recent(&bus->topics, (const u8 *)(hdr + 1),
-					   hdr->topic_len);
-		if (topic &&
-		    nlbus_direct_lone(bus, topic, datagram->skb, &from))
-			return 0;
-	}
+	if (datagram->publishes == 1 && !datagram->requests &&
+	    nlbus_direct_lone(bus, datagram->skb, &from))
+		return 0;
 
 	err = nlbus_accept_runs(bus, datagram, &from, &accepted, refusal);
 	if (!err)

@@ -33,21 +33,28 @@
 /* Protocol numbers below are, or were, those of Linux itself. */
 #define NLBUS_PROTOCOL_MIN	(NETLINK_SMC + 1)
 
+/* Until it is known of how many. */
+#define NLBUS_HALF		UINT_MAX
+
 struct nlbus_params nlbus_params = {
 	.protocol	= NLBUS_PROTOCOL,
 	.groups		= NLBUS_GROUPS,
+	.private_groups	= NLBUS_HALF,
 	.topics		= 16384,
 	.pack		= SKB_WITH_OVERHEAD(16384),
 	.heartbeat_ms	= 1000,
 	.queue		= SZ_4M,
 	.history	= SZ_64M,
 	.topic_history	= SZ_256K,
+	.topic_mode	= NLBUS_TOPIC_MODE_MASK,
 };
 
 module_param_named(protocol, nlbus_params.protocol, uint, 0444);
 MODULE_PARM_DESC(protocol, "netlink protocol (default 25)");
 module_param_named(groups, nlbus_params.groups, uint, 0444);
 MODULE_PARM_DESC(groups, "multicast groups, which topics share (default 1024)");
+module_param_named(private_groups, nlbus_params.private_groups, uint, 0444);
+MODULE_PARM_DESC(private_groups, "of these, those for topics that not everybody may read, each used once (default: half)");
 module_param_named(topics, nlbus_params.topics, uint, 0444);
 MODULE_PARM_DESC(topics, "topics on one bus (default 16384)");
 module_param_named(pack, nlbus_params.pack, uint, 0444);
@@ -61,6 +68,9 @@ MODULE_PARM_DESC(history, "bytes of all histories of one bus; each topic's newes
 module_param_named(topic_history, nlbus_params.topic_history, ulong, 0444);
 MODULE_PARM_DESC(topic_history, "bytes of one topic's history; its newest event is always kept (default 256 KiB)");
 
+module_param_named(topic_mode, nlbus_params.topic_mode, uint, 0444);
+MODULE_PARM_DESC(topic_mode, "mode of new topics, as chmod(2), read and write bits (default 0666)");
+
 static int __init nlbus_check(const char *name, unsigned long value,
 			      unsigned long min, unsigned long max)
 {
@@ -70,19 +80,33 @@ static int __init nlbus_check(const char *name, unsigned long value,
 	return -EINVAL;
 }
 
+static int __init nlbus_check_mode(unsigned int mode)
+{
+	if (!(mode & ~NLBUS_TOPIC_MODE_MASK))
+		return 0;
+	pr_err("topic_mode=%#o: must be of the bits %#o\n", mode,
+	       NLBUS_TOPIC_MODE_MASK);
+	return -EINVAL;
+}
+
 static int __init nlbus_check_params(void)
 {
-	const struct nlbus_params *params = &nlbus_params;
+	struct nlbus_params *params = &nlbus_params;
 
+	if (params->private_groups == NLBUS_HALF)
+		params->private_groups = params->groups / 2;
 	if (nlbus_check("protocol", params->protocol, NLBUS_PROTOCOL_MIN,
 			MAX_LINKS - 1) ||
 	    nlbus_check("groups", params->groups, 32, 8192) ||
+	    nlbus_check("private_groups", params->private_groups, 1,
+			params->groups - NLBUS_GROUP_FIRST) ||
 	    nlbus_check("topics", params->topics, 8, SZ_1M) ||
 	    nlbus_check("pack", params->pack, 1024, SKB_WITH_OVERHEAD(32768)) ||
 	    nlbus_check("heartbeat_ms", params->heartbeat_ms, 0, 3600000) ||
 	    nlbus_check("queue", params->queue, NLBUS_QUEUE_MIN, SZ_1G) ||
 	    nlbus_check("history", params->history, 0, NLBUS_HISTORY_MAX) ||
-	    nlbus_check("topic_history", params->topic_history, 0, SZ_1G))
+	    nlbus_check("topic_history", params->topic_history, 0, SZ_1G) ||
+	    nlbus_check_mode(params->topic_mode))
 		return -EINVAL;
 	return 0;
 }

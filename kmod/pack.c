@@ -245,7 +245,7 @@ static void nlbus_pack_flush(struct nlbus_bus *bus, u32 group)
  */
 void nlbus_pack_add(struct nlbus_bus *bus, struct nlbus_run *run)
 {
-	u32 group = run->topic->group;
+	u32 group = READ_ONCE(run->topic->group); /* behind its number */
 	struct nlbus_pack *pack = &bus->packs.of[group];
 
 	if (pack->len && pack->len + run->len > nlbus_params.pack)

@@ -13,22 +13,26 @@
  * struct nlbus_params - limits of each bus, as main.c checked them
  * @protocol: netlink protocol
  * @groups: number of multicast groups
+ * @private_groups: of these, those for topics that not everybody may read
  * @topics: topics on one bus, the broker's own included
  * @pack: bytes of a packed broadcast
  * @heartbeat_ms: interval of $SYS/heartbeat, 0 = off
  * @queue: bytes published and not yet sequenced
  * @history: bytes of all histories of one bus
  * @topic_history: bytes of one topic's history
+ * @topic_mode: mode of new topics
  */
 struct nlbus_params {
 	unsigned int protocol;
 	unsigned int groups;
+	unsigned int private_groups;
 	unsigned int topics;
 	unsigned int pack;
 	unsigned int heartbeat_ms;
 	unsigned long queue;
 	unsigned long history;
 	unsigned long topic_history;
+	unsigned int topic_mode;
 };
 
 extern struct nlbus_params nlbus_params;

@@ -13,10 +13,11 @@
 #include "refusal.h"
 #include "reply.h"
 #include "run.h"
+#include "topic.h"
 
 /**
  * nlbus_refusal_set() - say why something is refused
- * @refusal: filled in; may sleep
+ * @refusal: filled in, which may sleep; NULL if nobody is to be told
  * @err: negative errno
  * @format: the sentence, as printf() has it
  *
@@ -27,6 +28,8 @@ int nlbus_refusal_set(struct nlbus_refusal *refusal, int err,
 {
 	va_list args;
 
+	if (!refusal)
+		return err;
 	kfree(refusal->text);
 	va_start(args, format);
 	refusal->text = kvasprintf(GFP_KERNEL_ACCOUNT, format, args);
@@ -107,8 +110,12 @@ void nlbus_ack_number(struct sk_buff *ack, u64 seq)
  */
 void nlbus_run_sent(struct sock *sk, struct nlbus_run *run)
 {
+	struct nlbus_topic *topic = run->topic;
 	struct sk_buff *ack = run->ack;
 
+	/* It lives on in history, which its topic has, and not the other way round. */
+	run->topic = NULL;
+	nlbus_topic_put(topic);
 	if (ack) {
 		run->ack = NULL;
 		nlbus_reply_send(sk, ack,

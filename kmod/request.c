@@ -29,6 +29,9 @@ static const struct nla_policy nlbus_topic_policy[] = {
 	[NLBUS_TOPIC_A_ID]	= NLBUS_U32,
 	/* of any length: that has errors of its own */
 	[NLBUS_TOPIC_A_NAME]	= { .type = NLA_BINARY },
+	[NLBUS_TOPIC_A_MODE]	= NLBUS_U32,
+	[NLBUS_TOPIC_A_UID]	= NLBUS_U32,
+	[NLBUS_TOPIC_A_GID]	= NLBUS_U32,
 	[NLBUS_TOPIC_A_HISTORY]	= NLBUS_U64,
 };
 
@@ -83,11 +86,48 @@ static int nlbus_info_check(const struct nlmsghdr *nlh,
 	return nlbus_parse(nlh, tb, 0, nlbus_info_policy, refusal);
 }
 
+/* Takes what a topic is to be given. */
+static int nlbus_settings_check(struct nlattr **tb,
+				struct nlbus_request *request,
+				struct nlbus_refusal *refusal)
+{
+	if (tb[NLBUS_TOPIC_A_MODE]) {
+		u32 mode = nla_get_u32(tb[NLBUS_TOPIC_A_MODE]);
+
+		if (mode & ~NLBUS_TOPIC_MODE_MASK)
+			return nlbus_refusal_set(refusal, -EINVAL,
+						 "mode %#o has other bits than %#o",
+						 mode, NLBUS_TOPIC_MODE_MASK);
+		request->mode = mode;
+		request->has |= NLBUS_HAS_MODE;
+	}
+	if (tb[NLBUS_TOPIC_A_UID]) {
+		request->uid = nla_get_u32(tb[NLBUS_TOPIC_A_UID]);
+		request->has |= NLBUS_HAS_UID;
+	}
+	if (tb[NLBUS_TOPIC_A_GID]) {
+		request->gid = nla_get_u32(tb[NLBUS_TOPIC_A_GID]);
+		request->has |= NLBUS_HAS_GID;
+	}
+	if (tb[NLBUS_TOPIC_A_HISTORY]) {
+		request->history = nla_get_u64(tb[NLBUS_TOPIC_A_HISTORY]);
+		request->has |= NLBUS_HAS_HISTORY;
+	}
+
+	if (request->replace && !request->has)
+		return nlbus_invalid(refusal,
+				     "REPLACE takes MODE, UID, GID or HISTORY");
+	if (request->has && !request->replace && !request->create)
+		return nlbus_invalid(refusal,
+				     "MODE, UID, GID and HISTORY go with CREATE or REPLACE");
+	return 0;
+}
+
 static int nlbus_list_check(struct nlattr **tb, struct nlbus_request *request,
 			    struct nlbus_refusal *refusal)
 {
-	if (request->create || request->replace || tb[NLBUS_TOPIC_A_NAME] ||
-	    tb[NLBUS_TOPIC_A_ID] || tb[NLBUS_TOPIC_A_HISTORY])
+	if (request->create || request->replace || request->has ||
+	    tb[NLBUS_TOPIC_A_NAME] || tb[NLBUS_TOPIC_A_ID])
 		return nlbus_invalid(refusal,
 				     "LIST takes CURSOR and SINCE alone");
 	if (tb[NLBUS_TOPIC_A_CURSOR])
@@ -99,7 +139,8 @@ static int nlbus_list_check(struct nlattr **tb, struct nlbus_request *request,
 	return 0;
 }
 
-static int nlbus_get_check(struct nlattr **tb, struct nlbus_request *request,
+/* A request about one topic: GET or DELETE. */
+static int nlbus_one_check(struct nlattr **tb, struct nlbus_request *request,
 			   struct nlbus_refusal *refusal)
 {
 	const struct nlattr *name = tb[NLBUS_TOPIC_A_NAME];
@@ -107,13 +148,9 @@ static int nlbus_get_check(struct nlattr **tb, struct nlbus_request *request,
 
 	if (tb[NLBUS_TOPIC_A_CURSOR] || tb[NLBUS_TOPIC_A_SINCE])
 		return nlbus_invalid(refusal, "CURSOR and SINCE go with LIST");
-	if (request->replace != !!tb[NLBUS_TOPIC_A_HISTORY])
-		return nlbus_invalid(refusal, "REPLACE and HISTORY go together");
-	if (request->replace)
-		request->history = nla_get_u64(tb[NLBUS_TOPIC_A_HISTORY]);
 	if (!name == !tb[NLBUS_TOPIC_A_ID])
 		return nlbus_invalid(refusal,
-				     "a look-up takes either NAME or ID");
+				     "a topic is given by either NAME or ID");
 	if (!name) {
 		if (request->create)
 			return nlbus_invalid(refusal, "CREATE takes a NAME");
@@ -156,11 +193,19 @@ static int nlbus_topic_check(const struct nlmsghdr *nlh,
 
 	if (tb[NLBUS_TOPIC_A_OP])
 		request->op = nla_get_u32(tb[NLBUS_TOPIC_A_OP]);
+	err = nlbus_settings_check(tb, request, refusal);
+	if (err)
+		return err;
 	switch (request->op) {
 	case NLBUS_TOPIC_OP_GET:
-		return nlbus_get_check(tb, request, refusal);
+		return nlbus_one_check(tb, request, refusal);
 	case NLBUS_TOPIC_OP_LIST:
 		return nlbus_list_check(tb, request, refusal);
+	case NLBUS_TOPIC_OP_DELETE:
+		if (request->create || request->replace)
+			return nlbus_invalid(refusal,
+					     "DELETE takes no other flags");
+		return nlbus_one_check(tb, request, refusal);
 	default:
 		return nlbus_refusal_set(refusal, -EINVAL,
 					 "unknown operation %u on topics",

@@ -5,17 +5,28 @@
 #ifndef _NLBUS_REQUEST_H
 #define _NLBUS_REQUEST_H
 
+#include <linux/bits.h>
 #include <linux/types.h>
 
 struct nlmsghdr;
 struct nlbus_refusal;
+
+/* What a topic can be given: &nlbus_request.has. */
+#define NLBUS_HAS_MODE		BIT(0)
+#define NLBUS_HAS_UID		BIT(1)
+#define NLBUS_HAS_GID		BIT(2)
+#define NLBUS_HAS_HISTORY	BIT(3)
 
 /**
  * struct nlbus_request - a request that was checked
  * @op: TOPIC: enum nlbus_topic_op
  * @create: TOPIC: create it if it doesn't exist
  * @exclusive: TOPIC: refuse one that exists
- * @replace: TOPIC: set @history of one that exists
+ * @replace: TOPIC: change one that exists
+ * @has: TOPIC: which of the four that follow are given
+ * @mode: TOPIC: as &nlbus_access.mode
+ * @uid: TOPIC: owner, as the bus's user namespace has it
+ * @gid: TOPIC: owning group, likewise
  * @history: TOPIC: bytes that it may keep
  * @name: TOPIC: name, in the message; or NULL
  * @name_len: TOPIC: its bytes
@@ -32,6 +43,10 @@ struct nlbus_request {
 	bool create;
 	bool exclusive;
 	bool replace;
+	u32 has;
+	u16 mode;
+	u32 uid;
+	u32 gid;
 	u64 history;
 	const u8 *name;
 	u8 name_len;

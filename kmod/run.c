@@ -53,15 +53,15 @@ struct nlbus_run *nlbus_run_alloc(u32 len, u32 room, gfp_t gfp)
 /**
  * nlbus_run_kernel() - make a run of one event of the broker's own
  * @topic: the topic
- * @payload: the payload, as a value
- * @payload_len: its bytes
+ * @payload_len: bytes of the payload, which is a value
+ * @payload: where it is to be written; zeros so far
  *
  * May sleep.
  *
  * Return: the run with one reference, or NULL.
  */
-struct nlbus_run *nlbus_run_kernel(struct nlbus_topic *topic,
-				   const void *payload, u32 payload_len)
+struct nlbus_run *nlbus_run_kernel(struct nlbus_topic *topic, u32 payload_len,
+				   void **payload)
 {
 	u32 len = nlbus_event_len(topic->name_len, payload_len);
 	struct nlbus_event_hdr *hdr;
@@ -72,6 +72,7 @@ struct nlbus_run *nlbus_run_kernel(struct nlbus_topic *topic,
 			      GFP_KERNEL | __GFP_NOWARN);
 	if (!run)
 		return NULL;
+	nlbus_topic_get(topic);
 	run->topic = topic;
 
 	event = nlbus_run_event(run);
@@ -84,8 +85,21 @@ struct nlbus_run *nlbus_run_kernel(struct nlbus_topic *topic,
 	hdr->flags = NLBUS_EVENT_F_KERNEL;
 	hdr->content = NLBUS_CONTENT_BINCODE;
 	memcpy(hdr + 1, topic->name, topic->name_len);
-	memcpy((void *)event + len - payload_len, payload, payload_len);
+	*payload = (void *)event + len - payload_len;
 	return run;
+}
+
+/**
+ * nlbus_run_cut() - take off the end of the payload of a run of one event
+ * @run: the run, made by nlbus_run_kernel()
+ * @bytes: how much, which is zeros
+ */
+void nlbus_run_cut(struct nlbus_run *run, u32 bytes)
+{
+	struct nlmsghdr *event = nlbus_run_event(run);
+
+	event->nlmsg_len -= bytes;
+	run->len = NLMSG_ALIGN(event->nlmsg_len);
 }
 
 /**
@@ -119,6 +133,7 @@ void nlbus_event_begin(struct nlmsghdr *event, const struct nlbus_sender *from)
 static void nlbus_run_free(struct nlbus_run *run)
 {
 	kfree_skb(run->ack);
+	nlbus_topic_put(run->topic);
 	kvfree(run);
 }
 

@@ -21,7 +21,8 @@ struct sk_buff;
 /**
  * struct nlbus_run - events of one topic
  * @link: in a datagram's list, the queue, then its group's pack
- * @topic: where they go; NULL until the topic is created
+ * @topic: where they go, with a reference until they are broadcast; NULL before the
+ *         topic is created, and afterwards
  * @ack: the answer that the publisher asked for with the last one; or NULL
  * @size: bytes of memory, which count for queue and history
  * @len: bytes of the messages
@@ -117,8 +118,9 @@ static inline struct nlbus_run *nlbus_run_get(struct nlbus_run *run)
 
 size_t nlbus_run_size(u32 len);
 struct nlbus_run *nlbus_run_alloc(u32 len, u32 room, gfp_t gfp);
-struct nlbus_run *nlbus_run_kernel(struct nlbus_topic *topic,
-				   const void *payload, u32 payload_len);
+struct nlbus_run *nlbus_run_kernel(struct nlbus_topic *topic, u32 payload_len,
+				   void **payload);
+void nlbus_run_cut(struct nlbus_run *run, u32 bytes);
 void nlbus_event_begin(struct nlmsghdr *event,
 		       const struct nlbus_sender *from);
 void nlbus_run_put(struct nlbus_run *run);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * $SYS: heartbeats, and word of new topics. These events arise in the bus
+ * $SYS: heartbeats, and word of topics that are new, moved or gone. These events arise in the bus
  * thread and are sequenced on the spot: they never wait in the queue, and a
  * full queue can't hold them up.
  */
@@ -10,7 +10,9 @@
 #include <linux/sched.h>
 #include <linux/timekeeping.h>
 
+#include "access.h"
 #include "bus.h"
+#include "moves.h"
 #include "params.h"
 #include "run.h"
 #include "sys.h"
@@ -21,19 +23,30 @@
 /* Topics that appear within this time share one event, but for the first. */
 #define NLBUS_SYS_TOPICS_MS	20
 
+/* Topics that one event names at most: some 3 KiB. */
+#define NLBUS_SYS_NAMES		256
+
+/* Events about topics that are published at once: those who follow $SYS have to
+ * have room for them.
+ */
+#define NLBUS_SYS_TOPICS_TURN	16
+
 static struct nlbus_topic *nlbus_sys_prepare(struct nlbus_bus *bus,
 					     const char *name)
 {
+	const struct nlbus_access access = {
+		.mode = NLBUS_READ,
+		.uid = GLOBAL_ROOT_UID,
+		.gid = GLOBAL_ROOT_GID,
+	};
 	struct nlbus_topic *topic;
 
-	topic = nlbus_topic_prepare(&bus->topics, name, strlen(name));
+	topic = nlbus_topic_prepare(bus, name, strlen(name), &access, NULL);
 	if (IS_ERR(topic))
 		return topic;
 	topic->group = NLBUS_GROUP_SYS;
-	topic->mode = 0444;
-	topic->uid = GLOBAL_ROOT_UID;
-	topic->gid = GLOBAL_ROOT_GID;
 	topic->history.limit = NLBUS_SYS_HISTORY;
+	nlbus_topic_put(topic); /* it stays as long as the bus */
 	return topic;
 }
 
@@ -70,50 +83,88 @@ int nlbus_sys_start(struct nlbus_bus *bus)
 	return err;
 }
 
-/* Without memory there is no event, and no number is used up. Return: whether
- * there is one.
- */
-static bool nlbus_sys_publish(struct nlbus_bus *bus, struct nlbus_topic *topic,
-			      const void *payload, u32 len)
+static void nlbus_sys_sequence(struct nlbus_bus *bus, struct nlbus_run *run)
 {
-	struct nlbus_run *run = nlbus_run_kernel(topic, payload, len);
-
-	if (!run)
-		return false;
 	nlbus_bus_sequence(bus, run, ktime_get_boottime_ns());
-	return true;
 }
 
 /* Worth no more than a try: the next one says all that this one would have. */
 static void nlbus_sys_publish_heartbeat(struct nlbus_bus *bus)
 {
 	u64 uptime = ktime_get_boottime_ns() - bus->began_ns;
-	struct nlbus_sys_heartbeat beat = {
+	struct nlbus_sys_heartbeat *beat;
+	struct nlbus_run *run;
+	void *payload;
+
+	run = nlbus_run_kernel(bus->sys.heartbeat, sizeof(*beat), &payload);
+	if (!run)
+		return;
+	beat = payload;
+	*beat = (struct nlbus_sys_heartbeat) {
 		.epoch = cpu_to_le64(bus->epoch),
 		.uptime_ns = cpu_to_le64(uptime),
 		.published = cpu_to_le64(atomic64_read(&bus->counters.published)),
 		.overruns = cpu_to_le64(atomic64_read(&bus->counters.overruns)),
 		.change = cpu_to_le64(atomic64_read(&bus->change)),
 		.last_id = cpu_to_le32(nlbus_topics_last_id(&bus->topics)),
+		.moved = cpu_to_le64(atomic64_read(&bus->sys.moved)),
 	};
-
-	nlbus_sys_publish(bus, bus->sys.heartbeat, &beat, sizeof(beat));
+	nlbus_sys_sequence(bus, run);
 }
 
+/* Names as many of the topics that moved or ended as one event may. Without memory
+ * there is no event, and no number is used up. Return: whether there is one.
+ */
 static bool nlbus_sys_publish_topics(struct nlbus_bus *bus)
 {
-	struct nlbus_sys_topics topics = {
-		.last_id = cpu_to_le32(bus->sys.seen),
-	};
+	u32 most = min_t(u32, READ_ONCE(bus->moves.count), NLBUS_SYS_NAMES);
+	struct nlbus_sys_topics *topics;
+	struct nlbus_sys_topic *names;
+	struct nlbus_run *run;
+	void *payload;
+	u32 count;
 
-	return nlbus_sys_publish(bus, bus->sys.topics, &topics, sizeof(topics));
+	run = nlbus_run_kernel(bus->sys.topics,
+			       sizeof(*topics) + most * sizeof(*names),
+			       &payload);
+	if (!run)
+		return false;
+	topics = payload;
+	names = payload + sizeof(*topics);
+	count = nlbus_moves_name(&bus->moves, names, most);
+	nlbus_run_cut(run, (most - count) * sizeof(*names));
+	*topics = (struct nlbus_sys_topics) {
+		.last_id = cpu_to_le32(bus->sys.seen),
+		.moved = cpu_to_le64(atomic64_add_return(count, &bus->sys.moved)),
+		.count = cpu_to_le64(count),
+	};
+	nlbus_sys_sequence(bus, run);
+	return true;
+}
+
+/* Announces all topics, or most of them. Return: whether nothing is left. */
+static bool nlbus_sys_announce(struct nlbus_bus *bus)
+{
+	u32 turn = NLBUS_SYS_TOPICS_TURN;
+
+	do {
+		if (!turn-- || !nlbus_sys_publish_topics(bus))
+			return false;
+		bus->sys.announced = bus->sys.seen;
+	} while (READ_ONCE(bus->moves.count));
+	return true;
 }
 
 /* The last event of the bus, behind all that was accepted. */
 static void nlbus_sys_close(struct nlbus_bus *bus)
 {
+	struct nlbus_run *run;
+	void *payload;
+
 	bus->sys.closed = true;
-	nlbus_sys_publish(bus, bus->sys.closing, NULL, 0);
+	run = nlbus_run_kernel(bus->sys.closing, 0, &payload);
+	if (run)
+		nlbus_sys_sequence(bus, run);
 	nlbus_packs_flush(bus);
 }
 
@@ -151,20 +202,21 @@ long nlbus_sys_run(struct nlbus_bus *bus)
 		 * last event, must learn it, too, or he holds the module.
 		 */
 		nlbus_sys_shut(bus);
+		sys->heard = READ_ONCE(bus->moves.news);
+		nlbus_moves_name(&bus->moves, NULL, U32_MAX);
 		return HZ;
 	}
 
+	sys->heard = READ_ONCE(bus->moves.news);
 	sys->seen = nlbus_topics_last_id(&bus->topics);
-	if (sys->seen != sys->announced) {
+	if (sys->seen != sys->announced || READ_ONCE(bus->moves.count)) {
 		if (time_before64(now, sys->topics_at)) {
 			timeout = sys->topics_at - now;
 		} else {
 			sys->topics_at = now +
 				msecs_to_jiffies(NLBUS_SYS_TOPICS_MS);
 			/* Nobody may ever announce them again: so once more. */
-			if (nlbus_sys_publish_topics(bus))
-				sys->announced = sys->seen;
-			else
+			if (!nlbus_sys_announce(bus))
 				timeout = sys->topics_at - now;
 		}
 	}
@@ -190,6 +242,7 @@ long nlbus_sys_run(struct nlbus_bus *bus)
 bool nlbus_sys_news(const struct nlbus_bus *bus)
 {
 	return nlbus_sys_close_due(bus) ||
+	       READ_ONCE(bus->moves.news) != bus->sys.heard ||
 	       (!bus->sys.closed &&
 		nlbus_topics_last_id(&bus->topics) != bus->sys.seen);
 }

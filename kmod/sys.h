@@ -5,6 +5,7 @@
 #ifndef _NLBUS_SYS_H
 #define _NLBUS_SYS_H
 
+#include <linux/atomic.h>
 #include <linux/types.h>
 
 struct nlbus_bus;
@@ -20,6 +21,8 @@ struct nlbus_topic;
  * @topics_at: when $SYS/topics may be next published, likewise
  * @seen: the newest topic's id that was looked at
  * @announced: the newest topic's id that was announced
+ * @heard: how many topics that moved or ended were looked at, see &nlbus_moves.news
+ * @moved: how many were announced; others read it
  * @closed: $SYS/closing was published, or there was no memory for it
  */
 struct nlbus_sys {
@@ -30,6 +33,8 @@ struct nlbus_sys {
 	u64 topics_at;
 	u32 seen;
 	u32 announced;
+	u32 heard;
+	atomic64_t moved;
 	bool closed;
 };
 

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Topics are created all of a datagram or none: they are prepared, which may
- * fail, and then committed, which can't.
+ * fail, and then committed, which can't. They are found without locks, and live as
+ * long as somebody who found them uses them: what becomes of those that are
+ * deleted, moves.c tells.
  */
-#include <linux/cred.h>
 #include <linux/err.h>
 #include <linux/hash.h>
 #include <linux/log2.h>
@@ -16,12 +17,15 @@
 #include <uapi/linux/nlbus.h>
 
 #include "bus.h"
+#include "moves.h"
 #include "name.h"
 #include "params.h"
+#include "refusal.h"
+#include "run.h"
 #include "topic.h"
 
-/* Until topics can be given modes, everyone may read and write. */
-#define NLBUS_TOPIC_MODE	0666
+/* Runs of a history that are let go of before others have their turn. */
+#define NLBUS_TOPICS_CUT	1024
 
 /**
  * nlbus_topics_init() - make an empty set, which holds nothing to free
@@ -32,8 +36,7 @@ void nlbus_topics_init(struct nlbus_topics *topics)
 	mutex_init(&topics->lock);
 	xa_init_flags(&topics->by_id, XA_FLAGS_ACCOUNT);
 	INIT_LIST_HEAD(&topics->prepared);
-	topics->next_group = NLBUS_GROUP_FIRST;
-	topics->group_end = NLBUS_GROUP_FIRST;
+	nlbus_groups_init(&topics->groups);
 }
 
 /**
@@ -48,8 +51,10 @@ int nlbus_topics_start(struct nlbus_topics *topics)
 
 	topics->by_name = kvcalloc(lists, sizeof(*topics->by_name),
 				   GFP_KERNEL_ACCOUNT);
-	if (!topics->by_name)
+	if (!topics->by_name || nlbus_groups_start(&topics->groups)) {
+		kvfree(topics->by_name);
 		return -ENOMEM;
+	}
 	topics->bits = ilog2(lists);
 	get_random_bytes(&topics->key, sizeof(topics->key));
 	return 0;
@@ -57,23 +62,53 @@ int nlbus_topics_start(struct nlbus_topics *topics)
 
 /**
  * nlbus_topics_free() - let all topics go, with what they keep
- * @topics: the set, which nobody uses any more; empty afterwards
+ * @bus: the bus, whose topics nobody uses any more; without any afterwards
  */
-void nlbus_topics_free(struct nlbus_topics *topics)
+void nlbus_topics_free(struct nlbus_bus *bus)
 {
+	struct nlbus_topics *topics = &bus->topics;
 	struct nlbus_topic *topic;
 	unsigned long id;
 
+	nlbus_moves_free(bus);
 	xa_for_each(&topics->by_id, id, topic) {
-		nlbus_history_free(&topic->history);
+		u32 most = 0;
+
+		do {
+			most = NLBUS_TOPICS_CUT;
+			nlbus_run_free_list(&bus->dead);
+			cond_resched();
+		} while (!nlbus_history_end(bus, &topic->history, &most));
 		kfree(topic);
-		cond_resched();
 	}
+	nlbus_run_free_list(&bus->dead);
 	xa_destroy(&topics->by_id);
+	nlbus_groups_free(&topics->groups);
 	kvfree(topics->by_name);
 	topics->by_name = NULL;
 	memset(topics->recent, 0, sizeof(topics->recent));
+	topics->count = 0;
 	topics->last_id = 0;
+}
+
+/**
+ * nlbus_topic_put() - let go of a topic
+ * @topic: the topic, or NULL; doesn't sleep
+ */
+void nlbus_topic_put(struct nlbus_topic *topic)
+{
+	if (!topic || !refcount_dec_and_test(&topic->refs))
+		return;
+	if (topic->id)
+		nlbus_moves_left(topic);
+	else
+		kfree(topic);
+}
+
+/* Gets a reference to a topic that was found; NULL for one that is being ended. */
+static struct nlbus_topic *nlbus_topic_hold(struct nlbus_topic *topic)
+{
+	return topic && refcount_inc_not_zero(&topic->refs) ? topic : NULL;
 }
 
 static struct nlbus_topic *nlbus_topic_find(struct nlbus_topics *topics,
@@ -95,7 +130,7 @@ static struct nlbus_topic *nlbus_topic_find(struct nlbus_topics *topics,
  * @name: its name
  * @len: bytes of it
  *
- * Return: the topic, which stays as long as the bus, or NULL.
+ * Return: the topic with a reference, or NULL.
  */
 struct nlbus_topic *nlbus_topic_by_name(struct nlbus_topics *topics,
 					const u8 *name, u8 len)
@@ -104,7 +139,7 @@ struct nlbus_topic *nlbus_topic_by_name(struct nlbus_topics *topics,
 	struct nlbus_topic *topic;
 
 	rcu_read_lock();
-	topic = nlbus_topic_find(topics, hash, name, len);
+	topic = nlbus_topic_hold(nlbus_topic_find(topics, hash, name, len));
 	rcu_read_unlock();
 	return topic;
 }
@@ -125,7 +160,10 @@ static u32 nlbus_topic_slot(const u8 *name, u32 len)
  * @name: its name, with its padding; needn't be checked
  * @len: bytes of it, 1 to NLBUS_TOPIC_MAX
  *
- * Return: the topic, which stays as long as the bus; NULL for not known by heart.
+ * Called within an RCU read section.
+ *
+ * Return: the topic, which stays as long as that section, deleted as it may be
+ * meanwhile; NULL for not known by heart.
  */
 struct nlbus_topic *nlbus_topic_recent(const struct nlbus_topics *topics,
 				       const u8 *name, u32 len)
@@ -133,10 +171,33 @@ struct nlbus_topic *nlbus_topic_recent(const struct nlbus_topics *topics,
 	struct nlbus_topic *const *slot = &topics->recent[nlbus_topic_slot(name, len)];
 	struct nlbus_topic *topic = smp_load_acquire(slot); /* its name is there */
 
-	if (topic && topic->name_len == len &&
+	/* A deleted one may be in its slot for a moment. */
+	if (topic && topic->name_len == len && !READ_ONCE(topic->dead) &&
 	    nlbus_name_equal(topic->name, name, len))
 		return topic;
 	return NULL;
+}
+
+static void nlbus_topic_forget(struct nlbus_topics *topics,
+			       struct nlbus_topic *topic)
+{
+	cmpxchg(&topics->recent[nlbus_topic_slot(topic->name, topic->name_len)],
+		topic, NULL);
+}
+
+/* Has a topic known by heart. The caller's reference keeps it from being freed for
+ * as long as it may be in its slot though it was deleted: either that is seen
+ * here, or the deletion sees the slot.
+ */
+static void nlbus_topic_remember(struct nlbus_topics *topics,
+				 struct nlbus_topic *topic)
+{
+	u32 slot = nlbus_topic_slot(topic->name, topic->name_len);
+
+	smp_store_release(&topics->recent[slot], topic); /* see nlbus_topic_recent() */
+	smp_mb(); /* pairs with nlbus_topic_delete() */
+	if (READ_ONCE(topic->dead))
+		nlbus_topic_forget(topics, topic);
 }
 
 /**
@@ -146,20 +207,21 @@ struct nlbus_topic *nlbus_topic_recent(const struct nlbus_topics *topics,
  *        publish to
  * @len: bytes of it
  *
- * Return: the topic, which stays as long as the bus, or NULL.
+ * Return: the topic with a reference, or NULL.
  */
 struct nlbus_topic *nlbus_topic_of_publish(struct nlbus_topics *topics,
 					   const u8 *name, u32 len)
 {
-	struct nlbus_topic *topic = nlbus_topic_recent(topics, name, len);
-	struct nlbus_topic **slot;
+	struct nlbus_topic *topic;
 
+	rcu_read_lock();
+	topic = nlbus_topic_hold(nlbus_topic_recent(topics, name, len));
+	rcu_read_unlock();
 	if (topic)
 		return topic;
 	topic = nlbus_topic_by_name(topics, name, len);
-	slot = &topics->recent[nlbus_topic_slot(name, len)];
 	if (topic)
-		smp_store_release(slot, topic); /* see nlbus_topic_recent() */
+		nlbus_topic_remember(topics, topic);
 	return topic;
 }
 
@@ -168,74 +230,155 @@ struct nlbus_topic *nlbus_topic_of_publish(struct nlbus_topics *topics,
  * @topics: the set
  * @id: its id
  *
- * Return: the topic, which stays as long as the bus, or NULL.
+ * Return: the topic with a reference, or NULL.
  */
 struct nlbus_topic *nlbus_topic_by_id(struct nlbus_topics *topics, u32 id)
 {
-	return xa_load(&topics->by_id, id);
+	struct nlbus_topic *topic;
+
+	rcu_read_lock();
+	topic = nlbus_topic_hold(xa_load(&topics->by_id, id));
+	rcu_read_unlock();
+	return topic;
 }
 
 /**
- * nlbus_topic_prepare() - find a topic, or prepare to create it
- * @topics: the set, whose lock the caller holds until it has committed or
- *          aborted
- * @name: its name, checked
+ * nlbus_topic_above() - find the next topic
+ * @topics: the set
+ * @id: the id before
+ * @last_id: the highest one that is wanted
+ *
+ * Return: of the topics above @id the one with the lowest id, with a reference; or
+ * NULL.
+ */
+struct nlbus_topic *nlbus_topic_above(struct nlbus_topics *topics, u32 id,
+				      u32 last_id)
+{
+	struct nlbus_topic *topic = NULL, *found;
+	unsigned long at = id;
+
+	rcu_read_lock();
+	do {
+		found = xa_find_after(&topics->by_id, &at, last_id, XA_PRESENT);
+		topic = nlbus_topic_hold(found);
+	} while (found && !topic);
+	rcu_read_unlock();
+	return topic;
+}
+
+/**
+ * nlbus_topic_refuse_full() - refuse a topic that is one too many
+ * @refusal: filled in
+ * @name: its name
  * @len: bytes of it
  *
- * Return: the topic, -ENOSPC for one too many, or -ENOMEM.
+ * Return: -ENOSPC.
  */
-struct nlbus_topic *nlbus_topic_prepare(struct nlbus_topics *topics,
-					const u8 *name, u8 len)
+int nlbus_topic_refuse_full(struct nlbus_refusal *refusal, const u8 *name,
+			    u32 len)
 {
-	u64 hash = siphash(name, len, &topics->key);
+	return nlbus_refusal_set(refusal, -ENOSPC,
+				 "topic '%.*s': the bus has its limit of %u topics",
+				 len, name, nlbus_params.topics);
+}
+
+/* Makes a topic whose id is reserved, without a name. */
+static struct nlbus_topic *nlbus_topic_new(struct nlbus_topics *topics, u8 len)
+{
 	struct nlbus_topic *topic;
-
-	lockdep_assert_held(&topics->lock);
-
-	topic = nlbus_topic_find(topics, hash, name, len);
-	if (topic)
-		return topic;
-	list_for_each_entry(topic, &topics->prepared, prepared)
-		if (topic->hash == hash && topic->name_len == len &&
-		    !memcmp(topic->name, name, len))
-			return topic;
-
-	if (topics->last_id + topics->n_prepared >= nlbus_params.topics)
-		return ERR_PTR(-ENOSPC);
 
 	topic = kzalloc(struct_size(topic, name, ALIGN(len, NLBUS_TOPIC_ALIGNTO)),
 			GFP_KERNEL_ACCOUNT);
 	if (!topic)
-		return ERR_PTR(-ENOMEM);
+		return NULL;
 	topic->id = topics->last_id + topics->n_prepared + 1;
 	if (xa_reserve(&topics->by_id, topic->id, GFP_KERNEL_ACCOUNT)) {
 		kfree(topic);
-		return ERR_PTR(-ENOMEM);
+		return NULL;
 	}
-	topic->hash = hash;
-	topic->mode = NLBUS_TOPIC_MODE;
-	current_fsuid_fsgid(&topic->uid, &topic->gid); /* as of a file */
+	refcount_set(&topic->refs, 1);
+	INIT_LIST_HEAD(&topic->moved);
 	nlbus_history_init(&topic->history, nlbus_params.topic_history);
-	topic->name_len = len;
-	memcpy(topic->name, name, len);
-
-	list_add_tail(&topic->prepared, &topics->prepared);
+	list_add_tail(&topic->link, &topics->prepared);
 	topics->n_prepared++;
 	return topic;
 }
 
-/* Topics that everyone may read share groups, in turn: as none ever goes, all
- * groups stay equally loaded.
- */
-static u32 nlbus_topic_group(struct nlbus_topics *topics)
+/* Finds a topic among those that are there or are about to be; under the lock. */
+static struct nlbus_topic *nlbus_topic_find_any(struct nlbus_topics *topics,
+						u64 hash, const u8 *name,
+						u8 len)
 {
-	u32 group = topics->next_group++;
+	struct nlbus_topic *topic;
 
-	if (topics->group_end <= group)
-		WRITE_ONCE(topics->group_end, group + 1);
-	if (topics->next_group > nlbus_params.groups)
-		topics->next_group = NLBUS_GROUP_FIRST;
-	return group;
+	topic = nlbus_topic_find(topics, hash, name, len);
+	if (topic)
+		return topic;
+	list_for_each_entry(topic, &topics->prepared, link)
+		if (topic->hash == hash && topic->name_len == len &&
+		    !memcmp(topic->name, name, len))
+			return topic;
+	return NULL;
+}
+
+/**
+ * nlbus_topic_prepare() - find a topic, or prepare to create it
+ * @bus: the bus, the lock of whose topics the caller holds until it has committed
+ *       or aborted
+ * @name: the topic's name, checked
+ * @len: bytes of it
+ * @access: who may read and write it if it is created
+ * @refusal: says why, unless it is there or prepared; or NULL
+ *
+ * Return: the topic with a reference; -ENOSPC for one too many, or one that takes
+ * a private group where none is left; -ENOMEM.
+ */
+struct nlbus_topic *nlbus_topic_prepare(struct nlbus_bus *bus, const u8 *name,
+					u8 len,
+					const struct nlbus_access *access,
+					struct nlbus_refusal *refusal)
+{
+	struct nlbus_topics *topics = &bus->topics;
+	u64 hash = siphash(name, len, &topics->key);
+	struct nlbus_topic *topic;
+	u32 group = 0;
+
+	lockdep_assert_held(&topics->lock);
+
+	topic = nlbus_topic_find_any(topics, hash, name, len);
+	if (topic) {
+		nlbus_topic_get(topic);
+		return topic;
+	}
+
+	/* Ids are never used again, so they may be used up, too. */
+	if (topics->count + topics->n_prepared >= nlbus_params.topics ||
+	    topics->last_id >= U32_MAX - topics->n_prepared)
+		return ERR_PTR(nlbus_topic_refuse_full(refusal, name, len));
+	if (!nlbus_access_all(access, NLBUS_READ)) {
+		group = nlbus_group_private(&topics->groups);
+		if (!group)
+			return ERR_PTR(nlbus_refusal_set(refusal, -ENOSPC,
+							 "topic '%.*s': as not all may read it, it takes a private group, and all %u were used (module parameter private_groups)",
+							 len, name,
+							 nlbus_params.private_groups));
+	}
+	topic = nlbus_topic_new(topics, len);
+	if (!topic) {
+		if (group)
+			nlbus_group_give_back(&topics->groups, group);
+		return ERR_PTR(nlbus_refusal_set(refusal, -ENOMEM,
+						 "topic '%.*s': no memory to create it",
+						 len, name));
+	}
+	topic->bus = bus;
+	topic->hash = hash;
+	topic->group = group;
+	topic->access = *access;
+	topic->name_len = len;
+	memcpy(topic->name, name, len);
+	nlbus_topic_get(topic);
+	return topic;
 }
 
 /**
@@ -249,10 +392,11 @@ void nlbus_topics_commit(struct nlbus_bus *bus)
 
 	lockdep_assert_held(&topics->lock);
 
-	list_for_each_entry_safe(topic, next, &topics->prepared, prepared) {
-		list_del_init(&topic->prepared);
+	list_for_each_entry_safe(topic, next, &topics->prepared, link) {
+		list_del_init(&topic->link);
 		if (!topic->group)
-			topic->group = nlbus_topic_group(topics);
+			topic->group = nlbus_group_shared(&topics->groups);
+		nlbus_group_open(&topics->groups, topic, topic->group);
 
 		/* Into the reserved slot, which takes no memory. */
 		xa_store(&topics->by_id, topic->id, topic, 0);
@@ -265,6 +409,8 @@ void nlbus_topics_commit(struct nlbus_bus *bus)
 		spin_unlock(&topic->history.lock);
 		smp_store_release(&topics->last_id, topic->id); /* now it is there */
 	}
+	/* They are there: see nlbus_topics_count(). */
+	smp_store_release(&topics->count, topics->count + topics->n_prepared);
 	topics->n_prepared = 0;
 
 	/* $SYS/topics. There is no thread yet for the broker's own topics. */
@@ -282,10 +428,38 @@ void nlbus_topics_abort(struct nlbus_topics *topics)
 
 	lockdep_assert_held(&topics->lock);
 
-	list_for_each_entry_safe(topic, next, &topics->prepared, prepared) {
+	list_for_each_entry_safe(topic, next, &topics->prepared, link) {
 		xa_release(&topics->by_id, topic->id);
-		kfree(topic);
+		nlbus_group_give_back(&topics->groups, topic->group);
+		topic->id = 0;
+		nlbus_topic_put(topic);
 	}
 	INIT_LIST_HEAD(&topics->prepared);
 	topics->n_prepared = 0;
+}
+
+/**
+ * nlbus_topic_delete() - have a topic not found any more
+ * @topic: the topic, the lock of whose bus's topics the caller holds, and a
+ *         reference besides; not deleted before
+ *
+ * Once nobody uses it any more it ends.
+ */
+void nlbus_topic_delete(struct nlbus_topic *topic)
+{
+	struct nlbus_topics *topics = &topic->bus->topics;
+
+	lockdep_assert_held(&topics->lock);
+
+	hlist_del_rcu(&topic->node);
+	xa_erase(&topics->by_id, topic->id);
+	nlbus_group_retire(&topics->groups, topic->group);
+	WRITE_ONCE(topics->count, topics->count - 1);
+
+	WRITE_ONCE(topic->dead, true);
+	smp_mb(); /* pairs with nlbus_topic_remember() */
+	nlbus_topic_forget(topics, topic);
+
+	nlbus_moves_deleted(topic);
+	nlbus_topic_put(topic);
 }

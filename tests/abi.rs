@@ -2,7 +2,7 @@
 //! The C compiler says what the header means; frames written in Rust are read back through the header's structs.
 
 use nlbus::wire::uapi::{ALL, STRINGS};
-use nlbus::wire::{EventHeader, Header, Heartbeat, Messages, TopicsAnnouncement, push_event};
+use nlbus::wire::{EventHeader, Header, Heartbeat, Messages, MovedTopic, TopicsAnnouncement, push_event};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -110,7 +110,7 @@ fn the_header_has_no_constant_that_rust_lacks() {
 #[test]
 fn structs_have_their_sizes_and_offsets() {
     type Fields = &'static [(&'static str, usize)];
-    let structs: [(&str, usize, Fields); 3] = [
+    let structs: [(&str, usize, Fields); 4] = [
         (
             "nlbus_event_hdr",
             nlbus::wire::EVENT_HDRLEN,
@@ -130,9 +130,18 @@ fn structs_have_their_sizes_and_offsets() {
         (
             "nlbus_sys_heartbeat",
             Heartbeat::LEN,
-            &[("epoch", 0), ("uptime_ns", 8), ("published", 16), ("overruns", 24), ("change", 32), ("last_id", 40)],
+            &[
+                ("epoch", 0),
+                ("uptime_ns", 8),
+                ("published", 16),
+                ("overruns", 24),
+                ("change", 32),
+                ("last_id", 40),
+                ("moved", 44),
+            ],
         ),
-        ("nlbus_sys_topics", TopicsAnnouncement::default().to_bytes().len(), &[("last_id", 0)]),
+        ("nlbus_sys_topics", TopicsAnnouncement::LEN, &[("last_id", 0), ("moved", 4), ("count", 12)]),
+        ("nlbus_sys_topic", MovedTopic::LEN, &[("id", 0), ("end", 4)]),
     ];
     let (mut body, mut want) = (String::new(), BTreeMap::new());
     for (name, size, fields) in structs {
@@ -169,35 +178,49 @@ fn frames_written_in_rust_are_read_by_c() {
         "a/topic/of/17/chr",
         b"payload",
     );
-    let beat = Heartbeat { epoch: 0x1111_2222, uptime_ns: 2, published: 3, overruns: 4, change: 5, last_id: 6 };
+    let beat =
+        Heartbeat { epoch: 0x1111_2222, uptime_ns: 2, published: 3, overruns: 4, change: 5, last_id: 6, moved: 7 };
+    let topics = vec![MovedTopic { id: 8, end: 0x9999_0000_0009 }, MovedTopic { id: 10, end: 11 }];
+    let topics = TopicsAnnouncement { last_id: 12, moved: 0x1313_0000_0013, topics };
     let declarations = format!(
-        "static const unsigned char event[] = {{ {} }};\nstatic const unsigned char beat[] = {{ {} }};\n",
+        "static const unsigned char event[] = {{ {} }};\nstatic const unsigned char beat[] = {{ {} }};\n\
+         static const unsigned char topics[] = {{ {} }};\n",
         list(&event),
-        list(&beat.to_bytes())
+        list(&beat.to_bytes()),
+        list(&topics.to_bytes())
     );
     let body = r#"
 	struct nlmsghdr nlh;
 	struct nlbus_event_hdr e;
 	struct nlbus_sys_heartbeat b;
+	struct nlbus_sys_topics t;
+	struct nlbus_sys_topic named[2];
 	const unsigned char *topic = event + NLMSG_HDRLEN + sizeof(e), *payload;
 
 	memcpy(&nlh, event, sizeof(nlh));
 	memcpy(&e, event + NLMSG_HDRLEN, sizeof(e));
 	memcpy(&b, beat, sizeof(b));
+	memcpy(&t, topics, sizeof(t));
+	memcpy(named, topics + sizeof(t), sizeof(named));
 	payload = topic + (e.topic_len + NLBUS_TOPIC_ALIGNTO - 1) / NLBUS_TOPIC_ALIGNTO * NLBUS_TOPIC_ALIGNTO;
 	printf("message %u %x %x %x %x\n", nlh.nlmsg_len, nlh.nlmsg_type, nlh.nlmsg_flags, nlh.nlmsg_seq, nlh.nlmsg_pid);
 	printf("event %llx %llx %x %x %x %x %u %x %x %x\n", (unsigned long long)e.seq, (unsigned long long)e.time_ns,
 	       e.topic_id, e.portid, e.pid, e.uid, e.topic_len, e.flags, e.content, e.reserved);
 	printf("topic %.*s\n", e.topic_len, topic);
 	printf("payload %.*s\n", (int)(event + nlh.nlmsg_len - payload), payload);
-	printf("beat %llx %llu %llu %llu %llu %u\n", (unsigned long long)b.epoch, (unsigned long long)b.uptime_ns,
-	       (unsigned long long)b.published, (unsigned long long)b.overruns, (unsigned long long)b.change, b.last_id);
+	printf("beat %llx %llu %llu %llu %llu %u %llu\n", (unsigned long long)b.epoch, (unsigned long long)b.uptime_ns,
+	       (unsigned long long)b.published, (unsigned long long)b.overruns, (unsigned long long)b.change, b.last_id,
+	       (unsigned long long)b.moved);
+	printf("topics %u %llx %llu, %u %llx, %u %llx\n", t.last_id, (unsigned long long)t.moved,
+	       (unsigned long long)t.count, named[0].id, (unsigned long long)named[0].end, named[1].id,
+	       (unsigned long long)named[1].end);
 "#;
     let len = Messages::new(&event).next().unwrap().unwrap().body.len() + 16;
     let want = format!(
         "message {len} 11 2 3 4\n\
          event 1111222233334444 5555666677778888 9999aaaa bbbbcccc ddddeeee 1020304 17 506 708 0\n\
-         topic a/topic/of/17/chr\npayload payload\nbeat 11112222 2 3 4 5 6\n"
+         topic a/topic/of/17/chr\npayload payload\nbeat 11112222 2 3 4 5 6 7\n\
+         topics 12 131300000013 2, 8 999900000009, 10 b\n"
     );
     assert_eq!(run_c("frames", &declarations, body), want);
 }

@@ -1,6 +1,9 @@
 //! The handle to a bus.
 
 mod requests;
+mod topic_options;
+
+pub use topic_options::TopicOptions;
 
 use crate::buffered::BufferedPublisher;
 use crate::builder::Builder;

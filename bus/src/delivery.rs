@@ -1,4 +1,4 @@
-//! What a subscription delivers: events, and in line with them what was lost and when the broker was
+//! What a subscription delivers: events, and in line with them what was lost, which topics ended, and when the broker was
 //! another one. Loss is a value, and the subscription lives on.
 
 use crate::event::Event;
@@ -14,6 +14,8 @@ pub enum Delivery {
     Lost(Lost),
     /// The broker is another one than before.
     Restarted(Restarted),
+    /// A topic was deleted, or may not be read any more.
+    Ended(Ended),
 }
 
 impl Delivery {
@@ -122,5 +124,47 @@ pub struct Restarted {
 impl Restarted {
     pub(crate) fn new(epoch: u64) -> Restarted {
         Restarted { epoch }
+    }
+}
+
+/// A topic that this subscription followed is over for it: it was deleted, or may not be read any more. What it had not
+/// delivered of it is reported as [`Lost`] before. The subscription lives on: a new topic of that name is read from its first
+/// event, and one that may be read again from the next one on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Ended {
+    /// The epoch of the broker that had it.
+    pub epoch: u64,
+    /// The topic.
+    pub topic: Arc<str>,
+    /// The broker's id of the topic, which a new one of that name doesn't have.
+    pub topic_id: u32,
+    /// The last sequence number that it is known to have had, 0 for none.
+    pub last: u64,
+    /// Why.
+    pub reason: EndReason,
+}
+
+/// Why a topic is over for a subscription.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum EndReason {
+    /// It was deleted.
+    Deleted,
+    /// Its mode or owner changed, and doesn't let this process read it any more.
+    Denied,
+}
+
+impl EndReason {
+    /// The word for it in output.
+    ///
+    /// ```
+    /// assert_eq!(nlbus::EndReason::Deleted.as_str(), "deleted");
+    /// ```
+    pub fn as_str(self) -> &'static str {
+        match self {
+            EndReason::Deleted => "deleted",
+            EndReason::Denied => "denied",
+        }
     }
 }

@@ -94,6 +94,19 @@ impl History {
         topic
     }
 
+    /// Lets all records of a topic go: it begins anew, with the number 1. No place of it holds beyond this.
+    ///
+    /// # Panics
+    /// If no such topic was added.
+    pub fn clear_topic(&mut self, topic: usize) {
+        let log = &mut self.logs[topic];
+        self.bytes -= log.bytes;
+        let Log { shelf, is_unsettled, limit, .. } = *log;
+        let old = std::mem::replace(log, Log { shelf, is_unsettled, ..Log::new(limit, 0) });
+        old.segments.into_iter().for_each(|segment| keep_spare(&mut self.spare, segment.bytes));
+        self.reshelve(topic);
+    }
+
     /// Appends a record, a netlink message, to a topic and pads it. Returns where it is, and its bytes, to be completed:
     /// its length must stay.
     ///

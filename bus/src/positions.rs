@@ -1,6 +1,6 @@
 //! Where a subscription is, in a form that outlives the process: what to read next after a restart.
 
-use crate::delivery::{Delivery, Lost, Restarted};
+use crate::delivery::{Delivery, Ended, Lost, Restarted};
 use crate::event::Event;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -51,6 +51,7 @@ impl Positions {
             Delivery::Event(event) => self.event(event),
             Delivery::Lost(lost) => self.lost(lost),
             Delivery::Restarted(restarted) => self.restarted(restarted),
+            Delivery::Ended(ended) => self.ended(ended),
         }
     }
 
@@ -112,6 +113,26 @@ impl Positions {
         *self = Positions { epoch: restarted.epoch, ..Positions::default() };
     }
 
+    /// Forgets a topic that is over: if it is there again later, it isn't gone on with but begun.
+    ///
+    /// ```no_run
+    /// # let bus = nlbus::Bus::connect()?;
+    /// # let mut subscription = bus.subscribe("sensors/#")?;
+    /// # let mut positions = subscription.positions().clone();
+    /// use nlbus::Delivery;
+    ///
+    /// if let Delivery::Ended(ended) = subscription.recv()? {
+    ///     positions.ended(&ended);
+    ///     assert_eq!(positions.seq(ended.topic_id), None);
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn ended(&mut self, ended: &Ended) {
+        if ended.epoch == self.epoch {
+            self.topics.remove(&ended.topic_id);
+        }
+    }
+
     /// The epoch of the broker whose numbers these are.
     ///
     /// ```no_run
@@ -165,7 +186,7 @@ impl Positions {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::delivery::Cause;
+    use crate::delivery::{Cause, EndReason};
     use crate::run::{Part, Parts};
     use crate::wire::uapi::NLBUS_MSG_EVENT;
     use crate::wire::{EventHeader, Header, push_event};
@@ -197,5 +218,12 @@ mod tests {
         positions.advance(&event(2, 4, 1));
         positions.advance(&lost(2, 5, 3));
         assert_eq!((positions.seq(4), positions.seq(5)), (Some(1), Some(3)));
+        let ended = |epoch, topic_id| {
+            let reason = EndReason::Deleted;
+            Delivery::Ended(Ended { epoch, topic: "a".into(), topic_id, last: 9, reason })
+        };
+        positions.advance(&ended(1, 4));
+        positions.advance(&ended(2, 5));
+        assert_eq!((positions.seq(4), positions.seq(5)), (Some(1), None));
     }
 }

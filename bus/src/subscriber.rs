@@ -43,7 +43,7 @@ pub enum SubscribeReason {
         /// Its newest sequence number, 0 for none yet.
         head: u64,
     },
-    /// The broker refused to look the topics up.
+    /// The broker refused to look the topics up: `EACCES` for one exact topic that may not be read.
     Refused(Refusal),
     /// The kernel refused to let the socket join a group.
     Join(Errno),
@@ -108,11 +108,22 @@ impl fmt::Display for SubscribeError {
                  positions of this bus",
                 topic.escape_debug()
             ),
+            SubscribeReason::Refused(refusal) if refusal.errno == Errno::EACCES => write!(
+                f,
+                "{refusal}; its owner or root can let you in: 'nlbus topic set {} --mode 0644', say, or another '--group'",
+                self.filter.escape_debug()
+            ),
             SubscribeReason::Refused(refusal) => refusal.fmt(f),
-            SubscribeReason::Join(errno @ (Errno::EPERM | Errno::EACCES)) => write!(
+            SubscribeReason::Join(errno @ Errno::EPERM) => write!(
                 f,
                 "the kernel doesn't let this process join netlink groups ({}); a user broker's groups need \
                  CAP_NET_ADMIN: run as root, or all of it inside 'unshare -Urn', or load the module",
+                errno.desc()
+            ),
+            SubscribeReason::Join(errno @ (Errno::EACCES | Errno::ENOENT)) => write!(
+                f,
+                "the kernel doesn't let this process join the topic's netlink group ({}), though the broker would let it read \
+                 the topic; was the connection made as another user? connect anew",
                 errno.desc()
             ),
             SubscribeReason::Join(errno) => write!(

@@ -2,7 +2,7 @@
 
 use crate::codec::DecodeError;
 use crate::counts::SubscriptionCounters;
-use crate::delivery::{Delivery, Lost, Restarted};
+use crate::delivery::{Delivery, Ended, Lost, Restarted};
 use crate::event::Event;
 use crate::positions::Positions;
 use crate::subscription::Subscription;
@@ -39,6 +39,8 @@ pub enum TypedDelivery<T> {
     Lost(Lost),
     /// The broker is another one than before.
     Restarted(Restarted),
+    /// A topic was deleted, or may not be read any more.
+    Ended(Ended),
 }
 
 impl<T> TypedSubscription<T> {
@@ -243,5 +245,6 @@ fn decode<T: DeserializeOwned>(delivery: Delivery) -> TypedDelivery<T> {
         },
         Delivery::Lost(lost) => TypedDelivery::Lost(lost),
         Delivery::Restarted(restarted) => TypedDelivery::Restarted(restarted),
+        Delivery::Ended(ended) => TypedDelivery::Ended(ended),
     }
 }

@@ -193,7 +193,10 @@ fn new_topics_are_announced_and_can_be_listed_and_read_from_one() {
     assert_eq!(client.publish_acked("new/one", b"first"), 1);
     let events = member.broadcast();
     assert_eq!((&*events[0].topic, events[0].header.topic_id, events[0].header.portid), (NLBUS_SYS_TOPICS, 2, 0));
-    assert_eq!(TopicsAnnouncement::read(&events[0].payload), Ok(TopicsAnnouncement { last_id: 4 }));
+    assert_eq!(
+        TopicsAnnouncement::read(&events[0].payload),
+        Ok(TopicsAnnouncement { last_id: 4, ..Default::default() })
+    );
     let topic = client.topic(TopicRequest::Get(TopicKey::Id(4)));
     assert_eq!((&*topic.name, topic.head), ("new/one", 1));
     let (events, _) = client.replay(broker.epoch(), 4, 1, Some(1));

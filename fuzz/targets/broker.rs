@@ -6,7 +6,7 @@
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use nlbus::Content;
-use nlbus::wire::{ReplayRequest, TopicKey, TopicRequest, push_info_request, push_publish};
+use nlbus::wire::{ReplayRequest, TopicKey, TopicRequest, TopicSettings, push_info_request, push_publish};
 
 const TOPICS: [&str; 16] =
     ["a", "b", "a/b", "a/b/c", "ü", "$SYS/heartbeat", "kernel/x", "d", "e", "f", "g", "h", "i", "j", "k", "+"];
@@ -16,11 +16,31 @@ enum Frame {
     Publish { topic: u8, len: u16, ack: bool, flags: u8, content: u8 },
     Info,
     Get { id: u8 },
-    Create { topic: u8, exclusive: bool },
-    Change { id: u8, history: u32 },
+    Create { topic: u8, exclusive: bool, settings: Settings },
+    Change { id: u8, settings: Settings },
+    Delete { id: u8 },
     List { cursor: u8, since: Option<u16> },
     Replay { epoch: bool, id: u8, from: u16, limit: Option<u8> },
     Any(Vec<u8>),
+}
+
+#[derive(Debug, Arbitrary)]
+struct Settings {
+    mode: Option<u16>,
+    uid: Option<u8>,
+    gid: Option<u8>,
+    history: Option<u32>,
+}
+
+impl Settings {
+    fn get(&self) -> TopicSettings {
+        TopicSettings {
+            mode: self.mode.map(u32::from),
+            uid: self.uid.map(u32::from),
+            gid: self.gid.map(u32::from),
+            history: self.history.map(u64::from),
+        }
+    }
 }
 
 #[derive(Debug, Arbitrary)]
@@ -47,12 +67,13 @@ impl Frame {
             ),
             Frame::Info => push_info_request(to, 2),
             Frame::Get { id } => TopicRequest::Get(TopicKey::Id(u32::from(id))).push(to, 3),
-            Frame::Create { topic: number, exclusive } => {
-                TopicRequest::Create { name: topic(number), exclusive }.push(to, 4);
+            Frame::Create { topic: number, exclusive, ref settings } => {
+                TopicRequest::Create { name: topic(number), exclusive, settings: settings.get() }.push(to, 4);
             }
-            Frame::Change { id, history } => {
-                TopicRequest::Change { key: TopicKey::Id(u32::from(id)), history: u64::from(history) }.push(to, 5);
+            Frame::Change { id, ref settings } => {
+                TopicRequest::Change { key: TopicKey::Id(u32::from(id)), settings: settings.get() }.push(to, 5);
             }
+            Frame::Delete { id } => TopicRequest::Delete(TopicKey::Id(u32::from(id))).push(to, 8),
             Frame::List { cursor, since } => {
                 TopicRequest::List { cursor: u32::from(cursor), since: since.map(u64::from) }.push(to, 6);
             }

@@ -4,7 +4,7 @@
 use libfuzzer_sys::fuzz_target;
 use nlbus::wire::{
     Answer, Content, EventView, Heartbeat, Info, Messages, PublishView, ReplayEnd, ReplayRequest, Request,
-    TopicPageEnd, TopicRecord, TopicRequest, TopicsAnnouncement, WillRequest, check_datagram, family_id,
+    TopicDeleted, TopicPageEnd, TopicRecord, TopicRequest, TopicsAnnouncement, WillRequest, check_datagram, family_id,
     genl_info_reply, push_publish,
 };
 
@@ -12,6 +12,7 @@ fuzz_target!(|bytes: &[u8]| {
     for message in Messages::new(bytes).map_while(Result::ok) {
         let body = message.body;
         let _ = (EventView::parse(body), Info::read(body), TopicRecord::read(body), TopicPageEnd::read(body));
+        let _ = TopicDeleted::read(body);
         let _ =
             (ReplayEnd::read(body), Answer::parse(&message), genl_info_reply(&message), family_id(&message, "nlbus"));
         let _ = (Heartbeat::read(body), TopicsAnnouncement::read(body), WillRequest::check(body));

@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use nlbus::{Content, Event, Lost, Restarted};
+use nlbus::{Content, Ended, Event, Lost, Restarted};
 use serde::Serialize;
 
 /// An event.
@@ -85,6 +85,13 @@ pub enum NoteJson<'a> {
         /// Why.
         cause: &'static str,
     },
+    /// A topic of which nothing more will come.
+    Ended {
+        /// The topic.
+        topic: &'a str,
+        /// Why.
+        reason: &'static str,
+    },
     /// Another broker.
     Restarted {
         /// Its epoch.
@@ -95,6 +102,12 @@ pub enum NoteJson<'a> {
 impl<'a> From<&'a Lost> for NoteJson<'a> {
     fn from(lost: &'a Lost) -> Self {
         NoteJson::Lost { topic: &lost.topic, from: lost.from, to: lost.to, cause: lost.cause.as_str() }
+    }
+}
+
+impl<'a> From<&'a Ended> for NoteJson<'a> {
+    fn from(ended: &'a Ended) -> Self {
+        NoteJson::Ended { topic: &ended.topic, reason: ended.reason.as_str() }
     }
 }
 
@@ -140,5 +153,7 @@ mod tests {
         assert_eq!(json, r#"{"lost":{"topic":"a","from":2,"to":3,"cause":"overrun"}}"#);
         let json = serde_json::to_string(&NoteJson::Restarted { epoch: 9 }).unwrap();
         assert_eq!(json, r#"{"restarted":{"epoch":9}}"#);
+        let json = serde_json::to_string(&NoteJson::Ended { topic: "a", reason: "deleted" }).unwrap();
+        assert_eq!(json, r#"{"ended":{"topic":"a","reason":"deleted"}}"#);
     }
 }

@@ -4,6 +4,7 @@ use crate::end::End;
 use crate::topics::Topics;
 use crossbeam_channel::{Receiver, Select, TryRecvError};
 use nlbus::{Batch, Bus, Delivery, Filter, Positions, RequestError, SubscribeError, Subscriber, Subscription};
+use std::collections::HashSet;
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
 use tracing::warn;
@@ -22,6 +23,8 @@ struct Part {
     filter: Filter,
     subscription: Subscription,
     positions: Positions,
+    /// Ids of topics that have ended.
+    ended: HashSet<u32>,
 }
 
 /// A delivery of one of the filters.
@@ -58,7 +61,7 @@ impl Feed {
         let open = |filter: &Filter| {
             let subscription = how(filter, bus.subscriber(filter.as_str())).open()?;
             let positions = subscription.positions().clone();
-            Ok(Part { filter: filter.clone(), subscription, positions })
+            Ok(Part { filter: filter.clone(), subscription, positions, ended: HashSet::new() })
         };
         let parts = topics.filters.iter().map(open).collect::<Result<_, _>>()?;
         Ok(Feed { parts, exclude: topics.exclude.clone(), epoch: None })
@@ -66,7 +69,14 @@ impl Feed {
 
     /// A delivery was dealt with, or needn't be.
     pub fn passed(&mut self, item: &Item) {
-        self.parts[item.place].positions.advance(&item.delivery);
+        let part = &mut self.parts[item.place];
+        part.positions.advance(&item.delivery);
+        match &item.delivery {
+            Delivery::Ended(ended) => drop(part.ended.insert(ended.topic_id)),
+            // The other broker's ids begin anew.
+            Delivery::Restarted(_) => part.ended.clear(),
+            _ => {}
+        }
     }
 
     /// How far each filter has come: past all that was [`passed`](Self::passed).
@@ -131,6 +141,7 @@ impl Feed {
             let wanted = match &delivery {
                 Delivery::Event(event) => self.is_wanted(place, event.topic()),
                 Delivery::Lost(lost) => self.is_wanted(place, &lost.topic),
+                Delivery::Ended(ended) => self.is_wanted(place, &ended.topic),
                 Delivery::Restarted(restarted) => self.epoch.replace(restarted.epoch) != Some(restarted.epoch),
                 _ => false,
             };
@@ -203,7 +214,10 @@ impl Goal {
     fn is_reached(&mut self, feed: &Feed) -> bool {
         self.left.retain(|(topic, id, head)| {
             let mut following = feed.parts.iter().filter(|part| part.filter.matches(topic));
-            following.any(|part| part.positions.seq(*id).unwrap_or_default() < *head)
+            following.any(|part| {
+                // Nothing more comes of one that ended.
+                !part.ended.contains(id) && part.positions.seq(*id).unwrap_or_default() < *head
+            })
         });
         self.left.is_empty()
     }

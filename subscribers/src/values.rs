@@ -1,6 +1,7 @@
 //! Values that arguments take, checked before anything else happens: what is wrong with them is a
 //! question of usage, not of the bus.
 
+use nix::unistd::{Group, User};
 use nlbus::{Choice, Filter, Start, TopicError};
 use std::time::Duration;
 
@@ -40,6 +41,44 @@ pub fn topic(text: &str) -> Result<String, TopicError> {
         return Err(TopicError::Wildcard);
     }
     Filter::new(text).map(|name| name.as_str().to_owned())
+}
+
+/// Who may read and write a topic: digits as chmod(1) takes them, without the execute bits.
+pub fn mode(text: &str) -> Result<u32, String> {
+    match u32::from_str_radix(text, 8) {
+        Ok(mode) if mode & !0o666 == 0 => Ok(mode),
+        _ => Err("takes octal digits of 0666, like 0640: reading is subscribing, writing is publishing".into()),
+    }
+}
+
+/// A mode as [`mode`] takes it.
+pub fn mode_name(mode: u32) -> String {
+    format!("{mode:04o}")
+}
+
+/// A user, by name or number.
+pub fn user(text: &str) -> Result<u32, String> {
+    by_name_or_number(text, "user", |name| Ok(User::from_name(name)?.map(|user| user.uid.as_raw())))
+}
+
+/// A group, by name or number.
+pub fn group(text: &str) -> Result<u32, String> {
+    by_name_or_number(text, "group", |name| Ok(Group::from_name(name)?.map(|group| group.gid.as_raw())))
+}
+
+/// A name comes first, as chown(1) has it: some are digits.
+fn by_name_or_number(
+    text: &str,
+    what: &str,
+    look_up: impl FnOnce(&str) -> nix::Result<Option<u32>>,
+) -> Result<u32, String> {
+    match (look_up(text), text.parse()) {
+        (Ok(Some(id)), _) => Ok(id),
+        // The last number is nobody's: chown(2) takes it for "none".
+        (_, Ok(number)) if number < u32::MAX => Ok(number),
+        (Err(errno), _) => Err(format!("can't look the {what} up ({}); give the number", errno.desc())),
+        _ => Err(format!("there is no {what} of that name here; give another one, or a number")),
+    }
 }
 
 /// Where a subscription starts.
@@ -85,6 +124,19 @@ mod tests {
         assert_eq!(topic("a/+"), Err(TopicError::Wildcard));
         assert_eq!(topic("a#b"), Err(TopicError::Wildcard));
         assert_eq!(topic(""), Err(TopicError::Empty));
+    }
+
+    #[test]
+    fn modes_users_and_groups_are_read() {
+        assert_eq!((mode("0640"), mode("6"), mode("0")), (Ok(0o640), Ok(6), Ok(0)));
+        for bad in ["", "0777", "8", "-1", "u=rw", "1666", "0o640"] {
+            assert!(mode(bad).is_err(), "{bad}");
+        }
+        assert_eq!((mode_name(0o60), mode_name(0o666)), ("0060".into(), "0666".into()));
+        assert_eq!((user("root"), user("4000001"), group("4000002")), (Ok(0), Ok(4_000_001), Ok(4_000_002)));
+        for bad in ["", "-1", "4294967295", "no such name"] {
+            assert!(user(bad).is_err() && group(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

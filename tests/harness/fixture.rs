@@ -1,6 +1,6 @@
 //! A bus for one test: a user broker of its own, or the module's bus of the test's network namespace.
 
-use crate::{Child, RawClient};
+use crate::{Child, OtherSocket, RawClient};
 use nlbus::wire::uapi::NLBUS_USER_PORT;
 use nlbus::{BrokerKind, Builder, Bus, Choice};
 use std::fmt;
@@ -74,6 +74,11 @@ impl Place {
     /// A socket that sends and receives frames as they are.
     pub fn raw(&self) -> RawClient {
         RawClient::open(*self)
+    }
+
+    /// A raw socket of another process, which is who these words make it; see [`OtherSocket`].
+    pub fn socket_of(&self, who: &[&str]) -> OtherSocket {
+        OtherSocket::open(*self, who)
     }
 
     /// A process that plays a role on this bus, with arguments of the form `key=value`.

@@ -16,6 +16,7 @@ mod raw;
 mod restarts;
 mod roles;
 mod tally;
+mod users;
 mod wait;
 
 pub use args::Args;
@@ -28,4 +29,5 @@ pub use raw::{Datagram, Endpoint, RawClient};
 pub use restarts::{clean_restarts, restarts};
 pub use roles::{Role, payload, say, stamp, value};
 pub use tally::{Tally, collect, events, quiet};
+pub use users::OtherSocket;
 pub use wait::{patience, wait_for, wait_for_head};

@@ -1,8 +1,8 @@
 //! The roles that several tests need. A test file may have its own besides.
 
-use crate::{Args, Place, Tally};
+use crate::{Args, Place, Tally, users};
 use nlbus::wire::uapi::NLBUS_PAYLOAD_MAX;
-use nlbus::{Broker, Bus, RequestError, Start};
+use nlbus::{Broker, Bus, Start};
 use std::io::{self, Write};
 use std::process;
 use std::thread;
@@ -11,8 +11,13 @@ use std::time::{Duration, Instant};
 /// What a process does on a bus.
 pub type Role = fn(Place, &Args);
 
-pub(crate) const COMMON: &[(&str, Role)] =
-    &[("broker", broker), ("publisher", publisher), ("subscriber", subscriber), ("client", client)];
+pub(crate) const COMMON: &[(&str, Role)] = &[
+    ("broker", broker),
+    ("publisher", publisher),
+    ("subscriber", subscriber),
+    ("client", users::client),
+    ("socket", users::socket),
+];
 
 /// Marks payloads of publishers, so that those of other tests aren't mistaken for them.
 const MARK: [u8; 4] = *b"nlbs";
@@ -63,7 +68,7 @@ pub fn say(line: std::fmt::Arguments<'_>) {
     writeln!(out, "{line}").and_then(|()| out.flush()).expect("a test that listens");
 }
 
-fn hear() -> String {
+pub(crate) fn hear() -> String {
     let mut line = String::new();
     if io::stdin().read_line(&mut line).expect("a test that speaks") == 0 {
         process::exit(0);
@@ -85,6 +90,9 @@ fn broker(place: Place, args: &Args) {
     }
     if let Some(topics) = args.get("topics_max") {
         builder = builder.topics_max(topics);
+    }
+    if let Some(mode) = args.get::<String>("topic_mode") {
+        builder = builder.topic_mode(u32::from_str_radix(&mode, 8).unwrap_or_else(|error| panic!("{mode}: {error}")));
     }
     if let Some(uid) = args.get::<u32>("uid") {
         nix::unistd::setuid(uid.into()).unwrap_or_else(|errno| panic!("become {uid}: {errno}"));
@@ -147,36 +155,4 @@ fn subscriber(place: Place, args: &Args) {
     let (delivered, lost, replayed, topics) = (tally.delivered, tally.lost, tally.replayed, tally.topics());
     say(format_args!("done delivered={delivered} lost={lost} replayed={replayed} overruns={overruns} topics={topics}"));
     hear();
-}
-
-/// Becomes the user `uid`, if there is one, says `ready` and does what it is told: `publish TOPIC`, answered by
-/// `published seq= pid=`; `subscribe FILTER`, answered by `subscribed` or `refused` and why.
-fn client(place: Place, args: &Args) {
-    if let Some(uid) = args.get::<u32>("uid") {
-        nix::unistd::setuid(uid.into()).unwrap_or_else(|errno| panic!("become {uid}: {errno}"));
-    }
-    let bus = place.connect();
-    say(format_args!("ready"));
-    loop {
-        let line = hear();
-        match line.split_once(' ') {
-            Some(("publish", topic)) => {
-                let seq = bus.publish_acked(topic, "x").unwrap_or_else(|error| panic!("{error}"));
-                say(format_args!("published seq={seq} pid={}", process::id()));
-            }
-            Some(("subscribe", filter)) => match bus.subscribe(filter) {
-                Ok(_) => say(format_args!("subscribed")),
-                Err(error) => say(format_args!("refused {error}")),
-            },
-            Some(("history", rest)) => {
-                let (topic, bytes) = rest.split_once(' ').expect("a topic and bytes");
-                match bus.set_history(topic, bytes.parse().expect("bytes")) {
-                    Ok(topic) => say(format_args!("history {}", topic.history)),
-                    Err(RequestError::Refused(refusal)) => say(format_args!("refused {:?}", refusal.errno)),
-                    Err(error) => panic!("{error}"),
-                }
-            }
-            _ => panic!("what does '{line}' mean?"),
-        }
-    }
 }

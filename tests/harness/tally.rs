@@ -20,6 +20,8 @@ pub struct Tally {
     pub conflated: u64,
     /// Restarts of the broker.
     pub restarts: u64,
+    /// Topics that ended.
+    pub ended: u64,
     topics: BTreeMap<String, Account>,
     from_one: bool,
 }
@@ -43,6 +45,7 @@ impl fmt::Debug for Tally {
             .field("replayed", &self.replayed)
             .field("conflated", &self.conflated)
             .field("restarts", &self.restarts)
+            .field("ended", &self.ended)
             .field("topics", &self.topics.len())
             .field("heads", &heads)
             .finish()
@@ -107,6 +110,13 @@ impl Tally {
                 self.topics.clear();
                 self.from_one = true;
                 self.restarts += 1;
+            }
+            Delivery::Ended(ended) => {
+                let account = self.topics.remove(&*ended.topic).unwrap_or_default();
+                // One that is followed again begins anew, wherever that is; a new one of its name with 1.
+                let next = if account.next == 0 { ended.last + 1 } else { account.next };
+                assert_eq!(ended.last + 1, next, "'{}' ended elsewhere", ended.topic);
+                self.ended += 1;
             }
             other => panic!("a delivery of a kind unknown here: {other:?}"),
         }

@@ -6,7 +6,9 @@
 use crate::kernel::{KernelLog, reload};
 use nix::errno::Errno;
 use nlbus::wire::uapi::NLMSG_ERROR;
-use nlbus::wire::{Answer, Content, ReplayRequest, TopicKey, TopicRequest, push_info_request, push_publish};
+use nlbus::wire::{
+    Answer, Content, ReplayRequest, TopicKey, TopicRequest, TopicSettings, push_info_request, push_publish,
+};
 use nlbus::{Bus, Delivery};
 use nlbus_tests::{Endpoint, Fixture, RawClient, Tally, cases, in_new_namespace, payload, wait_for};
 use std::collections::BTreeMap;
@@ -140,13 +142,14 @@ fn each_allocation_of_a_datagram_may_fail() {
             "create",
             Box::new(|n| {
                 let name = &format!("created/{n}");
-                (Endpoint::Request, request(|to| TopicRequest::Create { name, exclusive: true }.push(to, 7)))
+                (Endpoint::Request, request(|to| TopicRequest::create(name).push(to, 7)))
             }),
         ),
         (
             "set",
             Box::new(move |n| {
-                let change = TopicRequest::Change { key: TopicKey::Id(id), history: 100_000 + u64::from(n) };
+                let settings = TopicSettings { history: Some(100_000 + u64::from(n)), ..TopicSettings::default() };
+                let change = TopicRequest::Change { key: TopicKey::Id(id), settings };
                 (Endpoint::Request, request(|to| change.push(to, 7)))
             }),
         ),

@@ -1,6 +1,7 @@
 //! What loads and unloads the kernel module: run after the suite, where root may, and never beside it
 //! (`NLBUS_SUITE_BROKER=module`). The modules lie in `/lib/nlbus` (`NLBUS_MODULES`). The module is loaded when this ends.
 
+mod access;
 mod burst;
 mod direct;
 mod discovery;
@@ -15,6 +16,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let status = nlbus_tests::main(
         &[
+            access::CASES,
             burst::CASES,
             direct::CASES,
             discovery::CASES,

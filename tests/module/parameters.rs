@@ -4,7 +4,7 @@ use crate::kernel::{MODULE, absent, is_loaded, load, reload, unload_at_last};
 use nix::errno::Errno;
 use nlbus::wire::uapi::{NLBUS_EVENT_F_NO_WAIT, NLBUS_GROUP_FIRST, NLMSG_ERROR};
 use nlbus::wire::{Heartbeat, push_info_request, push_publish};
-use nlbus::{Bus, Content, RecvTimeoutError};
+use nlbus::{Bus, Content, RecvTimeoutError, RequestError};
 use nlbus_tests::{Datagram, Endpoint, Fixture, Tally, cases, events, limits, patience, payload, quiet};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,6 +17,9 @@ cases![
     topics_share_as_many_groups_as_there_are module_only alone,
     the_protocol_may_be_another_number module_only alone,
     too_many_topics_are_refused module_only alone,
+    topics_that_were_deleted_leave_room module_only alone,
+    what_the_module_was_given_is_what_new_topics_have module_only alone,
+    private_groups_are_used_once_and_then_there_is_none module_only alone,
     the_newest_event_is_kept_without_history module_only alone,
     all_histories_share_a_limit module_only alone,
     a_flood_evicts_itself module_only alone,
@@ -83,6 +86,51 @@ fn the_protocol_may_be_another_number() {
 fn too_many_topics_are_refused() {
     reload("topics=8");
     limits::one_topic_too_many_is_refused(&Bus::connect().unwrap(), 8);
+}
+
+fn topics_that_were_deleted_leave_room() {
+    reload("topics=8");
+    limits::topics_that_were_deleted_leave_room(&Bus::connect().unwrap(), 8);
+}
+
+fn what_the_module_was_given_is_what_new_topics_have() {
+    // Parameters are read as C has numbers.
+    reload("topic_mode=0640");
+    limits::new_topics_have_the_mode(&Bus::connect().unwrap(), 0o640);
+    reload("topic_mode=0444");
+    limits::what_nobody_may_write_to_is_not_made_by_writing(&Fixture::new());
+}
+
+/// What would need another one is refused, and what there is goes on.
+fn private_groups_are_used_once_and_then_there_is_none() {
+    reload("groups=32 private_groups=4");
+    let bus = Bus::connect().unwrap();
+    let limits = bus.info().unwrap().limits;
+    assert_eq!(limits.private_groups, 4);
+    let private = |name: &str| bus.topic_options(name).mode(0o600);
+    for round in 0..2 {
+        private("x").create_new().unwrap();
+        bus.topic_options("x").mode(0o666).set().unwrap();
+        private("x").set().unwrap();
+        bus.delete_topic("x").unwrap();
+        assert_eq!(bus.info().unwrap().counters.private_groups, 2 * (round + 1));
+    }
+    bus.create_topic("y").unwrap();
+    for error in [private("x").create().unwrap_err(), private("y").set().unwrap_err()] {
+        assert!(matches!(&error, RequestError::Refused(refusal) if refusal.errno == Errno::ENOSPC), "{error:?}");
+        assert!(error.to_string().contains("private"), "{error}");
+    }
+    assert_eq!(bus.topic("x").unwrap(), None);
+    assert_eq!(bus.topic("y").unwrap().map(|topic| topic.mode), Some(0o666));
+    assert_eq!(bus.publish_acked("y", "x").unwrap(), 1);
+    bus.topic_options("y").mode(0o644).set().unwrap();
+    drop(bus);
+    reload("groups=32 private_groups=1 topic_mode=0600");
+    let bus = Bus::connect().unwrap();
+    assert_eq!(bus.publish_acked("one", "x").unwrap(), 1);
+    let error = bus.publish_acked("two", "x").unwrap_err();
+    assert_eq!(error.errno(), Some(Errno::ENOSPC), "{error}");
+    assert_eq!(bus.publish_acked("one", "x").unwrap(), 2);
 }
 
 fn the_newest_event_is_kept_without_history() {
@@ -196,6 +244,10 @@ fn values_that_make_no_sense_are_refused() {
         "heartbeat_ms=-1",
         "heartbeat_ms=99999999",
         "queue=1",
+        "private_groups=0",
+        "private_groups=1022",
+        "topic_mode=0777",
+        "topic_mode=-1",
     ] {
         assert_eq!(load(MODULE, parameters), Err(Errno::EINVAL), "{parameters}");
         assert!(!is_loaded());

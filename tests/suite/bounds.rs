@@ -10,6 +10,7 @@ cases![
     one_byte_too_many_is_refused,
     a_batch_fills_a_datagram_to_the_last_byte,
     too_many_topics_are_refused user_only,
+    topics_that_were_deleted_leave_room user_only,
     history_stays_within_its_bytes,
 ];
 
@@ -82,6 +83,12 @@ fn a_batch_fills_a_datagram_to_the_last_byte() {
 fn too_many_topics_are_refused() {
     let fixture = Fixture::with(&["topics_max=8"]);
     limits::one_topic_too_many_is_refused(&fixture.connect(), 8);
+}
+
+/// With a module parameter, in `tests/module`, for the module.
+fn topics_that_were_deleted_leave_room() {
+    let fixture = Fixture::with(&["topics_max=8"]);
+    limits::topics_that_were_deleted_leave_room(&fixture.connect(), 8);
 }
 
 fn history_stays_within_its_bytes() {

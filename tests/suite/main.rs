@@ -6,8 +6,10 @@ mod bounds;
 mod buffered;
 mod discovery;
 mod embedding;
+mod ending;
 mod faults;
 mod forks;
+mod groups;
 mod history;
 mod identity;
 mod isolation;
@@ -42,6 +44,8 @@ fn main() -> ExitCode {
             backpressure::CASES,
             identity::CASES,
             access::CASES,
+            groups::CASES,
+            ending::CASES,
             isolation::CASES,
             restart::CASES,
             bounds::CASES,

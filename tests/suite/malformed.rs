@@ -1,7 +1,7 @@
 //! Every row of docs/PROTOCOL.md's tables of refusals, as bytes: each is answered by its own error, which echoes the
 //! header of the first bad message, and the bus goes on serving.
 //!
-//! Not here, because no frame alone brings them about: `ENOSPC` (in `bounds`), `EAGAIN`, `EINTR`, `ENOMEM`, `ESHUTDOWN`.
+//! Not here, because no frame alone brings them about: a mode that forbids it (in `access`), `ENOSPC` (in `bounds`), `EAGAIN`, `EINTR`, `ENOMEM`, `ESHUTDOWN`.
 
 mod rows;
 
@@ -97,7 +97,7 @@ fn each_malformed_frame_has_its_own_error() {
     let before = bench.bus.info().unwrap().counters.refused;
     let mut count = 0;
     for to in [Endpoint::Publish, Endpoint::Request] {
-        for rows in [framing(), publishes(), requests(epoch, id, 1_000_000)] {
+        for rows in [framing(), publishes(), requests(epoch, id, 1_000_000), access(id)] {
             for row in &rows {
                 match check(&bench.raw, to, row) {
                     Ok(words) if to == Endpoint::Publish => {

@@ -343,7 +343,7 @@ fn several_requests_in_a_datagram_are_answered_in_order() {
     let mut datagram = Vec::new();
     push_info_request(&mut datagram, 1);
     push_publish(&mut datagram, 2, false, 0, Content::Text, "made/here", b"x");
-    TopicRequest::Create { name: "made/here", exclusive: false }.push(&mut datagram, 3);
+    TopicRequest::create("made/here").push(&mut datagram, 3);
     push_publish(&mut datagram, 4, true, 0, Content::Text, "made/here", b"x");
     raw.send(Endpoint::Publish, &datagram);
     let (mut seen, mut ack) = (Vec::new(), None);

@@ -1,14 +1,14 @@
 //! Answers to requests: `INFO`, `TOPIC` and `REPLAY`. The requests have been checked.
 
-use super::core::{Action, Core, Endpoint, Sender};
-use super::topics::TopicId;
+use super::core::{Action, Core, Endpoint, Sender, named};
+use super::topics::Slot;
 use crate::wire::uapi::{
     NETLINK_USERSOCK, NLBUS_DATAGRAM_MAX, NLBUS_EVENT_F_REPLAYED, NLBUS_MSG_EVENT, NLBUS_TOPIC_MAX, NLBUS_USER_GROUPS,
     NLBUS_VERSION, NLM_F_MULTI, NLMSG_ALIGNTO, NLMSG_HDRLEN,
 };
 use crate::wire::{
-    self, BrokerKind, Counters, Header, Info, Refusal, ReplayEnd, ReplayRequest, Request, TopicKey, TopicPageEnd,
-    TopicRequest,
+    self, BrokerKind, Counters, Header, Info, Refusal, ReplayEnd, ReplayRequest, Request, TopicDeleted, TopicKey,
+    TopicPageEnd, TopicRequest, TopicSettings,
 };
 use nix::errno::Errno;
 
@@ -26,7 +26,7 @@ impl Core {
         let to = Header { portid: sender.port, ..message };
         let mut datagram = std::mem::take(&mut self.scratch);
         datagram.clear();
-        let answered = self.write_answer(&mut datagram, to, request, sender);
+        let answered = self.write_answer(&mut datagram, to, request, sender, out);
         if answered.is_ok() {
             out(Action::Unicast { port: sender.port, from: sender.to, datagram: &datagram });
         }
@@ -40,62 +40,106 @@ impl Core {
         to: Header,
         request: &Request<'_>,
         sender: Sender,
+        out: &mut impl FnMut(Action<'_>) -> bool,
     ) -> Result<(), Refusal> {
         match request {
             Request::Info => wire::push_info(datagram, to, &self.info()),
-            Request::Topic(TopicRequest::Create { name, exclusive }) => {
-                match self.topics.find(name) {
-                    Some(_) if *exclusive => {
-                        return Err(Refusal::new(Errno::EEXIST, format!("topic '{name}' exists")));
-                    }
-                    None if self.room_for_topics() == 0 => return Err(self.one_topic_too_many(name)),
-                    _ => {}
-                }
-                let id = self.find_or_create(name, sender);
-                self.topics.record(id).push(datagram, to, false);
-            }
-            Request::Topic(TopicRequest::Get(key)) => {
-                let id = self.look_up(*key)?;
-                self.topics.record(id).push(datagram, to, false);
-            }
-            Request::Topic(TopicRequest::Change { key, history }) => {
-                let id = self.look_up(*key)?;
-                self.check_change(id, *history, sender)?;
-                self.topics.set_history(id, *history);
-                self.topics.record(id).push(datagram, to, false);
-            }
-            Request::Topic(TopicRequest::List { cursor, since }) => self.list(datagram, to, *cursor, *since),
-            Request::Replay(replay) => self.replay(datagram, to, replay)?,
+            Request::Topic(request) => self.answer_topic(datagram, to, request, sender, out)?,
+            Request::Replay(replay) => self.replay(datagram, to, replay, sender)?,
             Request::Will(_) => return Err(Refusal::new(Errno::EOPNOTSUPP, "this broker doesn't serve wills")),
-            // It has its place among the events and no answer but its ack.
             Request::Publish(_) => {}
         }
         Ok(())
     }
 
-    fn look_up(&self, key: TopicKey<'_>) -> Result<TopicId, Refusal> {
-        let (id, what) = match key {
-            TopicKey::Name(name) => (self.topics.find(name), format!("'{name}'")),
-            TopicKey::Id(id) => (self.topics.by_id(id), format!("with id {id}")),
+    fn answer_topic(
+        &mut self,
+        datagram: &mut Vec<u8>,
+        to: Header,
+        request: &TopicRequest<'_>,
+        sender: Sender,
+        out: &mut impl FnMut(Action<'_>) -> bool,
+    ) -> Result<(), Refusal> {
+        let slot = match *request {
+            TopicRequest::List { cursor, since } => {
+                self.list(datagram, to, cursor, since, sender);
+                return Ok(());
+            }
+            TopicRequest::Delete(key) => {
+                let slot = self.look_up_to_change(key, "deleting", sender)?;
+                TopicDeleted { id: self.topics.get(slot).id }.push(datagram, to);
+                self.delete(slot, out);
+                return Ok(());
+            }
+            TopicRequest::Get(key) => self.look(key, sender)?,
+            TopicRequest::Create { name, exclusive, settings } => match self.topics.find(name) {
+                Some(_) if exclusive => return Err(Refusal::new(Errno::EEXIST, format!("topic '{name}' exists"))),
+                Some(_) => self.look(TopicKey::Name(name), sender)?,
+                None => self.create_checked(name, &settings, sender)?,
+            },
+            TopicRequest::Change { key, settings } => self.change_checked(key, &settings, sender)?,
         };
-        id.ok_or_else(|| Refusal::new(Errno::ENOENT, format!("there is no topic {what}")))
+        self.topics.record(slot).push(datagram, to, false);
+        Ok(())
     }
 
-    /// Whether the sender may have a topic keep so much. Of the sender's capabilities nothing is known but that root has
-    /// them.
-    fn check_change(&self, id: TopicId, history: u64, sender: Sender) -> Result<(), Refusal> {
-        let topic = self.topics.get(id);
-        if self.topics.is_own(id) || (sender.uid != 0 && sender.uid != topic.owner.uid) {
-            let why = format!("topic '{}': changing it takes its owner or root", self.topics.name(id));
-            return Err(Refusal::new(Errno::EACCES, why));
+    fn create_checked(&mut self, name: &str, settings: &TopicSettings, sender: Sender) -> Result<Slot, Refusal> {
+        let access = self.new_access(sender).with(settings, sender);
+        let access = access.map_err(|(errno, why)| refuse(errno, &named(name), why))?;
+        self.check_history(&named(name), settings.history)?;
+        if self.room_for_topics() == 0 {
+            return Err(self.one_topic_too_many(name));
         }
-        if history > self.config.history {
-            let most = self.config.history;
-            let name = self.topics.name(id);
-            let why = format!("topic '{name}': {history} bytes are more than all histories may keep, {most}");
-            return Err(Refusal::new(Errno::ERANGE, why));
+        Ok(self.create(name, access, settings.history))
+    }
+
+    fn change_checked(&mut self, key: TopicKey<'_>, settings: &TopicSettings, sender: Sender) -> Result<Slot, Refusal> {
+        let slot = self.look_up_to_change(key, "changing", sender)?;
+        let access = self.topics.get(slot).access.with(settings, sender);
+        let access = access.map_err(|(errno, why)| refuse(errno, &in_words(key), why))?;
+        self.check_history(&in_words(key), settings.history)?;
+        self.change(slot, access, settings);
+        Ok(slot)
+    }
+
+    fn look_up(&self, key: TopicKey<'_>) -> Result<Slot, Refusal> {
+        let slot = match key {
+            TopicKey::Name(name) => self.topics.find(name),
+            TopicKey::Id(id) => self.topics.by_id(id),
+        };
+        slot.ok_or_else(|| Refusal::new(Errno::ENOENT, format!("there is no topic {}", in_words(key))))
+    }
+
+    /// A topic that the sender may be told of.
+    fn look(&self, key: TopicKey<'_>, sender: Sender) -> Result<Slot, Refusal> {
+        let slot = self.look_up(key)?;
+        let access = self.topics.get(slot).access;
+        if access.may_look(sender) { Ok(slot) } else { Err(access.denied(&in_words(key), "read", sender)) }
+    }
+
+    /// A topic that the sender may change, or delete.
+    fn look_up_to_change(&self, key: TopicKey<'_>, what: &str, sender: Sender) -> Result<Slot, Refusal> {
+        let slot = self.look_up(key)?;
+        if self.topics.is_own(slot) {
+            return Err(refuse(Errno::EACCES, &in_words(key), "it is the broker's own"));
         }
-        Ok(())
+        if !self.topics.get(slot).access.may_change(sender) {
+            let why = format!("{what} it takes its owner or root");
+            return Err(refuse(Errno::EACCES, &in_words(key), &why));
+        }
+        Ok(slot)
+    }
+
+    /// Whether any topic may keep so much.
+    fn check_history(&self, topic: &str, history: Option<u64>) -> Result<(), Refusal> {
+        let most = self.config.history;
+        match history {
+            Some(history) if history > most => {
+                let why = format!("{history} bytes are more than all histories may keep, {most}");
+                Err(refuse(Errno::ERANGE, topic, &why))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// What the broker says of itself.
@@ -116,41 +160,54 @@ impl Core {
                 evicted: self.topics.history().evicted(),
                 topics: u64::from(self.topics.len()),
                 history: self.topics.history().bytes(),
+                moved: self.announcer.announced(),
                 ..self.counts
             },
         }
     }
 
-    fn list(&self, datagram: &mut Vec<u8>, to: Header, cursor: u32, since: Option<u64>) {
+    /// A page of the topics that the sender may read. Those that he may not aren't there, for him.
+    fn list(&self, datagram: &mut Vec<u8>, to: Header, cursor: u32, since: Option<u64>, sender: Sender) {
         let mut last = None;
         let mut more = None;
-        for id in self.topics.list(cursor, since) {
+        let may_read = |slot: &Slot| self.topics.get(*slot).access.may_read(sender);
+        for slot in self.topics.list(cursor, since).filter(may_read) {
             if datagram.len() + TOPIC_LEN_MAX > NLBUS_DATAGRAM_MAX {
                 more = last;
                 break;
             }
-            self.topics.record(id).push(datagram, to, true);
-            last = Some(id.get());
+            self.topics.record(slot).push(datagram, to, true);
+            last = Some(self.topics.get(slot).id);
         }
-        TopicPageEnd::new(self.topics.len(), self.topics.change(), more).push(datagram, to);
+        let moved = self.announcer.announced();
+        TopicPageEnd::new(self.topics.last_id(), self.topics.change(), moved, more).push(datagram, to);
     }
 
-    fn replay(&mut self, datagram: &mut Vec<u8>, to: Header, replay: &ReplayRequest) -> Result<(), Refusal> {
+    fn replay(
+        &mut self,
+        datagram: &mut Vec<u8>,
+        to: Header,
+        replay: &ReplayRequest,
+        sender: Sender,
+    ) -> Result<(), Refusal> {
         if replay.epoch != self.epoch {
             return Err(Refusal::new(Errno::ESTALE, format!("epoch {:#x} is not this bus's", replay.epoch)));
         }
-        let Some(id) = self.topics.by_id(replay.topic_id) else {
-            return Err(Refusal::new(Errno::ENOENT, format!("there is no topic with id {}", replay.topic_id)));
-        };
-        if replay.from > self.topics.head(id) + 1 {
-            let beyond = format!("from {} is beyond the next event, {}", replay.from, self.topics.head(id) + 1);
+        let key = TopicKey::Id(replay.topic_id);
+        let slot = self.look_up(key)?;
+        let access = self.topics.get(slot).access;
+        if !access.may_read(sender) {
+            return Err(access.denied(&in_words(key), "read", sender));
+        }
+        let kept = self.topics.kept(slot);
+        if replay.from > kept.end {
+            let beyond = format!("from {} is beyond the next event, {}", replay.from, kept.end);
             return Err(Refusal::new(Errno::ERANGE, beyond));
         }
-        let kept = self.topics.kept(id);
         let mut next = replay.from.max(kept.start);
         let limit = replay.limit.map_or(usize::MAX, |limit| limit as usize);
         let header = Header { kind: NLBUS_MSG_EVENT, flags: NLM_F_MULTI, ..to };
-        for (seq, body) in self.topics.events(id, next).take(limit) {
+        for (seq, body) in self.topics.events(slot, next).take(limit) {
             let len = wire::align(NLMSG_HDRLEN + body.len(), NLMSG_ALIGNTO);
             if datagram.len() + len + ReplayEnd::LEN > NLBUS_DATAGRAM_MAX {
                 break;
@@ -160,11 +217,23 @@ impl Core {
         }
         let replayed = next - replay.from.max(kept.start);
         self.counts.replayed += replayed;
-        self.topics.count_replayed(id, replayed);
-        let end = ReplayEnd { topic_id: id.get(), first: kept.start, next, head: kept.end - 1 };
+        self.topics.count_replayed(slot, replayed);
+        let end = ReplayEnd { topic_id: replay.topic_id, first: kept.start, next, head: kept.end - 1 };
         end.push(datagram, to);
         Ok(())
     }
+}
+
+/// A topic as the request named it: whoever tries ids learns no names.
+fn in_words(key: TopicKey<'_>) -> String {
+    match key {
+        TopicKey::Name(name) => named(name),
+        TopicKey::Id(id) => format!("with id {id}"),
+    }
+}
+
+fn refuse(errno: Errno, topic: &str, why: &str) -> Refusal {
+    Refusal::new(errno, format!("topic {topic}: {why}"))
 }
 
 impl Endpoint {

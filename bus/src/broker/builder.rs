@@ -5,7 +5,7 @@ use super::error::BrokerError;
 use super::handle::{Broker, BrokerHandle};
 use super::run::Running;
 
-use crate::wire::uapi::NLBUS_DATAGRAM_MAX;
+use crate::wire::uapi::{NLBUS_DATAGRAM_MAX, NLBUS_TOPIC_MODE_MASK};
 use std::time::Duration;
 
 /// Receive buffer unless set, bytes.
@@ -86,6 +86,18 @@ impl BrokerBuilder {
     /// ```
     pub fn topics_max(mut self, topics: u32) -> Self {
         self.config.topics_max = topics;
+        self
+    }
+
+    /// Who may read and write a topic that is created without a mode: bits of `0o666`, as chmod(2) has them, and the others
+    /// don't count. All of them, and so everybody, unless set.
+    ///
+    /// ```no_run
+    /// let broker = nlbus::Broker::builder().topic_mode(0o660).spawn()?; // who creates it, and his group
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn topic_mode(mut self, mode: u32) -> Self {
+        self.config.topic_mode = mode & NLBUS_TOPIC_MODE_MASK;
         self
     }
 

@@ -1,7 +1,7 @@
 //! What a bus is told when it begins.
 
 use crate::wire::Limits;
-use crate::wire::uapi::{NLBUS_DATAGRAM_MAX, NLBUS_PAYLOAD_MAX, NLBUS_USER_PORT};
+use crate::wire::uapi::{NLBUS_DATAGRAM_MAX, NLBUS_PAYLOAD_MAX, NLBUS_TOPIC_MODE_MASK, NLBUS_USER_PORT};
 use std::time::Duration;
 
 /// `SKB_WITH_OVERHEAD(65536)` on 64-bit machines, which is also the longest datagram: the most that a receiver is charged 64 KiB
@@ -21,6 +21,8 @@ pub(super) struct Config {
     pub(super) topic_history: u64,
     /// Topics on the bus, the broker's own included.
     pub(super) topics_max: u32,
+    /// Who may read and write a topic that is created without a mode.
+    pub(super) topic_mode: u32,
     /// Bytes of a datagram that packs several events.
     pub(super) pack: usize,
     /// Bytes that may wait to be sequenced: the receive buffer that the kernel granted.
@@ -39,6 +41,7 @@ impl Default for Config {
             history: 64 << 20,
             topic_history: 4 << 20,
             topics_max: 16384,
+            topic_mode: NLBUS_TOPIC_MODE_MASK,
             pack: PACK_DEFAULT,
             queue: 0,
             pid: 0,
@@ -66,6 +69,9 @@ impl Config {
             queue: self.queue,
             history: self.history,
             topic_history: self.topic_history,
+            // Whoever may join any group may join all of them.
+            private_groups: 0,
+            topic_mode: self.topic_mode,
         }
     }
 }

@@ -6,46 +6,24 @@
 //! wait for that, so that an ack says that every subscriber's socket took the event or counted a drop. Whoever drives it
 //! accepts what waits and then flushes.
 
+use super::access::{Access, Owner};
+use super::announce::Announcer;
 use super::config::Config;
 use super::pack::{Outgoing, Packs};
-use super::topics::{Owner, SYS_CLOSING, SYS_HEARTBEAT, SYS_TOPICS, TopicId, Topics};
+pub(super) use super::sender::{Endpoint, Sender};
+use super::topics::{SYS_CLOSING, SYS_HEARTBEAT, SYS_TOPICS, Slot, Topics};
 use crate::history;
 use crate::wire::uapi::{
     NLBUS_CONTENT_BINCODE, NLBUS_MSG_EVENT, NLBUS_USER_GROUPS, NLM_F_ACK, NLM_F_MULTI, NLMSG_ALIGNTO, NLMSG_HDRLEN,
 };
 use crate::wire::{
-    self, Counters, EventHeader, Header, Heartbeat, Message, PublishRun, Refusal, RefusedDatagram, Request,
-    TopicsAnnouncement,
+    self, Counters, EventHeader, Header, Heartbeat, Message, Refusal, RefusedDatagram, Request, TopicSettings,
 };
-use nix::errno::Errno;
-use std::collections::HashSet;
 use std::io::IoSlice;
 
 /// Memory for a datagram: longer than any may be, so that one that is too long shows; and as long as a segment of history, which
 /// it can become.
 pub(super) const MEMORY: usize = history::SEGMENT_MAX;
-
-/// Announcements of new topics are at least this far apart.
-const ANNOUNCE_NS: u64 = 20_000_000;
-
-/// Which of the broker's two port ids.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Endpoint {
-    /// Takes publishes, sends events.
-    Publish,
-    /// Takes and answers requests.
-    Request,
-}
-
-/// Who sent a datagram, and to which endpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Sender {
-    pub(super) port: u32,
-    pub(super) pid: u32,
-    pub(super) uid: u32,
-    pub(super) gid: u32,
-    pub(super) to: Endpoint,
-}
 
 /// The clocks, as the driver reads them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -67,11 +45,11 @@ pub(super) enum Action<'a> {
 
 /// An ack that waits for its event's broadcast.
 #[derive(Debug)]
-struct PendingAck {
-    sender: Sender,
-    to: Header,
-    len: u32,
-    seq: u64,
+pub(super) struct PendingAck {
+    pub(super) sender: Sender,
+    pub(super) to: Header,
+    pub(super) len: u32,
+    pub(super) seq: u64,
 }
 
 #[derive(Debug)]
@@ -83,17 +61,18 @@ pub(super) struct Core {
     pub(super) now: Now,
     pub(super) topics: Topics,
     packs: Packs,
-    acks: Vec<PendingAck>,
+    pub(super) acks: Vec<PendingAck>,
     /// Room for what a datagram asks for.
     requests: Vec<(Message<'static>, Request<'static>)>,
+    /// The topics that its publishes go to, one a run, as far as they exist.
+    pub(super) targets: Vec<Option<Slot>>,
     /// Answers are encoded here.
     pub(super) scratch: Vec<u8>,
     pub(super) counts: Counters,
     next_heartbeat_ns: Option<u64>,
-    /// There are topics that no announcement has named, and the next one goes out at `announce_ns`.
-    announce: bool,
-    announce_ns: u64,
-    closing: bool,
+    /// What is to be said of topics.
+    pub(super) announcer: Announcer,
+    pub(super) closing: bool,
 }
 
 impl Core {
@@ -106,11 +85,11 @@ impl Core {
             packs: Packs::new(NLBUS_USER_GROUPS, config.pack),
             acks: Vec::new(),
             requests: Vec::new(),
+            targets: Vec::new(),
             scratch: Vec::new(),
             counts: Counters::default(),
             next_heartbeat_ns: (interval != 0).then(|| now.boot_ns.saturating_add(interval)),
-            announce: false,
-            announce_ns: 0,
+            announcer: Announcer::default(),
             closing: false,
             start_ns: now.boot_ns,
             now,
@@ -132,41 +111,25 @@ impl Core {
         let mut requests = emptied(std::mem::take(&mut self.requests));
         let checked = wire::check_datagram_into(datagram, &mut requests);
         let mut whole = None;
-        match checked.and_then(|()| self.check_publishes(&requests)) {
+        match checked.and_then(|()| self.check_publishes(&requests, sender)) {
             Ok(()) => {
-                whole = self.find_whole(&requests, datagram, sender);
+                whole = self.find_whole(&requests, datagram);
                 // As the module does, and as was checked: a request of the same datagram can't take a publish's room.
-                for publishes in [true, false].into_iter().filter(|_| whole.is_none()) {
+                if whole.is_none() {
+                    self.publish_all(&requests, sender, out);
+                }
+                if self.targets.len() < requests.len() {
                     for (message, request) in &requests {
-                        if matches!(request, Request::Publish(_)) == publishes {
-                            self.execute(message, request, sender, out);
-                        }
+                        self.execute(message, request, sender, out);
                     }
                 }
             }
             Err(refused) => self.refuse(&refused, sender, out),
         }
         self.requests = emptied(requests);
-        if let Some((id, last, len)) = whole {
-            let seq = self.sequence_whole(id, datagram, event_of(sender), out);
-            self.note_ack(sender, last, len, seq);
+        if let Some(whole) = whole {
+            self.publish_whole(whole, datagram, sender, out);
         }
-    }
-
-    /// The topic of a datagram that is one run and that history can keep as it is; with the last message's header and length.
-    fn find_whole(
-        &mut self,
-        requests: &[(Message<'_>, Request<'_>)],
-        datagram: &Vec<u8>,
-        sender: Sender,
-    ) -> Option<(TopicId, Header, u32)> {
-        let [(_, Request::Publish(run))] = requests else { return None };
-        if !history::is_segment(datagram) || datagram.len() > self.config.pack {
-            return None;
-        }
-        let id = self.find_or_create(run.topic, sender);
-        let (last, len) = run.last();
-        self.topics.adopts(id).then_some((id, last, len))
     }
 
     /// Sends what was accepted and is due: packs, then acks. Then history keeps within its limits.
@@ -193,8 +156,7 @@ impl Core {
 
     /// When [`flush`](Self::flush) has something to say by itself, in `CLOCK_BOOTTIME` nanoseconds.
     pub(super) fn next_deadline(&self) -> Option<u64> {
-        let announce = self.announce.then_some(self.announce_ns);
-        [self.next_heartbeat_ns, announce].into_iter().flatten().min()
+        [self.next_heartbeat_ns, self.announcer.due()].into_iter().flatten().min()
     }
 
     pub(super) fn port(&self) -> u32 {
@@ -214,37 +176,7 @@ impl Core {
         self.now = Now { boot_ns: now.boot_ns.max(self.now.boot_ns), ..now };
     }
 
-    /// Whether the publishes of a datagram can be accepted, all of them: what else is wrong with them is told by their
-    /// bytes alone.
-    fn check_publishes(&self, requests: &[(Message<'_>, Request<'_>)]) -> Result<(), RefusedDatagram> {
-        if let (true, Some((message, _))) = (self.closing, requests.first()) {
-            return Err(refused(message, Refusal::new(Errno::ESHUTDOWN, "the bus is closing")));
-        }
-        // The path of nearly all publishes: there is room for as many topics as the datagram could create.
-        let room = self.room_for_topics();
-        if requests.len() <= room {
-            return Ok(());
-        }
-        let mut created: HashSet<&str> = HashSet::new();
-        for (message, request) in requests {
-            let Request::Publish(PublishRun { topic, .. }) = request else { continue };
-            if self.topics.find(topic).is_none() && created.insert(topic) && created.len() > room {
-                return Err(refused(message, self.one_topic_too_many(topic)));
-            }
-        }
-        Ok(())
-    }
-
-    /// How many topics may still be created.
-    pub(super) fn room_for_topics(&self) -> usize {
-        self.config.topics_max.saturating_sub(self.topics.len()) as usize
-    }
-
-    pub(super) fn one_topic_too_many(&self, name: &str) -> Refusal {
-        let text = format!("topic '{name}' would be one too many: the limit is {}", self.config.topics_max);
-        Refusal::new(Errno::ENOSPC, text)
-    }
-
+    /// Answers a request; a publish has its place among the events and no answer but its ack.
     fn execute(
         &mut self,
         message: &Message<'_>,
@@ -252,11 +184,8 @@ impl Core {
         sender: Sender,
         out: &mut impl FnMut(Action<'_>) -> bool,
     ) {
-        if let Request::Publish(run) = request {
-            let id = self.find_or_create(run.topic, sender);
-            let seq = self.sequence(id, run.messages(), event_of(sender), out);
-            let (last, len) = run.last();
-            return self.note_ack(sender, last, len, seq);
+        if matches!(request, Request::Publish(_)) {
+            return;
         }
         if let Err(refusal) = self.answer(message.header, request, sender, out) {
             return self.refuse(&refused(message, refusal), sender, out);
@@ -275,56 +204,66 @@ impl Core {
         out(Action::Unicast { port: sender.port, from: sender.to, datagram: &self.scratch });
     }
 
-    /// The topic of a name, which is created if need be: the datagram has been checked.
-    pub(super) fn find_or_create(&mut self, name: &str, sender: Sender) -> TopicId {
-        if let Some(id) = self.topics.find_again(name) {
-            return id;
-        }
-        self.announce = true;
-        self.topics.create(name, Owner { uid: sender.uid, gid: sender.gid })
+    /// Creates a topic that doesn't exist, and for which there is room.
+    pub(super) fn create(&mut self, name: &str, access: Access, history: Option<u64>) -> Slot {
+        self.announcer.created();
+        self.topics.create(name, access, history)
     }
 
-    /// If the last message of a run asks for an ack: it waits for the broadcast.
-    fn note_ack(&mut self, sender: Sender, to: Header, len: u32, seq: u64) {
-        if to.flags & NLM_F_ACK != 0 {
-            self.acks.push(PendingAck { sender, to, len, seq });
+    /// Ends a topic. What was accepted of it is sent before.
+    pub(super) fn delete(&mut self, slot: Slot, out: &mut impl FnMut(Action<'_>) -> bool) {
+        self.broadcast(Some(self.topics.get(slot).group), out);
+        self.announcer.moved(self.topics.get(slot).id, self.topics.head(slot) + 1);
+        self.topics.delete(slot);
+    }
+
+    /// Sets what is to be set of a topic, by who may.
+    pub(super) fn change(&mut self, slot: Slot, access: Access, settings: &TopicSettings) {
+        if self.topics.set(slot, access, settings.history) {
+            self.announcer.moved(self.topics.get(slot).id, 0);
         }
     }
 
-    fn publish_own(&mut self, id: TopicId, payload: &[u8], out: &mut impl FnMut(Action<'_>) -> bool) {
+    fn publish_own(&mut self, slot: Slot, payload: &[u8], out: &mut impl FnMut(Action<'_>) -> bool) {
         let Config { pid, uid, .. } = self.config;
         let event = EventHeader { pid, uid, content: NLBUS_CONTENT_BINCODE, ..EventHeader::default() };
         let mut message = std::mem::take(&mut self.scratch);
         message.clear();
-        wire::push_event(&mut message, Header::default(), &event, self.topics.name(id), payload);
-        self.sequence(id, [&message[..]].into_iter(), event, out);
+        wire::push_event(&mut message, Header::default(), &event, self.topics.name(slot), payload);
+        self.sequence(slot, [&message[..]].into_iter(), event, out);
         self.scratch = message;
     }
 
+    /// Whether history can keep a datagram of publishes as it is, and a pack take it.
+    pub(super) fn keeps_whole(&self, slot: Slot, datagram: &Vec<u8>) -> bool {
+        history::is_segment(datagram) && datagram.len() <= self.config.pack && self.topics.adopts(slot)
+    }
+
     /// The headers of a topic's next events; of the number, the newest one's.
-    fn headers(&self, id: TopicId, event: EventHeader) -> (Header, EventHeader) {
+    fn headers(&self, slot: Slot, event: EventHeader) -> (Header, EventHeader) {
         let header = Header { kind: NLBUS_MSG_EVENT, flags: NLM_F_MULTI, seq: self.epoch as u32, portid: 0 };
-        (header, EventHeader { seq: self.topics.head(id), time_ns: self.now.boot_ns, topic_id: id.get(), ..event })
+        let (seq, topic_id) = (self.topics.head(slot), self.topics.get(slot).id);
+        (header, EventHeader { seq, time_ns: self.now.boot_ns, topic_id, ..event })
     }
 
     /// Gives events of a topic their numbers and time, keeps them, and puts them where the next flush takes them. Returns the
     /// last one's number.
-    fn sequence<'m>(
+    pub(super) fn sequence<'m>(
         &mut self,
-        id: TopicId,
+        slot: Slot,
         messages: impl Iterator<Item = &'m [u8]>,
         event: EventHeader,
         out: &mut impl FnMut(Action<'_>) -> bool,
     ) -> u64 {
-        let group = self.topics.get(id).group;
-        let (header, mut event) = self.headers(id, event);
+        let group = self.topics.get(slot).group;
+        let (header, mut event) = self.headers(slot, event);
         let before = event.seq;
         for message in messages {
             if !self.packs.has_room(group, wire::align(message.len(), NLMSG_ALIGNTO)) {
                 self.broadcast(Some(group), out);
             }
             event.seq += 1;
-            let (place, bytes) = self.topics.append(id, message);
+            let (place, bytes) = self.topics.append(slot, message);
             wire::stamp_event(bytes, header, &event);
             self.packs.push(group, place, 1, place.start);
         }
@@ -333,22 +272,22 @@ impl Core {
     }
 
     /// The same of a datagram of publishes that history keeps as it is.
-    fn sequence_whole(
+    pub(super) fn sequence_whole(
         &mut self,
-        id: TopicId,
+        slot: Slot,
         datagram: &mut Vec<u8>,
         event: EventHeader,
         out: &mut impl FnMut(Action<'_>) -> bool,
     ) -> u64 {
-        let group = self.topics.get(id).group;
-        let (header, mut event) = self.headers(id, event);
+        let group = self.topics.get(slot).group;
+        let (header, mut event) = self.headers(slot, event);
         let before = event.seq;
         let last = wire::stamp_publishes(datagram, header, &mut event);
         if !self.packs.has_room(group, datagram.len()) {
             self.broadcast(Some(group), out);
         }
         let events = event.seq - before;
-        let place = self.topics.adopt(id, datagram, events);
+        let place = self.topics.adopt(slot, datagram, events);
         self.packs.push(group, place, events, last);
         self.counts.published += events;
         event.seq
@@ -383,12 +322,10 @@ impl Core {
         let now = self.now.boot_ns;
         if self.closing {
             self.next_heartbeat_ns = None;
-            self.announce = false;
+            return;
         }
-        if self.announce && now >= self.announce_ns {
-            self.announce = false;
-            self.announce_ns = now + ANNOUNCE_NS;
-            self.publish_own(SYS_TOPICS, &TopicsAnnouncement { last_id: self.topics.len() }.to_bytes(), out);
+        for announcement in self.announcer.announce(self.topics.last_id(), now) {
+            self.publish_own(SYS_TOPICS, &announcement.to_bytes(), out);
         }
         if self.next_heartbeat_ns.is_some_and(|due| now >= due) {
             // The next one keeps the beat, unless that has passed as well: a suspended machine doesn't catch up.
@@ -401,7 +338,8 @@ impl Core {
                 published: self.counts.published,
                 overruns: self.counts.overruns,
                 change: self.topics.change(),
-                last_id: self.topics.len(),
+                last_id: self.topics.last_id(),
+                moved: self.announcer.announced(),
             };
             self.publish_own(SYS_HEARTBEAT, &heartbeat.to_bytes(), out);
         }
@@ -414,10 +352,9 @@ fn emptied<'b>(mut requests: Vec<(Message<'_>, Request<'_>)>) -> Vec<(Message<'b
     requests.into_iter().map(|_| unreachable!("it is empty")).collect()
 }
 
-/// What the header of an event says of its sender. Of the publisher's flags none is about the event itself.
-fn event_of(sender: Sender) -> EventHeader {
-    let Sender { port: portid, pid, uid, .. } = sender;
-    EventHeader { portid, pid, uid, ..EventHeader::default() }
+/// A topic in words, as somebody named it who named it by its name.
+pub(super) fn named(name: &str) -> String {
+    format!("'{name}'")
 }
 
 /// `nlmsg_len` of a message that was read.
@@ -426,7 +363,7 @@ fn length(message: &Message<'_>) -> u32 {
 }
 
 /// The refusal of a message.
-fn refused(message: &Message<'_>, refusal: Refusal) -> RefusedDatagram {
+pub(super) fn refused(message: &Message<'_>, refusal: Refusal) -> RefusedDatagram {
     RefusedDatagram { header: message.header, len: length(message), refusal }
 }
 

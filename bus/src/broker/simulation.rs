@@ -33,6 +33,14 @@ enum Step {
     Create {
         topic: usize,
     },
+    Delete {
+        topic: usize,
+    },
+    /// Root alone may read a topic, or everybody again.
+    Restrict {
+        topic: usize,
+        restricted: bool,
+    },
     /// The broker sends what it has.
     Flush,
     Open {
@@ -76,9 +84,11 @@ fn step(restarts: bool) -> impl Strategy<Value = Step> {
         8 => (0..TOPICS.len(), 1usize..20, 0usize..400)
             .prop_map(|(topic, count, bytes)| Step::Publish { topic, count, bytes }),
         // As one: of more than ten, none may have the weight 0.
-        2 => prop_oneof![
+        3 => prop_oneof![
             (1..FLOODED).prop_map(|topics| Step::Flood { topics }),
             (0..TOPICS.len()).prop_map(|topic| Step::Create { topic }),
+            (0..TOPICS.len()).prop_map(|topic| Step::Delete { topic }),
+            (0..TOPICS.len(), any::<bool>()).prop_map(|(topic, restricted)| Step::Restrict { topic, restricted }),
         ],
         8 => Just(Step::Flush),
         2 => (0usize..2, 0..FILTERS.len(), 1usize..30, start, overflow).prop_map(
@@ -98,8 +108,7 @@ fn run(steps: &[Step], seed: Option<u64>) -> Result<(), TestCaseError> {
     for step in steps {
         world.take(step);
     }
-    world.settle();
-    world.check()
+    world.end()
 }
 
 proptest! {

@@ -1,18 +1,20 @@
 //! The topics of a bus: names, ids, groups, change counts and, by way of the history, sequence numbers.
 
+use super::access::{Access, Owner};
 use crate::history::{History, Place};
 use crate::wire::TopicRecord;
 use crate::wire::uapi::{
     NLBUS_GROUP_FIRST, NLBUS_GROUP_SYS, NLBUS_SYS_CLOSING, NLBUS_SYS_HEARTBEAT, NLBUS_SYS_TOPICS, NLBUS_USER_GROUPS,
 };
 use hashbrown::HashTable;
+use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
-use std::ops::Range;
+use std::ops::{Bound, Range};
 
-/// Ids of the broker's own topics, which exist from the start.
-pub(super) const SYS_HEARTBEAT: TopicId = TopicId(1);
-pub(super) const SYS_TOPICS: TopicId = TopicId(2);
-pub(super) const SYS_CLOSING: TopicId = TopicId(3);
+/// The broker's own topics, which exist from the start and stay.
+pub(super) const SYS_HEARTBEAT: Slot = Slot(0);
+pub(super) const SYS_TOPICS: Slot = Slot(1);
+pub(super) const SYS_CLOSING: Slot = Slot(2);
 
 /// How many those are.
 const SYS_COUNT: u32 = 3;
@@ -21,39 +23,26 @@ const SYS_COUNT: u32 = 3;
 const SYS_HISTORY: u64 = 4096;
 /// Everyone may read; the broker alone publishes.
 const SYS_MODE: u32 = 0o444;
-/// Everyone may read and write, which is what this broker can enforce.
-const DEFAULT_MODE: u32 = 0o666;
 
-/// The id of a topic that exists: ids count from 1 and nothing is ever removed.
+/// Where a topic is that exists. Another one may have its place once it is deleted; ids are never dealt out again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct TopicId(u32);
+pub(super) struct Slot(u32);
 
-impl TopicId {
-    pub(super) fn get(self) -> u32 {
-        self.0
-    }
-
+impl Slot {
     fn index(self) -> usize {
-        self.0 as usize - 1
+        self.0 as usize
     }
-}
-
-/// Who owns a topic.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Owner {
-    pub(super) uid: u32,
-    pub(super) gid: u32,
 }
 
 #[derive(Debug)]
 pub(super) struct Topic {
+    pub(super) id: u32,
     /// Where its name begins among all, and its length.
     name: (usize, usize),
     pub(super) group: u32,
     /// The bus's change count when it last changed.
     change: u64,
-    mode: u32,
-    pub(super) owner: Owner,
+    pub(super) access: Access,
     counts: Counts,
 }
 
@@ -67,41 +56,58 @@ struct Counts {
 #[derive(Debug)]
 pub(super) struct Topics {
     /// By name, without the names: those stand close together, since where topics alternate each event has one looked at.
-    ids: HashTable<TopicId>,
+    by_name: HashTable<Slot>,
     hasher: RandomState,
     names: String,
+    /// Bytes of those that are nobody's any more.
+    unnamed: usize,
+    by_id: BTreeMap<u32, Slot>,
+    last_id: u32,
     topics: Vec<Topic>,
+    /// Places of topics that were deleted.
+    free: Vec<Slot>,
     history: History,
     topic_history: u64,
     change: u64,
     /// What was found last.
-    found: Option<TopicId>,
+    found: Option<Slot>,
 }
 
 impl Topics {
     /// The topics of a new bus: the broker's own.
     pub(super) fn new(history: u64, topic_history: u64, owner: Owner) -> Topics {
         let mut topics = Topics {
-            ids: HashTable::new(),
+            by_name: HashTable::new(),
             hasher: RandomState::new(),
             names: String::new(),
+            unnamed: 0,
+            by_id: BTreeMap::new(),
+            last_id: 0,
             topics: Vec::new(),
+            free: Vec::new(),
             history: History::new(history),
             topic_history,
             change: 0,
             found: None,
         };
-        for (name, id) in
+        let access = Access { owner, mode: SYS_MODE };
+        for (name, slot) in
             [(NLBUS_SYS_HEARTBEAT, SYS_HEARTBEAT), (NLBUS_SYS_TOPICS, SYS_TOPICS), (NLBUS_SYS_CLOSING, SYS_CLOSING)]
         {
-            let got = topics.add(name, NLBUS_GROUP_SYS, SYS_MODE, owner, SYS_HISTORY.min(topic_history));
-            debug_assert_eq!(got, id);
+            let got = topics.add(name, NLBUS_GROUP_SYS, access, SYS_HISTORY.min(topic_history));
+            debug_assert_eq!(got, slot);
         }
         topics
     }
 
+    /// How many there are.
     pub(super) fn len(&self) -> u32 {
-        self.topics.len() as u32
+        self.by_id.len() as u32
+    }
+
+    /// The newest topic's id.
+    pub(super) fn last_id(&self) -> u32 {
+        self.last_id
     }
 
     /// The bus's change count: it rises with every event and every topic.
@@ -113,80 +119,114 @@ impl Topics {
         &self.history
     }
 
-    pub(super) fn find(&self, name: &str) -> Option<TopicId> {
-        self.ids.find(self.hasher.hash_one(name), |id| self.name(*id) == name).copied()
+    pub(super) fn find(&self, name: &str) -> Option<Slot> {
+        self.by_name.find(self.hasher.hash_one(name), |slot| self.name(*slot) == name).copied()
     }
 
-    pub(super) fn name(&self, id: TopicId) -> &str {
-        name_of(&self.names, &self.topics, id)
+    pub(super) fn name(&self, slot: Slot) -> &str {
+        name_of(&self.names, &self.topics, slot)
     }
 
     /// [`find`](Self::find), behind a look for another name: publishers mostly stay with a topic for a while.
-    pub(super) fn find_again(&mut self, name: &str) -> Option<TopicId> {
-        if let Some(id) = self.found
-            && self.name(id) == name
+    pub(super) fn find_again(&mut self, name: &str) -> Option<Slot> {
+        if let Some(slot) = self.found
+            && self.name(slot) == name
         {
-            return Some(id);
+            return Some(slot);
         }
         self.found = self.find(name);
         self.found
     }
 
     /// The topic of an id that came from outside.
-    pub(super) fn by_id(&self, id: u32) -> Option<TopicId> {
-        (1..=self.len()).contains(&id).then_some(TopicId(id))
+    pub(super) fn by_id(&self, id: u32) -> Option<Slot> {
+        self.by_id.get(&id).copied()
     }
 
-    pub(super) fn get(&self, id: TopicId) -> &Topic {
-        &self.topics[id.index()]
+    pub(super) fn get(&self, slot: Slot) -> &Topic {
+        &self.topics[slot.index()]
     }
 
     /// Creates a topic that doesn't exist yet. Groups are dealt out in turn, so topics share them once there are more
     /// topics than groups.
-    pub(super) fn create(&mut self, name: &str, owner: Owner) -> TopicId {
-        let turn = (self.len() - SYS_COUNT) % (NLBUS_USER_GROUPS - NLBUS_GROUP_FIRST + 1);
-        self.add(name, NLBUS_GROUP_FIRST + turn, DEFAULT_MODE, owner, self.topic_history)
+    pub(super) fn create(&mut self, name: &str, access: Access, history: Option<u64>) -> Slot {
+        let turn = (self.last_id - SYS_COUNT) % (NLBUS_USER_GROUPS - NLBUS_GROUP_FIRST + 1);
+        self.add(name, NLBUS_GROUP_FIRST + turn, access, history.unwrap_or(self.topic_history))
     }
 
-    fn add(&mut self, name: &str, group: u32, mode: u32, owner: Owner, history: u64) -> TopicId {
+    fn add(&mut self, name: &str, group: u32, access: Access, history: u64) -> Slot {
         let start = self.names.len();
         self.names.push_str(name);
         self.change += 1;
-        self.topics.push(Topic {
-            name: (start, name.len()),
-            group,
-            change: self.change,
-            mode,
-            owner,
-            counts: Counts::default(),
-        });
-        self.history.add_topic(history);
-        let id = TopicId(self.len());
-        let Topics { ids, hasher, names, topics, .. } = self;
-        let hash = |id: &TopicId| hasher.hash_one(name_of(names, topics, *id));
-        ids.insert_unique(hash(&id), id, hash);
-        id
+        self.last_id += 1;
+        let (name, counts) = ((start, name.len()), Counts::default());
+        let topic = Topic { id: self.last_id, name, group, change: self.change, access, counts };
+        let slot = match self.free.pop() {
+            Some(slot) => {
+                self.topics[slot.index()] = topic;
+                self.history.set_limit(slot.index(), history);
+                slot
+            }
+            None => {
+                self.topics.push(topic);
+                Slot(self.history.add_topic(history) as u32)
+            }
+        };
+        self.by_id.insert(self.last_id, slot);
+        let Topics { by_name, hasher, names, topics, .. } = self;
+        let hash = |slot: &Slot| hasher.hash_one(name_of(names, topics, *slot));
+        by_name.insert_unique(hash(&slot), slot, hash);
+        slot
+    }
+
+    /// Deletes a topic, whose events have all been sent.
+    pub(super) fn delete(&mut self, slot: Slot) {
+        let hash = self.hasher.hash_one(self.name(slot));
+        if let Ok(entry) = self.by_name.find_entry(hash, |other| *other == slot) {
+            entry.remove();
+        }
+        let Topic { id, name: (_, len), .. } = *self.get(slot);
+        self.by_id.remove(&id);
+        self.history.clear_topic(slot.index());
+        self.free.push(slot);
+        self.found = None;
+        self.change += 1;
+        self.unnamed += len;
+        if self.unnamed > self.names.len() / 2 {
+            self.gather_names();
+        }
+    }
+
+    /// Leaves out the names of topics that are gone.
+    fn gather_names(&mut self) {
+        let mut names = String::with_capacity(self.names.len() - self.unnamed);
+        for slot in self.by_id.values() {
+            let start = names.len();
+            names.push_str(name_of(&self.names, &self.topics, *slot));
+            self.topics[slot.index()].name.0 = start;
+        }
+        (self.names, self.unnamed) = (names, 0);
     }
 
     /// Keeps an event's message as the topic's newest, to be completed there. Returns where it is until the next
     /// [`settle`](Self::settle).
     #[inline]
-    pub(super) fn append(&mut self, id: TopicId, message: &[u8]) -> (Place, &mut [u8]) {
+    pub(super) fn append(&mut self, slot: Slot, message: &[u8]) -> (Place, &mut [u8]) {
         self.change += 1;
-        self.topics[id.index()].change = self.change;
-        self.history.append(id.index(), message)
+        self.topics[slot.index()].change = self.change;
+        self.history.append(slot.index(), message)
     }
 
     /// Whether a topic takes messages that fill a segment of history as that.
-    pub(super) fn adopts(&self, id: TopicId) -> bool {
-        self.history.adopts(id.index())
+    pub(super) fn adopts(&self, slot: Slot) -> bool {
+        self.history.adopts(slot.index())
     }
 
     /// Keeps so many messages as the topic's newest where they are; as [`History::adopt`].
-    pub(super) fn adopt(&mut self, id: TopicId, messages: &mut Vec<u8>, count: u64) -> Place {
+    pub(super) fn adopt(&mut self, slot: Slot, messages: &mut Vec<u8>, count: u64) -> Place {
         self.change += count;
-        self.topics[id.index()].change = self.change;
-        self.history.adopt(id.index(), messages, count)
+        self.topics[slot.index()].change = self.change;
+        self.history.adopt(slot.index(), messages, count)
     }
 
     /// For those who send what was appended.
@@ -199,42 +239,43 @@ impl Topics {
         self.history.settle();
     }
 
-    pub(super) fn head(&self, id: TopicId) -> u64 {
-        self.history.head(id.index())
+    pub(super) fn head(&self, slot: Slot) -> u64 {
+        self.history.head(slot.index())
     }
 
-    pub(super) fn kept(&self, id: TopicId) -> Range<u64> {
-        self.history.kept(id.index())
+    pub(super) fn kept(&self, slot: Slot) -> Range<u64> {
+        self.history.kept(slot.index())
     }
 
     /// Encoded bodies of a topic's events from a sequence number on, oldest first.
-    pub(super) fn events(&self, id: TopicId, from: u64) -> impl Iterator<Item = (u64, &[u8])> {
-        self.history.from(id.index(), from)
+    pub(super) fn events(&self, slot: Slot, from: u64) -> impl Iterator<Item = (u64, &[u8])> {
+        self.history.from(slot.index(), from)
     }
 
     /// Topics above an id that changed after a change count, in the order of their ids.
-    pub(super) fn list(&self, above: u32, since: Option<u64>) -> impl Iterator<Item = TopicId> {
+    pub(super) fn list(&self, above: u32, since: Option<u64>) -> impl Iterator<Item = Slot> {
         let since = since.unwrap_or_default();
+        let slots = self.by_id.range((Bound::Excluded(above), Bound::Unbounded)).map(|(_, slot)| *slot);
         // Change counts begin at 1, so 0 leaves nothing out.
-        (above.saturating_add(1)..=self.len()).map(TopicId).filter(move |id| self.get(*id).change > since)
+        slots.filter(move |slot| self.get(*slot).change > since)
     }
 
     /// What the broker says of a topic.
-    pub(super) fn record(&self, id: TopicId) -> TopicRecord {
-        let topic = self.get(id);
-        let kept = self.kept(id);
-        let (bytes, limit) = self.history.bytes_of(id.index());
+    pub(super) fn record(&self, slot: Slot) -> TopicRecord {
+        let topic = self.get(slot);
+        let kept = self.kept(slot);
+        let (bytes, limit) = self.history.bytes_of(slot.index());
         TopicRecord {
-            id: id.get(),
-            name: self.name(id).into(),
+            id: topic.id,
+            name: self.name(slot).into(),
             group: topic.group,
             head: kept.end - 1,
             first: kept.start,
             bytes,
             change: topic.change,
-            mode: topic.mode,
-            uid: topic.owner.uid,
-            gid: topic.owner.gid,
+            mode: topic.access.mode,
+            uid: topic.access.owner.uid,
+            gid: topic.access.owner.gid,
             history: limit,
             // Each, before whoever waits for the answer reads it.
             broadcast: kept.end - 1,
@@ -243,20 +284,25 @@ impl Topics {
         }
     }
 
-    /// Says how much the history of a topic may keep.
-    pub(super) fn set_history(&mut self, id: TopicId, limit: u64) {
+    /// Sets who may use a topic and, if that is given, how much its history may keep. Whether the first changes anything.
+    pub(super) fn set(&mut self, slot: Slot, access: Access, history: Option<u64>) -> bool {
         self.change += 1;
-        self.topics[id.index()].change = self.change;
-        self.history.set_limit(id.index(), limit);
+        let topic = &mut self.topics[slot.index()];
+        topic.change = self.change;
+        let moves = std::mem::replace(&mut topic.access, access) != access;
+        if let Some(limit) = history {
+            self.history.set_limit(slot.index(), limit);
+        }
+        moves
     }
 
     /// Whether it is one of the broker's own.
-    pub(super) fn is_own(&self, id: TopicId) -> bool {
-        id.get() <= SYS_COUNT
+    pub(super) fn is_own(&self, slot: Slot) -> bool {
+        slot.0 < SYS_COUNT
     }
 
-    pub(super) fn count_replayed(&mut self, id: TopicId, events: u64) {
-        self.topics[id.index()].counts.replayed += events;
+    pub(super) fn count_replayed(&mut self, slot: Slot, events: u64) {
+        self.topics[slot.index()].counts.replayed += events;
     }
 
     /// Events of the topic that history knows by this number.
@@ -265,8 +311,8 @@ impl Topics {
     }
 }
 
-fn name_of<'a>(names: &'a str, topics: &[Topic], id: TopicId) -> &'a str {
-    let (start, len) = topics[id.index()].name;
+fn name_of<'a>(names: &'a str, topics: &[Topic], slot: Slot) -> &'a str {
+    let (start, len) = topics[slot.index()].name;
     &names[start..start + len]
 }
 
@@ -275,11 +321,16 @@ mod tests {
     use super::*;
 
     const OWNER: Owner = Owner { uid: 5, gid: 6 };
+    const ACCESS: Access = Access { owner: OWNER, mode: 0o666 };
+
+    fn create(topics: &mut Topics, name: &str) -> Slot {
+        topics.create(name, ACCESS, None)
+    }
 
     #[test]
     fn the_brokers_topics_are_there_from_the_start() {
         let topics = Topics::new(0, 0, OWNER);
-        let seen: Vec<_> = topics.list(0, None).map(|id| topics.record(id)).collect();
+        let seen: Vec<_> = topics.list(0, None).map(|slot| topics.record(slot)).collect();
         let seen: Vec<_> = seen.iter().map(|topic| (topic.id, &*topic.name, topic.group, topic.mode)).collect();
         assert_eq!(
             seen,
@@ -290,8 +341,8 @@ mod tests {
     #[test]
     fn groups_go_round_from_the_first_to_the_last() {
         let mut topics = Topics::new(0, 0, OWNER);
-        let ids: Vec<_> = (0..62).map(|n| topics.create(&n.to_string(), OWNER)).collect();
-        let groups: Vec<_> = ids.into_iter().map(|id| topics.get(id).group).collect();
+        let slots: Vec<_> = (0..62).map(|n| create(&mut topics, &n.to_string())).collect();
+        let groups: Vec<_> = slots.into_iter().map(|slot| topics.get(slot).group).collect();
         let want: Vec<_> = (NLBUS_GROUP_FIRST..=32).cycle().take(62).collect();
         assert_eq!(groups, want);
     }
@@ -299,15 +350,39 @@ mod tests {
     #[test]
     fn a_list_has_what_changed_and_nothing_else() {
         let mut topics = Topics::new(0, 0, OWNER);
-        let one = topics.create("one", OWNER);
-        let two = topics.create("two", OWNER);
+        let one = create(&mut topics, "one");
+        let two = create(&mut topics, "two");
         let before = topics.change();
         assert_eq!(topics.list(0, Some(before)).count(), 0);
         topics.append(two, &[0; 16]);
         assert_eq!(topics.change(), before + 1);
         assert_eq!(topics.list(0, Some(before)).collect::<Vec<_>>(), [two]);
-        assert_eq!(topics.list(one.get(), None).collect::<Vec<_>>(), [two]);
+        assert_eq!(topics.list(topics.get(one).id, None).collect::<Vec<_>>(), [two]);
         assert_eq!(topics.list(u32::MAX, None).count(), 0);
         assert_eq!((topics.by_id(0), topics.by_id(6), topics.by_id(5)), (None, None, Some(two)));
+    }
+
+    /// Whatever is created and deleted: names are found, ids are dealt out once, and what is gone leaves nothing behind.
+    #[test]
+    fn what_is_deleted_makes_room() {
+        let mut topics = Topics::new(1 << 20, 1 << 16, OWNER);
+        for round in 0..1000 {
+            let name = |at: u32| format!("{at}/{}", "x".repeat(at as usize % 7));
+            for at in 0..10 {
+                let slot = create(&mut topics, &name(at));
+                assert_eq!((topics.get(slot).id, topics.head(slot)), (4 + round * 10 + at, 0));
+                topics.append(slot, &[0; 100]);
+                assert_eq!((topics.head(slot), topics.kept(slot)), (1, 1..2));
+            }
+            for at in (0..10).rev() {
+                let slot = topics.find_again(&name(at)).unwrap();
+                assert_eq!(topics.name(slot), name(at));
+                topics.delete(slot);
+                assert_eq!((topics.find_again(&name(at)), topics.by_id(4 + round * 10 + at)), (None, None));
+            }
+            topics.settle();
+        }
+        assert_eq!((topics.len(), topics.last_id(), topics.history().bytes()), (3, 10_003, 0));
+        assert!(topics.topics.len() == 13 && topics.names.len() < 300, "{} bytes of names", topics.names.len());
     }
 }

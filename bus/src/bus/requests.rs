@@ -1,10 +1,12 @@
 //! What a bus is asked, and what is set: the broker's own words, its topics, what the connection has counted.
 
-use super::{Bus, BusCounters};
+use super::{Bus, BusCounters, TopicOptions};
 use crate::driver::Command;
 use crate::request::{self, RequestError};
 use crate::topic::check_name;
-use crate::wire::{Info, Malformed, TopicKey, TopicPageEnd, TopicRecord, TopicRequest, push_info_request};
+use crate::wire::{
+    Info, Malformed, TopicDeleted, TopicKey, TopicPageEnd, TopicRecord, TopicRequest, push_info_request,
+};
 use crossbeam_channel::bounded;
 use nix::errno::Errno;
 
@@ -28,7 +30,7 @@ impl Bus {
         })
     }
 
-    /// All topics, in the order of their creation.
+    /// All topics that this process may read, in the order of their creation.
     ///
     /// # Errors
     /// Any [`RequestError`].
@@ -66,7 +68,7 @@ impl Bus {
     /// One topic, or `None` where it doesn't exist.
     ///
     /// # Errors
-    /// Any [`RequestError`].
+    /// Any [`RequestError`]; refused is `EACCES` for one that this process may not read, and doesn't own.
     ///
     /// # Example
     /// ```no_run
@@ -78,16 +80,17 @@ impl Bus {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn topic(&self, name: &str) -> Result<Option<TopicRecord>, RequestError> {
-        match self.topic_request(name, |name| TopicRequest::Get(TopicKey::Name(name))) {
+        match self.topic_request(name, |name| TopicRequest::Get(TopicKey::Name(name)), TopicRecord::read) {
             Err(RequestError::Refused(refusal)) if refusal.errno == Errno::ENOENT => Ok(None),
             topic => topic.map(Some),
         }
     }
 
     /// Creates a topic with the broker's defaults, unless it exists. Publishing does so, too.
+    /// [`topic_options`](Self::topic_options) creates it otherwise.
     ///
     /// # Errors
-    /// Any [`RequestError`].
+    /// As [`TopicOptions::create`].
     ///
     /// # Example
     /// ```no_run
@@ -97,15 +100,26 @@ impl Bus {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn create_topic(&self, name: &str) -> Result<TopicRecord, RequestError> {
-        self.topic_request(name, |name| TopicRequest::Create { name, exclusive: false })
+        self.topic_options(name).create()
+    }
+
+    /// Who may use a topic, and how much of it is kept: to create it so, or to change it.
+    ///
+    /// ```no_run
+    /// # let bus = nlbus::Bus::connect()?;
+    /// bus.topic_options("audit").mode(0o640).history(16 << 20).create()?;
+    /// bus.topic_options("audit").mode(0o600).set()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn topic_options(&self, name: &str) -> TopicOptions<'_> {
+        TopicOptions::new(self, name)
     }
 
     /// Sets how many bytes the history of a topic that exists may keep: at most [`Limits::history`](crate::Limits::history).
-    /// Its newest event is kept in any case. Its owner may do that, and whoever has `CAP_NET_ADMIN` (with the user broker:
-    /// root).
+    /// Its newest event is kept in any case.
     ///
     /// # Errors
-    /// Any [`RequestError`]; refused is `ENOENT` for no such topic, `EACCES`, and `ERANGE` for too much.
+    /// As [`TopicOptions::set`].
     ///
     /// # Example
     /// ```no_run
@@ -116,19 +130,40 @@ impl Bus {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn set_history(&self, name: &str, bytes: u64) -> Result<TopicRecord, RequestError> {
-        self.topic_request(name, move |name| TopicRequest::Change { key: TopicKey::Name(name), history: bytes })
+        self.topic_options(name).history(bytes).set()
     }
 
-    fn topic_request(
+    /// Deletes a topic, with all that is kept of it. What was published to it before still reaches those who follow it; then
+    /// they are told that it [ended](crate::Ended). Its name is free at once: what is published to it next is another topic's.
+    /// Its owner may do that, and whoever has `CAP_NET_ADMIN` (with the user broker: root).
+    ///
+    /// # Errors
+    /// Any [`RequestError`]; refused is `ENOENT` for no such topic, and `EACCES`. After
+    /// [`TimedOut`](RequestError::TimedOut) it may have been deleted.
+    ///
+    /// # Example
+    /// ```no_run
+    /// # let bus = nlbus::Bus::connect()?;
+    /// bus.publish_acked("jobs/17", "done")?;
+    /// bus.delete_topic("jobs/17")?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn delete_topic(&self, name: &str) -> Result<(), RequestError> {
+        self.topic_request(name, |name| TopicRequest::Delete(TopicKey::Name(name)), TopicDeleted::read).map(drop)
+    }
+
+    /// A request about the topic of a name, and how its reply is read.
+    pub(super) fn topic_request<T>(
         &self,
         name: &str,
         request: impl for<'a> Fn(&'a str) -> TopicRequest<'a> + Copy + Send + 'static,
-    ) -> Result<TopicRecord, RequestError> {
+        read: fn(&[u8]) -> Result<T, Malformed>,
+    ) -> Result<T, RequestError> {
         check_name(name.as_bytes()).map_err(|error| RequestError::Topic { name: name.to_owned(), error })?;
         request::asking(&self.shared, || {
             let name = name.to_owned();
             let write = move |seq, frame: &mut Vec<u8>| request(&name).push(frame, seq);
-            request::ask(&self.shared, write, |page| TopicRecord::read(request::only(page)?.body))
+            request::ask(&self.shared, write, |page| read(request::only(page)?.body))
         })
     }
 

@@ -4,6 +4,7 @@
 use super::requests::REQUEST_BIT;
 use super::subscriber::{Refused, SubId};
 use super::{Client, Output, Reply, Unanswered};
+use crate::delivery::EndReason;
 use crate::topic::Filter;
 use crate::wire::uapi::*;
 use crate::wire::{
@@ -42,8 +43,12 @@ pub(super) enum Purpose {
     List { sub: SubId, cursor: u32, phase: Phase },
     /// Topics newer than the watermark, up to what was announced when they were first asked for.
     ListNew { cursor: u32, announced: u32 },
-    /// Heads that have risen.
-    Check { cursor: u32, since: u64 },
+    /// Heads that have risen; with `survey`, all topics there are.
+    Check { cursor: u32, since: u64, survey: bool },
+    /// A topic that moved, or might have.
+    Seek(u32),
+    /// Nothing is asked: a topic has vanished, and it is over if nothing else is said of it.
+    Bury(u32),
     /// Events out of history.
     Replay(ReplayPage),
     /// Whether the broker is there, and which.
@@ -61,13 +66,14 @@ impl Purpose {
         match self {
             Purpose::Look { name, .. } => TopicRequest::Get(TopicKey::Name(name.as_str())).push(datagram, seq),
             Purpose::List { cursor, .. } | Purpose::ListNew { cursor, .. } => list(*cursor, None).push(datagram, seq),
-            Purpose::Check { cursor, since } => list(*cursor, Some(*since)).push(datagram, seq),
+            Purpose::Seek(id) => TopicRequest::Get(TopicKey::Id(*id)).push(datagram, seq),
+            Purpose::Check { cursor, since, .. } => list(*cursor, Some(*since)).push(datagram, seq),
             Purpose::Replay(ReplayPage { topic_id, from, limit }) => {
                 let request = ReplayRequest { epoch, topic_id: *topic_id, from: *from, limit: Some(*limit) };
                 request.push(datagram, seq);
             }
             Purpose::Probe => push_info_request(datagram, seq),
-            Purpose::Ask(_) | Purpose::Join(_) => {}
+            Purpose::Ask(_) | Purpose::Join(_) | Purpose::Bury(_) => {}
         }
     }
 }
@@ -163,9 +169,15 @@ impl Client {
             (Purpose::ListNew { announced, .. }, NLBUS_MSG_TOPIC) => {
                 self.listed_new(announced, &records(before, datagram)?, TopicPageEnd::read(last.body)?, now);
             }
-            (Purpose::Check { since, .. }, NLBUS_MSG_TOPIC) => {
-                self.checked(since, &records(before, datagram)?, TopicPageEnd::read(last.body)?, now);
+            (Purpose::Check { cursor, since, survey }, NLBUS_MSG_TOPIC) => {
+                let (page, end) = (records(before, datagram)?, TopicPageEnd::read(last.body)?);
+                self.checked(&page, now);
+                if survey {
+                    self.surveyed(cursor, end.cursor.unwrap_or(u32::MAX), &page, now);
+                }
+                self.check_on(since, survey, end, now);
             }
+            (Purpose::Seek(_), NLBUS_MSG_TOPIC) => self.sought(&TopicRecord::read(last.body)?, now),
             (Purpose::Replay(page), NLBUS_MSG_REPLAY) => {
                 self.replayed(page, before, ReplayEnd::read(last.body)?, datagram);
             }
@@ -174,6 +186,8 @@ impl Client {
                 self.probing = false;
                 if info.epoch != self.epoch {
                     self.disconnect();
+                } else {
+                    self.check_moved(info.counters.moved, now);
                 }
             }
             _ => return Err(Malformed("an answer of another type than its request")),
@@ -182,16 +196,24 @@ impl Client {
     }
 
     /// A page of topics whose heads have risen.
-    fn checked(&mut self, since: u64, records: &[TopicRecord], end: TopicPageEnd, now: Instant) {
+    fn checked(&mut self, records: &[TopicRecord], now: Instant) {
         for record in records {
-            self.registry.head_is(record.id, record.head);
+            if self.registry.topics.contains_key(&record.id) {
+                self.track(record, now);
+                self.registry.head_is(record.id, record.head);
+            }
         }
-        // An announcement of new topics may have been dropped, too.
+    }
+
+    /// Goes on with a check behind a page, or ends it.
+    fn check_on(&mut self, since: u64, survey: bool, end: TopicPageEnd, now: Instant) {
+        // Announcements may have been dropped, too.
         self.announced = self.announced.max(end.last_id);
+        self.check_moved(end.moved, now);
         // The count of the first page: what changed while the pages were read is asked for the next time.
         let seen = *self.checking.get_or_insert(end.change);
         if let Some(cursor) = end.cursor {
-            return self.request(Purpose::Check { cursor, since }, 0, now);
+            return self.request(Purpose::Check { cursor, since, survey }, 0, now);
         }
         self.change = seen;
         self.checking = None;
@@ -211,7 +233,18 @@ impl Client {
             Purpose::Look { sub, .. } | Purpose::List { sub, .. } if !self.registry.is_open(sub) => {
                 self.refuse_opening(sub, Refused::Broker(refusal));
             }
-            Purpose::Replay(page) if refusal.errno == Errno::ENOENT => self.topic_gone(page.topic_id),
+            // An open one waits for the topic, as for one that isn't there.
+            Purpose::Look { sub, phase, .. } if refusal.errno == Errno::EACCES => self.looked_up(sub, phase, None, now),
+            Purpose::Replay(ReplayPage { topic_id: id, .. }) | Purpose::Seek(id) if refusal.errno == Errno::ENOENT => {
+                self.vanished(id, now);
+            }
+            Purpose::Replay(ReplayPage { topic_id: id, .. }) | Purpose::Seek(id) if refusal.errno == Errno::EACCES => {
+                if self.registry.topics.contains_key(&id) {
+                    self.end_topic(id, None, EndReason::Denied, now);
+                    // Answers overtake each other when one of them is late: it may have been readable again since.
+                    self.request(Purpose::Seek(id), 0, now);
+                }
+            }
             // ENOMEM, say, which passes. What was promised is still owed.
             purpose => self.request_later(purpose, now),
         }
@@ -226,9 +259,10 @@ impl Client {
             }
             Purpose::Look { sub, .. } | Purpose::List { sub, .. } => self.refuse_opening(sub, Refused::TimedOut),
             // Nothing else would ask for what these look for.
-            Purpose::ListNew { .. } | Purpose::Check { .. } => self.request(purpose, 0, now),
+            Purpose::ListNew { .. } | Purpose::Check { .. } | Purpose::Seek(_) => self.request(purpose, 0, now),
             Purpose::Replay(page) => self.registry.replay_is_over(page.topic_id),
             Purpose::Join(group) => self.join_again(group, now),
+            Purpose::Bury(id) => self.end_topic(id, None, EndReason::Deleted, now),
             // Silence from a broker that still has its port: it may be stopped, and answers when it goes on.
             Purpose::Probe => self.probing = false,
             Purpose::Ask(reply) => {

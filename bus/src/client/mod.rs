@@ -10,6 +10,7 @@
 mod answers;
 mod by_id;
 mod held;
+mod moves;
 mod opening;
 mod reconnect;
 mod registry;
@@ -30,6 +31,7 @@ use answers::Purpose;
 use bytes::Bytes;
 use crossbeam_channel::Sender;
 use held::Held;
+use moves::Overs;
 use registry::Registry;
 use requests::{Expired, Requests};
 use std::collections::VecDeque;
@@ -105,6 +107,12 @@ pub(crate) struct Client {
     listing: bool,
     /// The bus's change count when heads were last checked.
     change: u64,
+    /// How many topics the broker has named that moved or ended, as far as that was heard.
+    moved: Option<u64>,
+    /// The next check looks at all topics.
+    survey: bool,
+    /// Topics that were over a moment ago.
+    ended: Overs,
     /// A probe is under way.
     probing: bool,
     /// A check of heads is under way; another one was asked for meanwhile.
@@ -133,6 +141,9 @@ impl Client {
             listing: false,
             probing: false,
             change: 0,
+            moved: None,
+            survey: false,
+            ended: Overs::default(),
             check: None,
             checking: None,
             drops: 0,
@@ -177,7 +188,7 @@ impl Client {
             }
             self.registry.live_run(self.epoch, &run, datagram);
             if run.topic.starts_with('$') {
-                self.sys_run(&run, datagram);
+                self.sys_run(&run, datagram, now);
             }
         }
         if parts.is_cut() || truncated {
@@ -187,24 +198,26 @@ impl Client {
         self.list_new(now);
     }
 
-    /// The broker's own events say what the client otherwise wouldn't know; the last of them says most.
-    fn sys_run(&mut self, run: &Run<'_>, datagram: &Bytes) {
-        let last = run.skip(datagram, run.count - 1);
-        let event = Event::first_of(&last, self.epoch, datagram);
-        match run.topic {
-            NLBUS_SYS_HEARTBEAT => {
-                if let Ok(beat) = Heartbeat::read(event.payload()) {
-                    self.announced = self.announced.max(beat.last_id);
+    /// The broker's own events say what the client otherwise wouldn't know.
+    fn sys_run(&mut self, run: &Run<'_>, datagram: &Bytes, now: Instant) {
+        for at in 0..run.count {
+            let event = Event::first_of(&run.skip(datagram, at), self.epoch, datagram);
+            match run.topic {
+                NLBUS_SYS_HEARTBEAT => {
+                    if let Ok(beat) = Heartbeat::read(event.payload()) {
+                        self.announced = self.announced.max(beat.last_id);
+                        self.check_moved(beat.moved, now);
+                    }
                 }
-            }
-            NLBUS_SYS_TOPICS => {
-                if let Ok(topics) = TopicsAnnouncement::read(event.payload()) {
-                    self.announced = self.announced.max(topics.last_id);
+                NLBUS_SYS_TOPICS => {
+                    if let Ok(topics) = TopicsAnnouncement::read(event.payload()) {
+                        self.topics_said(&topics, now);
+                    }
                 }
+                // What was published before it has come before it; what comes after it is another broker's.
+                NLBUS_SYS_CLOSING => self.disconnect(),
+                _ => {}
             }
-            // What was published before it has come before it; what comes after it is another broker's.
-            NLBUS_SYS_CLOSING => self.disconnect(),
-            _ => {}
         }
     }
 
@@ -229,7 +242,8 @@ impl Client {
         if self.registry.subscribers.is_empty() {
             self.heard = Some(now);
             self.registry.hold_group(NLBUS_GROUP_SYS, &mut self.outputs);
-            // Nobody watched the broker until now: it may be another one than it was.
+            // Nobody watched the broker until now: it may be another one than it was, and topics may have moved.
+            self.moved = None;
             self.probe(now);
         }
         let id = self.registry.insert(Subscriber::new(opening, self.epoch));
@@ -260,7 +274,10 @@ impl Client {
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let silence = self.heard.filter(|_| !self.disconnected).map(|heard| heard + SILENCE);
         let refill = self.registry.turns.deadline().filter(|_| !self.disconnected);
-        [self.requests.deadline(), self.held.deadline(), refill, silence].into_iter().flatten().min()
+        [self.requests.deadline(), self.held.deadline(), self.ended.deadline(), refill, silence]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Time has passed.
@@ -272,10 +289,12 @@ impl Client {
                     let _ = reply.send(Err(Unanswered::TimedOut));
                 }
                 Expired::Again(Purpose::Join(group), _) => self.join_again(group, now),
+                Expired::Again(purpose @ Purpose::Bury(_), _) => self.given_up(purpose, now),
                 Expired::Again(purpose, tried) => self.request(purpose, tried, now),
                 Expired::GivenUp(purpose) => self.given_up(purpose, now),
             }
         }
+        self.ended.forget(now);
         self.send_held(now);
         if self.registry.turns.deadline().is_some_and(|refill| refill <= now) {
             self.registry.look_for_room(now);
@@ -309,7 +328,10 @@ impl Client {
             None if self.disconnected => {}
             None => {
                 self.check = Some(false);
-                self.request(Purpose::Check { cursor: 0, since: self.change }, 0, now);
+                let survey = std::mem::take(&mut self.survey);
+                // Every count is above 0.
+                let since = if survey { 0 } else { self.change };
+                self.request(Purpose::Check { cursor: 0, since, survey }, 0, now);
             }
         }
     }

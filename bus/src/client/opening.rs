@@ -22,7 +22,7 @@ impl Client {
     /// The answer to a look-up for an exact subscription: the topic, or that there is none.
     pub(super) fn looked_up(&mut self, id: SubId, phase: Phase, record: Option<&TopicRecord>, now: Instant) {
         self.check_resume(id);
-        if self.look_again(id, phase, now) {
+        if self.look_again(id, now) {
             return;
         }
         let Some(subscriber) = self.registry.subscribers.get_mut(&id) else { return };
@@ -39,11 +39,14 @@ impl Client {
         if phase == Phase::Find {
             subscriber.watermark = Some(record.id);
         }
-        self.registry.track(record, &mut self.outputs);
+        let moved = self.registry.is_elsewhere(record);
+        self.track(record, now);
         match phase {
             Phase::Find => self.request(baseline, 0, now),
+            // Its group is joined only now.
+            Phase::Baseline if moved => self.request(baseline, 0, now),
             Phase::Baseline => {
-                if let Err(refused) = self.follow_from_start(id, record) {
+                if let Err(refused) = self.follow_from_start(id, record, now) {
                     return self.refuse_opening(id, refused);
                 }
                 self.finish_opening(id);
@@ -51,11 +54,10 @@ impl Client {
         }
     }
 
-    /// Whether the answer to a first look is older than what the client was told of new topics since it asked, and
-    /// concerns the subscription: answers overtake each other when one of them is late. Then it looks again.
-    fn look_again(&mut self, id: SubId, phase: Phase, now: Instant) -> bool {
-        let again = phase == Phase::Find
-            && self.registry.subscribers.get_mut(&id).is_some_and(|sub| std::mem::take(&mut sub.overtaken));
+    /// Whether the answer to a look is older than what the client was told of topics since it asked, and concerns the
+    /// subscription: answers overtake each other when one of them is late. Then it looks again.
+    fn look_again(&mut self, id: SubId, now: Instant) -> bool {
+        let again = self.registry.subscribers.get_mut(&id).is_some_and(|sub| std::mem::take(&mut sub.overtaken));
         if again {
             self.resolve(id, now);
         }
@@ -73,7 +75,7 @@ impl Client {
         now: Instant,
     ) {
         self.check_resume(id);
-        if cursor == 0 && self.look_again(id, phase, now) {
+        if phase == Phase::Find && cursor == 0 && self.look_again(id, now) {
             return;
         }
         let sole = self.registry.subscribers.len() == 1;
@@ -86,9 +88,9 @@ impl Client {
         }
         let filter = subscriber.filter.clone();
         for record in records.iter().filter(|record| filter.matches(&record.name)) {
-            self.registry.track(record, &mut self.outputs);
+            self.track(record, now);
             if phase == Phase::Baseline
-                && let Err(refused) = self.follow_from_start(id, record)
+                && let Err(refused) = self.follow_from_start(id, record, now)
             {
                 return self.refuse_opening(id, refused);
             }
@@ -96,6 +98,7 @@ impl Client {
         match (end.cursor, phase) {
             (Some(cursor), phase) => self.request(Purpose::List { sub: id, cursor, phase }, 0, now),
             (None, Phase::Find) => self.request(Purpose::List { sub: id, cursor: 0, phase: Phase::Baseline }, 0, now),
+            (None, Phase::Baseline) if self.look_again(id, now) => {}
             (None, Phase::Baseline) => self.finish_opening(id),
         }
     }
@@ -114,8 +117,8 @@ impl Client {
             let subs: Vec<SubId> =
                 self.registry.subscribers.iter().filter(|(_, sub)| new_for(sub)).map(|(id, _)| *id).collect();
             for sub in subs {
-                self.registry.track(record, &mut self.outputs);
-                self.registry.follow(sub, record.id, 0);
+                self.track(record, now);
+                self.follow(sub, record.id, 0, now);
                 followed = true;
             }
         }
@@ -153,7 +156,7 @@ impl Client {
         }
     }
 
-    fn follow_from_start(&mut self, id: SubId, record: &TopicRecord) -> Result<(), Refused> {
+    fn follow_from_start(&mut self, id: SubId, record: &TopicRecord, now: Instant) -> Result<(), Refused> {
         let Some(subscriber) = self.registry.subscribers.get_mut(&id) else { return Ok(()) };
         let newer = subscriber.from_the_beginning || subscriber.watermark.is_some_and(|mark| record.id > mark);
         let kept = record.first.saturating_sub(1);
@@ -172,7 +175,7 @@ impl Client {
         if subscriber.opener.is_some() {
             subscriber.positions.begin(record.id, after);
         }
-        self.registry.follow(id, record.id, after);
+        self.follow(id, record.id, after, now);
         Ok(())
     }
 
@@ -204,6 +207,9 @@ impl Client {
     /// The driver could not join a group. Who waits for his subscription is told, and a wildcard covers what it may
     /// read; but whoever has followed the group's topics before gets their events out of history until it can be joined.
     pub(crate) fn join_failed(&mut self, group: u32, errno: Errno, now: Instant) {
+        if group != NLBUS_GROUP_SYS && matches!(errno, Errno::ENOENT | Errno::EACCES) {
+            return self.shut_out(group, errno, now);
+        }
         let waiting = self.registry.subscribers.iter().filter(|(_, subscriber)| {
             let needs_it = group == NLBUS_GROUP_SYS || !subscriber.filter.is_wildcard();
             subscriber.opener.is_some() && needs_it

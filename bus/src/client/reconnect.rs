@@ -2,6 +2,7 @@
 //! numbers begin anew. Only an epoch says which, never how long it was silent.
 
 use super::answers::Purpose;
+use super::moves::Overs;
 use super::subscriber::SubId;
 use super::{Client, Output, Unanswered};
 use crate::delivery::{Delivery, Restarted};
@@ -28,7 +29,8 @@ impl Client {
         for id in self.registry.unresolved() {
             self.resolve(id, now);
         }
-        self.check_heads(now);
+        // What was asked before has no answer any more.
+        self.survey(now);
         self.announced = self.announced.max(self.watermark.saturating_add(1));
         self.list_new(now);
         self.finish(now);
@@ -42,11 +44,14 @@ impl Client {
         self.epoch = epoch;
         (self.disconnected, self.drops, self.change) = (false, 0, 0);
         (self.watermark, self.announced) = (0, 0);
+        (self.moved, self.survey) = (None, false);
+        self.ended = Overs::default();
         self.registry.forget_topics();
         let ids: Vec<SubId> = self.registry.subscribers.keys().copied().collect();
         if !ids.is_empty() {
             self.heard = Some(now);
             self.registry.hold_group(NLBUS_GROUP_SYS, &mut self.outputs);
+            self.probe(now);
         }
         for id in ids {
             if let Some(subscriber) = self.registry.subscribers.get_mut(&id) {
@@ -70,6 +75,9 @@ impl Client {
                 Purpose::Ask(reply) => drop(reply.send(Err(Unanswered::Gone))),
                 // Of use if the broker turns out to be the same one.
                 Purpose::Join(group) => self.outputs.push_back(Output::Join(group)),
+                Purpose::Bury(id) => {
+                    self.registry.topics.get_mut(&id).into_iter().for_each(|it| it.has_vanished = false)
+                }
                 _ => {}
             }
         }

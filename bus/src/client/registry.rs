@@ -18,6 +18,15 @@ use std::sync::Arc;
 pub(super) struct Topic {
     pub(super) name: Arc<str>,
     group: u32,
+    /// The bus's change count when the group was told.
+    change: u64,
+    /// Its mode doesn't let its owner read it. He is told of it all the same, so whether this process may read it, a replay
+    /// says, and who follows it waits for that.
+    is_doubtful: bool,
+    /// Its group could not be joined, and it is looked at once more.
+    is_shut_out: bool,
+    /// The broker doesn't have it any more: nothing can be asked of it.
+    pub(super) has_vanished: bool,
     /// Newest sequence number known.
     pub(super) head: u64,
     pub(super) follows: Vec<Follow>,
@@ -25,6 +34,11 @@ pub(super) struct Topic {
     pub(super) replaying: Option<SubId>,
     /// Counts replays, so that each of those who are behind gets its turn.
     pub(super) turn: usize,
+}
+
+/// Whether that a broker tells of a topic doesn't say that it may be read.
+fn is_doubtful(record: &TopicRecord) -> bool {
+    record.mode & 0o400 == 0
 }
 
 /// One subscription's place in one topic.
@@ -88,6 +102,8 @@ impl Follow {
 pub(super) struct Registry {
     pub(super) subscribers: BTreeMap<SubId, Subscriber>,
     pub(super) topics: ById<Topic>,
+    /// Their ids.
+    names: HashMap<Arc<str>, u32>,
     /// Who is behind.
     pub(super) turns: Turns,
     /// Joined groups, each with the number of topics that need it.
@@ -136,6 +152,7 @@ impl Registry {
     pub(super) fn forget_topic(&mut self, id: u32, outputs: &mut VecDeque<Output>) {
         self.replay_is_over(id);
         if let Some(topic) = self.topics.remove(&id) {
+            self.names.remove(&topic.name);
             self.release_group(topic.group, outputs);
         }
     }
@@ -160,23 +177,84 @@ impl Registry {
         }
     }
 
-    /// Makes sure that a topic's events are received. Nobody follows it by this alone.
-    pub(super) fn track(&mut self, record: &TopicRecord, outputs: &mut VecDeque<Output>) {
-        match self.topics.get_mut(&record.id) {
-            Some(topic) => topic.head = topic.head.max(record.head),
-            None => {
-                self.hold_group(record.group, outputs);
-                let topic = Topic {
-                    name: record.name.as_str().into(),
-                    group: record.group,
-                    head: record.head,
-                    follows: Vec::new(),
-                    replaying: None,
-                    turn: 0,
-                };
-                self.topics.insert(record.id, topic);
+    /// The tracked topic of a name.
+    pub(super) fn id_of(&self, name: &str) -> Option<u32> {
+        self.names.get(name).copied()
+    }
+
+    /// Makes sure that a topic's events are received. Nobody follows it by this alone. Whether it was in another group before:
+    /// the new one is joined first.
+    pub(super) fn track(&mut self, record: &TopicRecord, outputs: &mut VecDeque<Output>) -> bool {
+        let TopicRecord { id, group, head, change, .. } = *record;
+        let Some(topic) = self.topics.get_mut(&id) else {
+            self.hold_group(group, outputs);
+            let (name, follows) = (Arc::<str>::from(record.name.as_str()), Vec::new());
+            self.names.insert(Arc::clone(&name), id);
+            let topic = Topic {
+                name,
+                group,
+                change,
+                is_doubtful: is_doubtful(record),
+                is_shut_out: false,
+                has_vanished: false,
+                head,
+                follows,
+                replaying: None,
+                turn: 0,
+            };
+            self.topics.insert(id, topic);
+            return false;
+        };
+        topic.head = topic.head.max(head);
+        // Answers overtake each other when one of them is late.
+        if change < topic.change {
+            return false;
+        }
+        let was_doubtful = std::mem::replace(&mut topic.is_doubtful, is_doubtful(record));
+        if topic.is_doubtful && !was_doubtful {
+            for follow in &mut topic.follows {
+                follow.behind.get_or_insert(Cause::Late);
+                if let Some(subscriber) = self.subscribers.get_mut(&follow.sub) {
+                    self.turns.add(id, follow, subscriber);
+                }
             }
         }
+        if topic.group == group {
+            return false;
+        }
+        let old = std::mem::replace(&mut topic.group, group);
+        (topic.change, topic.is_shut_out) = (change, false);
+        self.hold_group(group, outputs);
+        self.release_group(old, outputs);
+        true
+    }
+
+    /// Whether a tracked topic is in another group than its events come from.
+    pub(super) fn is_elsewhere(&self, record: &TopicRecord) -> bool {
+        self.topics.get(&record.id).is_none_or(|topic| topic.group != record.group)
+    }
+
+    /// A topic's group can't be joined. Whether that is new: it is to be looked at.
+    pub(super) fn shut_out(&mut self, id: u32) -> bool {
+        self.topics.get_mut(&id).is_some_and(|topic| !std::mem::replace(&mut topic.is_shut_out, true))
+    }
+
+    /// Whether a topic's group could not be joined.
+    pub(super) fn is_shut_out(&self, id: u32) -> bool {
+        self.topics.get(&id).is_some_and(|topic| topic.is_shut_out)
+    }
+
+    /// The broker doesn't have a topic any more. Whether that is new.
+    pub(super) fn vanish(&mut self, id: u32) -> bool {
+        self.replay_is_over(id);
+        self.topics.get_mut(&id).is_some_and(|topic| !std::mem::replace(&mut topic.has_vanished, true))
+    }
+
+    /// The subscriptions to a topic alone that aren't open yet.
+    pub(super) fn waiting_for(&self, id: u32) -> Vec<SubId> {
+        let Some(topic) = self.topics.get(&id) else { return Vec::new() };
+        let waits = |sub: &Subscriber| sub.opener.is_some() && sub.filter.as_str() == &*topic.name;
+        self.subscribers.iter().filter(|(_, sub)| waits(sub)).map(|(id, _)| *id).collect()
     }
 
     /// Lets a subscription follow a tracked topic after `seq`, unless it does already.
@@ -188,7 +266,7 @@ impl Registry {
         let cursor = Cursor::after(seq);
         // A newer topic's group is joined after its head was told. What came in between shows in the answer to a
         // replay alone, so there is one even if the head was 0.
-        let behind = (seq == 0 || !cursor.reached(topic.head)).then_some(Cause::Late);
+        let behind = (seq == 0 || topic.is_doubtful || !cursor.reached(topic.head)).then_some(Cause::Late);
         let mut follow = Follow { sub, cursor, behind, queued: false };
         if behind.is_some()
             && let Some(subscriber) = self.subscribers.get_mut(&sub)
@@ -257,6 +335,7 @@ impl Registry {
     /// The topics were another broker's. The groups were joined by a socket that is gone.
     pub(super) fn forget_topics(&mut self) {
         self.topics.clear();
+        self.names.clear();
         self.groups.clear();
         self.forget_turns();
         for subscriber in self.subscribers.values_mut() {

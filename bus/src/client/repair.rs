@@ -27,7 +27,7 @@ impl Registry {
         let mine = topic.follows.iter_mut().find(|follow| follow.sub == sub)?;
         let waits = std::mem::take(&mut mine.queued) && mine.behind.is_some();
         // At the end of one that is under way it is put in the queue again.
-        if !waits || topic.replaying.is_some() {
+        if !waits || topic.replaying.is_some() || topic.has_vanished {
             return None;
         }
         // Where each of those begins who are behind and have room, and how much.
@@ -130,10 +130,5 @@ impl Client {
         let progress = self.registry.replayed(self.epoch, page, &events, end, datagram);
         self.counters.repaired += progress.repaired;
         self.counters.lost = self.counters.lost.saturating_add(progress.lost);
-    }
-
-    /// The broker no longer has the topic: those who follow it have seen its end.
-    pub(super) fn topic_gone(&mut self, topic_id: u32) {
-        self.registry.forget_topic(topic_id, &mut self.outputs);
     }
 }

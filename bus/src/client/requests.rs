@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 pub(crate) const REQUEST_BIT: u32 = 1 << 31;
 
 /// How long an answer may take before the request is sent again.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How often a request is sent in all.
 const TRIES: u32 = 3;

@@ -78,7 +78,7 @@ pub(super) struct Subscriber {
     pub(super) resolved: bool,
     /// Topics with a higher id are newer than the subscription and are read from 1. `None` until the broker has said.
     pub(super) watermark: Option<u32>,
-    /// A topic that it matches was listed as new before its watermark was known.
+    /// A topic that it matches was listed as new before its watermark was known, or became readable before it was open.
     pub(super) overtaken: bool,
     /// What it is behind in.
     pub(super) backlog: Backlog,

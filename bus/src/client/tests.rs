@@ -1,5 +1,7 @@
 //! What the simulation's broker never does: refuse what it should not, and be left waiting.
 
+mod moves;
+
 use super::answers::ReplayPage;
 use super::*;
 use crate::batch::Batch;
@@ -75,8 +77,9 @@ impl World {
     fn list(&self, to: Header, reply: &mut Vec<u8>) {
         let mut topic = TopicRecord::default();
         (topic.id, topic.name, topic.group, topic.head, topic.first) = (TOPIC, "a".into(), 3, self.head, self.first);
+        topic.mode = 0o666;
         topic.push(reply, to, true);
-        TopicPageEnd::new(TOPIC, 1, None).push(reply, to);
+        TopicPageEnd::new(TOPIC, 1, 0, None).push(reply, to);
     }
 
     fn replay(&self, request: &Message<'_>, reply: &mut Vec<u8>) -> u64 {
@@ -267,7 +270,8 @@ fn follow_awake(client: &mut Client, overflow: Overflow, first: u32, topics: u32
         Opening { filter: Filter::new("#").unwrap(), start: Start::All, resume: None, inlet, opener: bounded(1).0 };
     let id = client.registry.insert(Subscriber::new(opening, 1));
     for topic in first..first + topics {
-        let record = TopicRecord { id: topic, name: topic.to_string(), group: 3, head: 9, ..Default::default() };
+        let record =
+            TopicRecord { id: topic, name: topic.to_string(), group: 3, head: 9, mode: 0o666, ..Default::default() };
         client.registry.track(&record, &mut client.outputs);
         client.registry.follow(id, topic, 0);
     }

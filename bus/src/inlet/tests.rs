@@ -1,5 +1,5 @@
 use super::*;
-use crate::delivery::{Cause, Lost, Restarted};
+use crate::delivery::{Cause, EndReason, Ended, Lost, Restarted};
 use crate::run::{Part, Parts};
 use crate::wire::uapi::{NLBUS_EVENT_F_REPLAYED, NLBUS_MSG_EVENT};
 use crate::wire::{EventHeader, Header, push_event};
@@ -42,6 +42,7 @@ fn shown(delivery: &Delivery) -> String {
         Delivery::Lost(Lost { topic, from, to, cause: Cause::Overflow, .. }) => format!("{topic}:lost {from}-{to}"),
         Delivery::Lost(lost) => format!("{}:lost {}-{} {}", lost.topic, lost.from, lost.to, lost.cause.as_str()),
         Delivery::Restarted(_) => "restarted".into(),
+        Delivery::Ended(ended) => format!("{}:ended {}", ended.topic, ended.last),
     }
 }
 
@@ -51,6 +52,35 @@ fn read(outlet: &Outlet) -> Vec<String> {
 
 fn ends(overflow: Overflow, capacity: usize) -> (Inlet, Outlet) {
     inlet(overflow, capacity, Arc::new(|| ()))
+}
+
+/// A topic can be denied and then be readable again: what comes then comes behind its end.
+#[test]
+fn what_ended_takes_no_room_and_merges_with_nothing() {
+    for overflow in [Overflow::CatchUp, Overflow::DropOldest, Overflow::DropNewest, Overflow::Latest] {
+        let (mut inlet, outlet) = ends(overflow, 2);
+        one_by_one(1, 1..=2, &mut inlet);
+        for _ in 0..3 {
+            let reason = EndReason::Denied;
+            inlet.push(Delivery::Ended(Ended { epoch: 1, topic: "t1".into(), topic_id: 1, last: 2, reason }));
+            inlet.flush();
+        }
+        let ends = ["t1:ended 2", "t1:ended 2", "t1:ended 2"].map(str::to_owned);
+        if overflow == Overflow::CatchUp {
+            assert_eq!(inlet.room(), 0);
+            assert_eq!(read(&outlet)[2..], ends);
+            continue;
+        }
+        one_by_one(1, 5..=7, &mut inlet);
+        let seen = read(&outlet);
+        let at = seen.iter().rposition(|line| line == "t1:ended 2").unwrap();
+        assert_eq!(seen.iter().filter(|line| **line == ends[0]).count(), 3, "{overflow:?}: {seen:?}");
+        assert!(
+            seen[..at].iter().all(|line| !["5", "6", "7"].iter().any(|seq| line.contains(seq))),
+            "{overflow:?}: {seen:?}"
+        );
+        assert!(seen[at + 1..].iter().any(|line| line.contains('7')), "{overflow:?}: {seen:?}");
+    }
 }
 
 #[test]

@@ -66,9 +66,12 @@ impl Line {
     }
 
     pub(super) fn push(&mut self, entry: Entry) {
-        if let Delivery::Restarted(_) = entry.unread.delivery {
+        match &entry.unread.delivery {
             // Ids of another broker are other topics.
-            self.places.clear();
+            Delivery::Restarted(_) => self.places.clear(),
+            // What comes of it later comes behind this, and merges with nothing before.
+            Delivery::Ended(ended) => drop(self.places.remove(&ended.topic_id)),
+            _ => {}
         }
         self.len += entry.unread.len();
         self.queue.push_back(entry);

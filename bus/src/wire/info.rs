@@ -63,11 +63,15 @@ nest_of_numbers! {
         history: u64 = NLBUS_LIMIT_A_HISTORY,
         /// Bytes of one topic's history, unless the topic has its own limit.
         topic_history: u64 = NLBUS_LIMIT_A_TOPIC_HISTORY,
+        /// Groups for topics that not everybody may read, each used once; 0 where they share groups with others.
+        private_groups: u32 = NLBUS_LIMIT_A_PRIVATE_GROUPS,
+        /// Who may read and write a topic that is created without a mode.
+        topic_mode: u32 = NLBUS_LIMIT_A_TOPIC_MODE,
     }
 }
 
 nest_of_numbers! {
-    /// What a broker has counted since its bus began; the last three are of now.
+    /// What a broker has counted since its bus began; `topics`, `queue` and `history` are of now.
     Counters {
         /// Events sequenced.
         published: u64 = NLBUS_COUNTER_A_PUBLISHED,
@@ -87,6 +91,10 @@ nest_of_numbers! {
         queue: u64 = NLBUS_COUNTER_A_QUEUE,
         /// Bytes in all histories.
         history: u64 = NLBUS_COUNTER_A_HISTORY,
+        /// Topics that were said to have moved: their mode or owner changed, or they were deleted.
+        moved: u64 = NLBUS_COUNTER_A_MOVED,
+        /// Groups for topics that not everybody may read that were used.
+        private_groups: u64 = NLBUS_COUNTER_A_PRIVATE_GROUPS,
     }
 }
 
@@ -270,9 +278,11 @@ mod tests {
                 uptime_ns: m[1],
                 clock_offset_ns,
                 heartbeat_ms: n[5],
-                limits: Limits { topics: n[6], payload: n[7], datagram: n[0], pack: n[1], queue: m[2], history: m[3], topic_history: m[4] },
+                limits: Limits { topics: n[6], payload: n[7], datagram: n[0], pack: n[1], queue: m[2], history: m[3], topic_history: m[4],
+                                 private_groups: n[2], topic_mode: n[3] },
                 counters: Counters { published: m[5], refused: m[6], broadcasts: m[7], overruns: m[8], replayed: m[9],
-                                     evicted: m[10], topics: m[11], queue: m[12], history: m[13] },
+                                     evicted: m[10], topics: m[11], queue: m[12], history: m[13],
+                                     moved: m[14], private_groups: m[15] },
             };
             let mut datagram = Vec::new();
             push_info(&mut datagram, Header { seq: 4, ..Header::default() }, &info);

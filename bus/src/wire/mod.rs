@@ -37,8 +37,8 @@ pub use replay::{ReplayEnd, ReplayRequest};
 pub(crate) use request::check_datagram_into;
 pub use request::{RefusedDatagram, Request, check_datagram};
 pub(crate) use successors::Successors;
-pub use sys_events::{Heartbeat, TopicsAnnouncement};
-pub use topic::{TopicKey, TopicPageEnd, TopicRecord, TopicRequest};
+pub use sys_events::{Heartbeat, MovedTopic, TopicsAnnouncement};
+pub use topic::{TopicDeleted, TopicKey, TopicPageEnd, TopicRecord, TopicRequest, TopicSettings};
 pub use will::WillRequest;
 
 use std::fmt;

@@ -18,11 +18,13 @@ pub struct Heartbeat {
     pub change: u64,
     /// The newest topic's id.
     pub last_id: u32,
+    /// Topics that were said to have moved: [`TopicsAnnouncement::moved`] of the last announcement.
+    pub moved: u64,
 }
 
 impl Heartbeat {
     /// Bytes of the payload.
-    pub const LEN: usize = 44;
+    pub const LEN: usize = 52;
 
     /// The payload's bytes.
     ///
@@ -39,7 +41,8 @@ impl Heartbeat {
         for (chunk, number) in bytes.chunks_exact_mut(8).zip(numbers) {
             chunk.copy_from_slice(&number.to_le_bytes());
         }
-        bytes[40..].copy_from_slice(&self.last_id.to_le_bytes());
+        bytes[40..44].copy_from_slice(&self.last_id.to_le_bytes());
+        bytes[44..].copy_from_slice(&self.moved.to_le_bytes());
         bytes
     }
 
@@ -53,75 +56,134 @@ impl Heartbeat {
     /// # Ok::<(), nlbus::wire::Malformed>(())
     /// ```
     pub fn read(payload: &[u8]) -> Result<Heartbeat, Malformed> {
-        let short = Malformed("a heartbeat is cut");
-        let number = |at: usize| -> Result<u64, Malformed> {
-            let bytes = payload.get(at..at + 8).ok_or(short)?;
-            Ok(u64::from_le_bytes(bytes.try_into().map_err(|_| short)?))
-        };
         Ok(Heartbeat {
-            epoch: number(0)?,
-            uptime_ns: number(8)?,
-            published: number(16)?,
-            overruns: number(24)?,
-            change: number(32)?,
-            last_id: TopicsAnnouncement::read(payload.get(40..).ok_or(short)?)?.last_id,
+            epoch: le_u64(payload, 0)?,
+            uptime_ns: le_u64(payload, 8)?,
+            published: le_u64(payload, 16)?,
+            overruns: le_u64(payload, 24)?,
+            change: le_u64(payload, 32)?,
+            last_id: le_u32(payload, 40)?,
+            moved: le_u64(payload, 44)?,
         })
     }
 }
 
-/// The payload of `$SYS/topics` (`struct nlbus_sys_topics`): there are new topics.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+/// The payload of `$SYS/topics` (`struct nlbus_sys_topics`): topics are new, moved or gone.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct TopicsAnnouncement {
     /// The newest topic's id.
     pub last_id: u32,
+    /// Topics that all such events of the bus named, these included: who knows of fewer, by more than these, missed some.
+    pub moved: u64,
+    /// Those that this one names.
+    pub topics: Vec<MovedTopic>,
+}
+
+/// A topic that was deleted, or may have another group (`struct nlbus_sys_topic`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct MovedTopic {
+    /// Its id.
+    pub id: u32,
+    /// 0 where its mode or owner changed; otherwise it was deleted, and this number would have been the next.
+    pub end: u64,
+}
+
+impl MovedTopic {
+    /// Bytes of one in a payload.
+    pub const LEN: usize = 12;
 }
 
 impl TopicsAnnouncement {
+    /// Bytes of the payload when it names no topic.
+    pub const LEN: usize = 20;
+
     /// The payload's bytes.
     ///
     /// ```
-    /// use nlbus::wire::TopicsAnnouncement;
+    /// use nlbus::wire::{MovedTopic, TopicsAnnouncement};
     ///
-    /// let announcement = TopicsAnnouncement { last_id: 7 };
+    /// let topics = vec![MovedTopic { id: 5, end: 0 }];
+    /// let announcement = TopicsAnnouncement { last_id: 7, moved: 1, topics };
     /// assert_eq!(TopicsAnnouncement::read(&announcement.to_bytes())?, announcement);
     /// # Ok::<(), nlbus::wire::Malformed>(())
     /// ```
-    pub fn to_bytes(self) -> [u8; 4] {
-        self.last_id.to_le_bytes()
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(Self::LEN + self.topics.len() * MovedTopic::LEN);
+        bytes.extend_from_slice(&self.last_id.to_le_bytes());
+        bytes.extend_from_slice(&self.moved.to_le_bytes());
+        bytes.extend_from_slice(&(self.topics.len() as u64).to_le_bytes());
+        for topic in &self.topics {
+            bytes.extend_from_slice(&topic.id.to_le_bytes());
+            bytes.extend_from_slice(&topic.end.to_le_bytes());
+        }
+        bytes
     }
 
     /// Reads a payload; bytes behind it are a newer broker's and are skipped.
     ///
     /// ```
-    /// use nlbus::wire::TopicsAnnouncement;
+    /// use nlbus::wire::{MovedTopic, TopicsAnnouncement};
     ///
-    /// let announcement = TopicsAnnouncement { last_id: 7 };
+    /// let topics = vec![MovedTopic { id: 5, end: 0 }];
+    /// let announcement = TopicsAnnouncement { last_id: 7, moved: 1, topics };
     /// assert_eq!(TopicsAnnouncement::read(&announcement.to_bytes())?, announcement);
     /// # Ok::<(), nlbus::wire::Malformed>(())
     /// ```
     pub fn read(payload: &[u8]) -> Result<TopicsAnnouncement, Malformed> {
-        let bytes = payload.first_chunk().ok_or(Malformed("an announcement of topics is cut"))?;
-        Ok(TopicsAnnouncement { last_id: u32::from_le_bytes(*bytes) })
+        let (last_id, moved, count) = (le_u32(payload, 0)?, le_u64(payload, 4)?, le_u64(payload, 12)?);
+        let named = payload[Self::LEN..].chunks_exact(MovedTopic::LEN);
+        // Before anything is allocated: the number may be any.
+        if count > named.len() as u64 {
+            return Err(CUT);
+        }
+        let topic = |bytes| Ok(MovedTopic { id: le_u32(bytes, 0)?, end: le_u64(bytes, 4)? });
+        let topics = named.take(count as usize).map(topic).collect::<Result<_, _>>()?;
+        Ok(TopicsAnnouncement { last_id, moved, topics })
     }
+}
+
+const CUT: Malformed = Malformed("an event of the broker's own is cut");
+
+fn le_u32(bytes: &[u8], at: usize) -> Result<u32, Malformed> {
+    let bytes = bytes.get(at..at + 4).and_then(|bytes| bytes.try_into().ok());
+    bytes.map(u32::from_le_bytes).ok_or(CUT)
+}
+
+fn le_u64(bytes: &[u8], at: usize) -> Result<u64, Malformed> {
+    let bytes = bytes.get(at..at + 8).and_then(|bytes| bytes.try_into().ok());
+    bytes.map(u64::from_le_bytes).ok_or(CUT)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::Content;
     use proptest::prelude::*;
 
     proptest! {
         #[test]
-        fn payloads_survive(n: [u64; 5], last_id: u32) {
-            let beat = Heartbeat { epoch: n[0], uptime_ns: n[1], published: n[2], overruns: n[3], change: n[4], last_id };
+        fn payloads_survive(n: [u64; 6], last_id: u32, named in prop::collection::vec(any::<(u32, u64)>(), 0..9)) {
+            let [epoch, uptime_ns, published, overruns, change, moved] = n;
+            let beat = Heartbeat { epoch, uptime_ns, published, overruns, change, last_id, moved };
             prop_assert_eq!(Heartbeat::read(&beat.to_bytes()), Ok(beat));
-            let topics = TopicsAnnouncement { last_id };
-            prop_assert_eq!(TopicsAnnouncement::read(&topics.to_bytes()), Ok(topics));
+            let topics: Vec<_> = named.into_iter().map(|(id, end)| MovedTopic { id, end }).collect();
+            let topics = TopicsAnnouncement { last_id, moved, topics };
+            prop_assert_eq!(TopicsAnnouncement::read(&topics.to_bytes()), Ok(topics.clone()));
+            // As bincode has them: what follows is counted before it.
+            let decoded = crate::codec::decode::<TopicsAnnouncement>(Content::Bincode, &topics.to_bytes());
+            prop_assert_eq!(decoded.ok(), Some(topics));
         }
 
         #[test]
-        fn any_bytes_are_read_or_refused(payload in prop::collection::vec(any::<u8>(), 0..60)) {
+        fn any_bytes_are_read_or_refused(payload in prop::collection::vec(any::<u8>(), 0..80), count in 0u64..9) {
             prop_assert_eq!(Heartbeat::read(&payload).is_ok(), payload.len() >= Heartbeat::LEN);
+            let _ = TopicsAnnouncement::read(&payload);
+            let mut named = payload;
+            if named.len() >= TopicsAnnouncement::LEN {
+                named[12..20].copy_from_slice(&count.to_le_bytes());
+                let has = (named.len() - TopicsAnnouncement::LEN) / MovedTopic::LEN;
+                prop_assert_eq!(TopicsAnnouncement::read(&named).is_ok(), has as u64 >= count);
+            }
         }
     }
 }

@@ -167,7 +167,7 @@ impl Client {
     }
 
     pub fn create(&self, topic: &str) -> TopicRecord {
-        self.topic(TopicRequest::Create { name: topic, exclusive: false })
+        self.topic(TopicRequest::create(topic))
     }
 
     pub fn replay(&self, epoch: u64, topic_id: u32, from: u64, limit: Option<u32>) -> (Vec<Event>, ReplayEnd) {

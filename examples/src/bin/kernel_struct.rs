@@ -11,6 +11,7 @@ use serde::Deserialize;
 /// struct nlbus_sys_heartbeat {
 ///     __le64 epoch, uptime_ns, published, overruns, change;
 ///     __le32 last_id;
+///     __le64 moved;
 /// } __packed;
 /// ```
 #[derive(Debug, Deserialize)]
@@ -21,6 +22,7 @@ struct Heartbeat {
     _overruns: u64,
     _change: u64,
     _last_id: u32,
+    _moved: u64,
 }
 
 /// ```c

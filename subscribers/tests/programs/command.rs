@@ -271,27 +271,6 @@ fn info_lists_clients_with_what_waits_for_them() {
 }
 
 #[test]
-fn a_topics_history_can_be_set() {
-    on_a_host(|host| {
-        let _broker = host.broker();
-        let created = host.nlbus(&["topic", "create", "x", "--history", "64KiB"]).succeeds();
-        assert!(created[1].split_whitespace().any(|cell| cell == "65536"), "{created:?}");
-        host.nlbus(&["topic", "set", "x", "--history", "1MiB"]).succeeds();
-        let shown = json(&host.nlbus(&["topics", "x", "--json"]).succeeds()[0]);
-        assert_eq!((&shown["history"], &shown["broadcast"]), (&Value::from(1 << 20), &Value::from(0)), "{shown}");
-        let missing = host.nlbus(&["topic", "set", "y", "--history", "1"]).fails(1);
-        assert!(missing.contains("'y'"), "{missing}");
-        let refused = host.nlbus(&["topic", "create", "z", "--history", "1TiB"]).fails(1);
-        assert!(refused.contains("'z' was not created"), "{refused}");
-        assert_eq!(
-            host.nlbus(&["topics", "z", "--json"]).succeeds(),
-            Vec::<String>::new(),
-            "it was created all the same"
-        );
-    });
-}
-
-#[test]
 fn without_the_module_its_verbs_fail_and_say_how_to_get_it() {
     on_a_host(|host| {
         let retire = host.nlbus(&["module", "retire"]).fails(1);

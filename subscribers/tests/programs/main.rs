@@ -12,5 +12,6 @@ mod log_files;
 mod log_state;
 mod proc;
 mod publish;
+mod topics;
 mod uevent;
 mod units;

@@ -169,7 +169,7 @@ pub(super) fn requests(epoch: u64, id: u32, head: u64) -> Vec<Row> {
             message(NLBUS_MSG_INFO, NLM_F_REQUEST, |b| b.u32(NLBUS_INFO_A_VERSION, 1)),
         ),
         row("INFO with bytes left over", EINVAL, message(NLBUS_MSG_INFO, NLM_F_REQUEST, |b| b.raw(&[1, 2]))),
-        row("unknown OP", EINVAL, topic(0, |b| (b.u32(NLBUS_TOPIC_A_OP, 2), b.u32(NLBUS_TOPIC_A_ID, 1)).0)),
+        row("unknown OP", EINVAL, topic(0, |b| (b.u32(NLBUS_TOPIC_A_OP, 3), b.u32(NLBUS_TOPIC_A_ID, 1)).0)),
         row("neither NAME nor ID", EINVAL, topic(0, |_| {})),
         row(
             "both NAME and ID",
@@ -180,14 +180,14 @@ pub(super) fn requests(epoch: u64, id: u32, head: u64) -> Vec<Row> {
         row("CREATE with nothing", EINVAL, topic(create, |_| {})),
         row("EXCL without CREATE", EINVAL, name(NLM_F_EXCL, b"x")),
         row("CREATE with LIST", EINVAL, topic(create, list)),
-        row("REPLACE without HISTORY", EINVAL, name(NLM_F_REPLACE, b"x")),
-        row("HISTORY without REPLACE", EINVAL, limit(0, b"x", 1)),
-        row("HISTORY with CREATE", EINVAL, limit(create, b"x", 1)),
+        row("REPLACE with nothing to set", EINVAL, name(NLM_F_REPLACE, b"x")),
+        row("HISTORY without CREATE or REPLACE", EINVAL, limit(0, b"x", 1)),
         row("CREATE and REPLACE", EINVAL, limit(create | NLM_F_REPLACE, b"x", 1)),
         row("LIST with REPLACE", EINVAL, topic(NLM_F_REPLACE, list)),
         row("LIST with HISTORY", EINVAL, topic(0, |b| (list(b), b.u64(NLBUS_TOPIC_A_HISTORY, 1)).0)),
         row("HISTORY of 4 bytes", EINVAL, topic(NLM_F_REPLACE, |b| b.u32(NLBUS_TOPIC_A_HISTORY, 1))),
         row("REPLACE without NAME or ID", EINVAL, topic(NLM_F_REPLACE, |b| b.u64(NLBUS_TOPIC_A_HISTORY, 1))),
+        row("HISTORY beyond all histories, with CREATE", ERANGE, limit(create, b"no/such", u64::MAX)),
         row("REPLACE of no topic", ENOENT, limit(NLM_F_REPLACE, b"no/such", 1)),
         row("REPLACE below $SYS", EACCES, limit(NLM_F_REPLACE, b"$SYS/heartbeat", 1)),
         row(
@@ -251,4 +251,52 @@ pub(super) fn requests(epoch: u64, id: u32, head: u64) -> Vec<Row> {
             message(NLBUS_MSG_WILL, NLM_F_REQUEST, |b| b.u32(NLBUS_WILL_A_CONTENT, 0)),
         ),
     ]
+}
+
+/// What is wrong with who may use a topic, and with its end.
+pub(super) fn access(id: u32) -> Vec<Row> {
+    use Errno::{EACCES, EEXIST, EINVAL, ENOENT};
+    let delete = |body: &mut Attributes<'_>| body.u32(NLBUS_TOPIC_A_OP, NLBUS_TOPIC_OP_DELETE);
+    let named = |body: &mut Attributes<'_>, name: &[u8]| body.bytes(NLBUS_TOPIC_A_NAME, name);
+    let set = |flags, name: &'static [u8], kind, value| {
+        topic(flags, move |b| (b.bytes(NLBUS_TOPIC_A_NAME, name), b.u32(kind, value)).0)
+    };
+    let mut rows = vec![
+        row("DELETE with neither NAME nor ID", EINVAL, topic(0, delete)),
+        row("DELETE with both", EINVAL, topic(0, |b| (delete(b), named(b, b"good"), b.u32(NLBUS_TOPIC_A_ID, id)).0)),
+        row("DELETE with CREATE", EINVAL, topic(NLM_F_CREATE, |b| (delete(b), named(b, b"x")).0)),
+        row("DELETE with REPLACE", EINVAL, topic(NLM_F_REPLACE, |b| (delete(b), named(b, b"good")).0)),
+        row("DELETE with CURSOR", EINVAL, topic(0, |b| (delete(b), named(b, b"x"), b.u32(NLBUS_TOPIC_A_CURSOR, 1)).0)),
+        row("DELETE of no topic", ENOENT, topic(0, |b| (delete(b), named(b, b"no/such")).0)),
+        row("DELETE of no id", ENOENT, topic(0, |b| (delete(b), b.u32(NLBUS_TOPIC_A_ID, 0x7fff_ffff)).0)),
+        row("DELETE of the broker's own", EACCES, topic(0, |b| (delete(b), named(b, b"$SYS/heartbeat")).0)),
+        row("the same by its ID", EACCES, topic(0, |b| (delete(b), b.u32(NLBUS_TOPIC_A_ID, 1)).0)),
+        row("MODE of the broker's own", EACCES, set(NLM_F_REPLACE, b"$SYS/topics", NLBUS_TOPIC_A_MODE, 0o666)),
+        row("MODE of no topic", ENOENT, set(NLM_F_REPLACE, b"no/such", NLBUS_TOPIC_A_MODE, 0o600)),
+        row(
+            "topic exists, whatever the MODE",
+            EEXIST,
+            set(NLM_F_CREATE | NLM_F_EXCL, b"good", NLBUS_TOPIC_A_MODE, 0o600),
+        ),
+        row("MODE of 8 bytes", EINVAL, topic(NLM_F_REPLACE, |b| (named(b, b"good"), b.u64(NLBUS_TOPIC_A_MODE, 0)).0)),
+    ];
+    for flags in [NLM_F_CREATE, NLM_F_REPLACE] {
+        for mode in [0o1, 0o777, 0o1666, 0o100_666, u32::MAX] {
+            rows.push(row("MODE with other bits", EINVAL, set(flags, b"good", NLBUS_TOPIC_A_MODE, mode)));
+        }
+        // Of a topic that exists CREATE changes nothing.
+        let name: &[u8] = if flags == NLM_F_CREATE { b"no/such" } else { b"good" };
+        rows.push(row("UID without a mapping", EINVAL, set(flags, name, NLBUS_TOPIC_A_UID, u32::MAX)));
+        rows.push(row("GID without a mapping", EINVAL, set(flags, name, NLBUS_TOPIC_A_GID, u32::MAX)));
+    }
+    for (kind, what) in [
+        (NLBUS_TOPIC_A_MODE, "MODE without CREATE or REPLACE"),
+        (NLBUS_TOPIC_A_UID, "UID without CREATE or REPLACE"),
+        (NLBUS_TOPIC_A_GID, "GID without CREATE or REPLACE"),
+    ] {
+        rows.push(row(what, EINVAL, set(0, b"good", kind, 0)));
+        rows.push(row(what, EINVAL, topic(0, |b| (delete(b), named(b, b"good"), b.u32(kind, 0)).0)));
+        rows.push(row(what, EINVAL, topic(0, |b| (b.u32(NLBUS_TOPIC_A_OP, NLBUS_TOPIC_OP_LIST), b.u32(kind, 0)).0)));
+    }
+    rows
 }

@@ -1,5 +1,6 @@
 //! The core, driven without sockets: what goes in is frames, what is looked at is frames.
 
+mod access;
 mod life;
 mod requests;
 mod whole;
@@ -8,9 +9,11 @@ use super::*;
 use crate::broker::pack::{LEAST, join};
 use crate::wire::uapi::*;
 use crate::wire::{
-    Answer, Content, EventView, Info, Messages, ReplayEnd, ReplayRequest, TopicKey, TopicPageEnd, TopicRecord,
-    TopicRequest, TopicsAnnouncement, WillRequest, push_info_request, push_publish,
+    Answer, Content, EventView, Info, Messages, MovedTopic, ReplayEnd, ReplayRequest, TopicDeleted, TopicKey,
+    TopicPageEnd, TopicRecord, TopicRequest, TopicSettings, TopicsAnnouncement, WillRequest, push_info_request,
+    push_publish,
 };
+use nix::errno::Errno;
 use proptest::prelude::*;
 use std::collections::HashMap;
 use std::time::Duration;
@@ -67,7 +70,8 @@ impl Bus {
     }
 
     fn accept(&mut self, port: u32, datagram: &[u8]) {
-        let sender = Sender { port, pid: port + 1, uid: port + 2, gid: port + 3, to: Endpoint::Publish };
+        let (uid, gid) = (port.wrapping_add(2), port.wrapping_add(3));
+        let sender = Sender { port, pid: port + 1, uid, gid, to: Endpoint::Publish };
         self.drive(|core, now, mut out| core.accept(&mut datagram.to_vec(), sender, now, &mut out));
     }
 
@@ -92,8 +96,13 @@ impl Bus {
 
     /// Sends a request and returns its answers.
     fn ask(&mut self, datagram: &[u8]) -> Vec<Vec<u8>> {
-        self.accept(50, datagram);
-        self.unicasts.drain(..).map(|(port, _, datagram)| (assert_eq!(port, 50), datagram).1).collect()
+        self.ask_as(50, datagram)
+    }
+
+    /// The same as another client.
+    fn ask_as(&mut self, client: u32, datagram: &[u8]) -> Vec<Vec<u8>> {
+        self.accept(client, datagram);
+        self.unicasts.drain(..).map(|(port, _, datagram)| (assert_eq!(port, client), datagram).1).collect()
     }
 
     /// The errno that a datagram is refused with, and the `nlmsg_seq` that the refusal echoes.
@@ -260,9 +269,9 @@ fn one_topic_too_many_is_refused_with_its_datagram() {
     assert!(bus.unicasts.is_empty());
     assert_eq!(bus.refusal(&publish("c", b"")).0, Errno::ENOSPC);
     let mut create = Vec::new();
-    TopicRequest::Create { name: "c", exclusive: false }.push(&mut create, 8);
+    TopicRequest::create("c").push(&mut create, 8);
     assert_eq!(bus.refusal(&create), (Errno::ENOSPC, 8));
-    assert_eq!(bus.topic(TopicRequest::Create { name: "a", exclusive: false }).id, 4);
+    assert_eq!(bus.topic(TopicRequest::create("a")).id, 4);
 }
 
 #[test]
@@ -304,7 +313,8 @@ fn heartbeats_keep_their_beat_and_do_not_catch_up() {
     assert_eq!(beats(&mut bus, 1999), []);
     assert_eq!(bus.core.next_deadline(), Some(2000 * MS));
     let seen = beats(&mut bus, 2003);
-    let beat = Heartbeat { epoch: EPOCH, uptime_ns: 1003 * MS, published: 2, overruns: 0, change: 6, last_id: 4 };
+    let beat =
+        Heartbeat { epoch: EPOCH, uptime_ns: 1003 * MS, published: 2, overruns: 0, change: 6, last_id: 4, moved: 0 };
     assert_eq!(seen, [(1, 0, beat)]);
     assert_eq!(bus.core.next_deadline(), Some(3000 * MS));
     assert_eq!(beats(&mut bus, 60_500).len(), 1);

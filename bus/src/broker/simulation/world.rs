@@ -1,6 +1,6 @@
 //! The broker's core, two hosts and the network between them.
 
-use super::consumer::{Consumer, Seen};
+use super::consumer::{Consumer, Existing, Seen};
 use super::{FILTERS, SOCKET, Step, TOPICS};
 use crate::broker::config::Config;
 use crate::broker::core::{Action, Core, Endpoint, Now, Sender};
@@ -9,9 +9,10 @@ use crate::client::{Client, Opening, Output, Refused};
 use crate::inlet::inlet;
 use crate::intake::{Faults, Intake};
 use crate::topic::Filter;
-use crate::wire::{Content, TopicRequest, push_publish};
+use crate::wire::{Content, TopicKey, TopicRequest, TopicSettings, push_publish};
 use bytes::Bytes;
 use crossbeam_channel::bounded;
+use nix::errno::Errno;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -21,6 +22,8 @@ use std::time::{Duration, Instant};
 struct Host {
     client: Client,
     port: u32,
+    /// The first one is root's.
+    uid: u32,
     groups: BTreeSet<u32>,
     events: VecDeque<Bytes>,
     drops: u32,
@@ -40,6 +43,8 @@ pub(super) struct World {
     hosts: Vec<Host>,
     consumers: Vec<Consumer>,
     heads: BTreeMap<String, u64>,
+    /// Topics that root alone may read, and whether he still is the only one.
+    restricted: BTreeMap<String, bool>,
 }
 
 impl World {
@@ -48,6 +53,7 @@ impl World {
         let host = |at| Host {
             client: Client::new(1),
             port: 100 + at,
+            uid: 1000 * at,
             groups: BTreeSet::new(),
             events: VecDeque::new(),
             drops: 0,
@@ -66,6 +72,7 @@ impl World {
             hosts: (0..2u32).map(host).collect(),
             consumers: Vec::new(),
             heads: BTreeMap::new(),
+            restricted: BTreeMap::new(),
         }
     }
 
@@ -101,8 +108,8 @@ impl World {
             while let Some(output) = self.hosts[at].client.next_output() {
                 match output {
                     Output::Send(datagram) => {
-                        let sender =
-                            Sender { port: self.hosts[at].port, pid: 1, uid: 0, gid: 0, to: Endpoint::Request };
+                        let Host { port, uid, .. } = self.hosts[at];
+                        let sender = Sender { port, pid: 1, uid, gid: uid, to: Endpoint::Request };
                         self.core.accept(&mut datagram.to_vec(), sender, self.now, &mut |action| {
                             World::route(&mut self.hosts, action)
                         });
@@ -120,7 +127,8 @@ impl World {
                 true
             }
             Ok(Err(refused)) => {
-                assert_eq!(refused, Refused::TimedOut, "the only way to fail here");
+                let is_denied = matches!(&refused, Refused::Broker(refusal) if refusal.errno == Errno::EACCES);
+                assert!(refused == Refused::TimedOut || (is_denied && !consumer.privileged), "{refused:?}");
                 false
             }
             Err(_) => true,
@@ -145,10 +153,26 @@ impl World {
             Step::Publish { topic, count, bytes } => self.publish((0..count).map(|_| TOPICS[topic].to_owned()), bytes),
             Step::Flood { topics } => self.publish((0..topics).map(|at| format!("f/{at}")), 10),
             Step::Create { topic } => {
-                let mut datagram = Vec::new();
-                TopicRequest::Create { name: TOPICS[topic], exclusive: false }.push(&mut datagram, 1);
-                let sender = Sender { port: 7, pid: 1, uid: 0, gid: 0, to: Endpoint::Request };
-                self.core.accept(&mut datagram, sender, self.now, &mut |action| World::route(&mut self.hosts, action));
+                self.ask(TopicRequest::create(TOPICS[topic]));
+                self.heads.entry(TOPICS[topic].to_owned()).or_default();
+            }
+            Step::Delete { topic } => {
+                self.ask(TopicRequest::Delete(TopicKey::Name(TOPICS[topic])));
+                self.heads.remove(TOPICS[topic]);
+                self.restricted.remove(TOPICS[topic]);
+                // Whatever bears the name next is newer than these.
+                for consumer in &mut self.consumers {
+                    consumer.asked.remove(TOPICS[topic]);
+                    consumer.opened.as_mut().and_then(|heads| heads.remove(TOPICS[topic]));
+                }
+            }
+            Step::Restrict { topic, restricted } => {
+                let key = TopicKey::Name(TOPICS[topic]);
+                let mode = Some(if restricted { 0o600 } else { 0o644 });
+                self.ask(TopicRequest::Change { key, settings: TopicSettings { mode, ..TopicSettings::default() } });
+                if self.heads.contains_key(TOPICS[topic]) {
+                    self.restricted.insert(TOPICS[topic].to_owned(), restricted);
+                }
             }
             Step::Flush => self.core.flush(self.now, &mut |action| World::route(&mut self.hosts, action)),
             Step::Open { client, filter, capacity, start, overflow } => {
@@ -159,6 +183,7 @@ impl World {
                 let filter = Filter::new(FILTERS[filter]).unwrap();
                 self.consumers.push(Consumer {
                     filter: filter.clone(),
+                    privileged: self.hosts[client].uid == 0,
                     start,
                     overflow,
                     asked: self.heads.clone(),
@@ -191,6 +216,7 @@ impl World {
             Step::Restart => {
                 self.epoch += 1;
                 self.heads.clear();
+                self.restricted.clear();
                 for consumer in self.consumers.iter_mut().filter(|consumer| consumer.opened.is_none()) {
                     // Whether it is told of the restart depends on whether it was told anything before.
                     consumer.asked.clear();
@@ -204,6 +230,14 @@ impl World {
             }
         }
         self.carry_out();
+    }
+
+    /// A request of root's.
+    fn ask(&mut self, request: TopicRequest<'_>) {
+        let mut datagram = Vec::new();
+        request.push(&mut datagram, 1);
+        let sender = Sender { port: 7, pid: 1, uid: 0, gid: 0, to: Endpoint::Request };
+        self.core.accept(&mut datagram, sender, self.now, &mut |action| World::route(&mut self.hosts, action));
     }
 
     /// Events in one datagram.
@@ -258,7 +292,7 @@ impl World {
     }
 
     /// Lets everything happen that is under way. What went wrong before has to be made good without another mishap.
-    pub(super) fn settle(&mut self) {
+    fn settle(&mut self) {
         for intake in self.hosts.iter_mut().flat_map(|host| &mut host.intakes) {
             intake.calm();
         }
@@ -287,7 +321,21 @@ impl World {
         }
     }
 
-    pub(super) fn check(&self) -> Result<(), TestCaseError> {
-        self.consumers.iter().try_for_each(|consumer| consumer.check(self.epoch, &self.heads))
+    /// What is there, and one more event of each topic, which all who may have to be given.
+    pub(super) fn end(&mut self) -> Result<(), TestCaseError> {
+        self.settle();
+        let names: Vec<String> = self.heads.keys().cloned().collect();
+        for name in names {
+            self.publish(std::iter::once(name), 1);
+        }
+        self.settle();
+        let topics = self.heads.iter().map(|(name, head)| {
+            let slot = self.core.topics.find(name).expect("a topic");
+            let (restricted, was_restricted) =
+                (self.restricted.get(name) == Some(&true), self.restricted.contains_key(name));
+            (name.clone(), Existing { id: self.core.topics.get(slot).id, head: *head, restricted, was_restricted })
+        });
+        let topics = topics.collect();
+        self.consumers.iter().try_for_each(|consumer| consumer.check(self.epoch, &topics))
     }
 }

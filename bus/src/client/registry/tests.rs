@@ -91,7 +91,7 @@ fn an_event_finds_who_follows_its_topic_by_the_topics_id_alone() {
     let opening = Opening { filter, start: Start::Live, resume: None, inlet, opener: bounded(1).0 };
     let sub = registry.insert(Subscriber::new(opening, 1));
     for id in 1..=10 {
-        let mut record = TopicRecord::default();
+        let mut record = TopicRecord { mode: 0o666, ..TopicRecord::default() };
         (record.id, record.name, record.group, record.head) = (id, "a".into(), 3, 5);
         registry.track(&record, &mut outputs);
         registry.follow(sub, id, 5);

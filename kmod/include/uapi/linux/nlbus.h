@@ -182,12 +182,16 @@ enum nlbus_limit_attr {
 	NLBUS_LIMIT_A_QUEUE,		/* u64: bytes published and not yet sequenced */
 	NLBUS_LIMIT_A_HISTORY,		/* u64: bytes of all histories */
 	NLBUS_LIMIT_A_TOPIC_HISTORY,	/* u64: bytes of one, unless set */
+	NLBUS_LIMIT_A_PRIVATE_GROUPS,	/* u32: groups for topics that not all may
+					 * read, each used once; 0: they share
+					 */
+	NLBUS_LIMIT_A_TOPIC_MODE,	/* u32: of a topic, unless set */
 	__NLBUS_LIMIT_A_MAX,
 };
 
 #define NLBUS_LIMIT_A_MAX (__NLBUS_LIMIT_A_MAX - 1)
 
-/* All u64, since the bus began; the last three are of now. */
+/* All u64, since the bus began; TOPICS, QUEUE and HISTORY are of now. */
 enum nlbus_counter_attr {
 	NLBUS_COUNTER_A_UNSPEC,
 	NLBUS_COUNTER_A_PAD,
@@ -202,6 +206,8 @@ enum nlbus_counter_attr {
 	NLBUS_COUNTER_A_TOPICS,		/* topics on the bus */
 	NLBUS_COUNTER_A_QUEUE,		/* bytes in the publish queue */
 	NLBUS_COUNTER_A_HISTORY,	/* bytes in all histories */
+	NLBUS_COUNTER_A_MOVED,		/* see struct nlbus_sys_topics */
+	NLBUS_COUNTER_A_PRIVATE_GROUPS,	/* of these, those that were used */
 	__NLBUS_COUNTER_A_MAX,
 };
 
@@ -209,19 +215,28 @@ enum nlbus_counter_attr {
 
 /* What a TOPIC request asks for: NLBUS_TOPIC_A_OP, GET when absent. */
 enum nlbus_topic_op {
-	/* By NAME or ID. With NLM_F_CREATE and NAME the topic is created when
-	 * it does not exist; NLM_F_EXCL then refuses one that does. With
-	 * NLM_F_REPLACE the HISTORY of one that exists is set: its owner may,
-	 * and CAP_NET_ADMIN. Reply: one TOPIC message, with ID to REPLAYED.
+	/* By NAME or ID; of one that may not be read only its owner is told.
+	 * With NLM_F_CREATE and NAME the topic is created when it does not
+	 * exist, with MODE, UID, GID and HISTORY if given; NLM_F_EXCL then
+	 * refuses one that does. With NLM_F_REPLACE those of them that are
+	 * given are set: the owner may, and CAP_NET_ADMIN; a UID that is not
+	 * his takes CAP_NET_ADMIN, and so does a GID that he is not in. Reply:
+	 * one TOPIC message, with ID to REPLAYED.
 	 */
 	NLBUS_TOPIC_OP_GET,
-	/* A page of topics in the order of their ids, those above CURSOR (0
-	 * when absent); with SINCE only those whose CHANGE is above it. Reply:
-	 * one datagram of TOPIC messages with NLM_F_MULTI, ID to REPLAYED each,
-	 * and a closing one without, that holds LAST_ID, CHANGE (of the bus)
-	 * and, if there is more, CURSOR to go on from.
+	/* A page of the topics that may be read, in the order of their ids,
+	 * those above CURSOR (0 when absent); with SINCE only those whose
+	 * CHANGE is above it. Reply: one datagram of TOPIC messages with
+	 * NLM_F_MULTI, ID to REPLAYED each, and a closing one without, that
+	 * holds LAST_ID, CHANGE (of the bus), MOVED and, if there is more,
+	 * CURSOR to go on from.
 	 */
 	NLBUS_TOPIC_OP_LIST,
+	/* By NAME or ID: the topic ends, with its history. Its owner may, and
+	 * CAP_NET_ADMIN. What is published to the name later is another topic,
+	 * with another id. Reply: one TOPIC message, with ID.
+	 */
+	NLBUS_TOPIC_OP_DELETE,
 	__NLBUS_TOPIC_OP_MAX,
 };
 
@@ -241,7 +256,7 @@ enum nlbus_topic_attr {
 	NLBUS_TOPIC_A_FIRST,		/* u64: first kept, HEAD + 1 = none */
 	NLBUS_TOPIC_A_BYTES,		/* u64: bytes kept */
 	NLBUS_TOPIC_A_CHANGE,		/* u64: the bus's change count when it last changed */
-	NLBUS_TOPIC_A_MODE,		/* u32: as chmod(2), read and write bits */
+	NLBUS_TOPIC_A_MODE,		/* u32: as chmod(2), of NLBUS_TOPIC_MODE_MASK */
 	NLBUS_TOPIC_A_UID,		/* u32: owner */
 	NLBUS_TOPIC_A_GID,		/* u32: owning group */
 	NLBUS_TOPIC_A_HISTORY,		/* u64: bytes it may keep */
@@ -250,10 +265,16 @@ enum nlbus_topic_attr {
 					 * that asks for it, see OVERRUNS
 					 */
 	NLBUS_TOPIC_A_REPLAYED,		/* u64: events sent out of history */
+	NLBUS_TOPIC_A_MOVED,		/* u64: see struct nlbus_sys_topics */
 	__NLBUS_TOPIC_A_MAX,
 };
 
 #define NLBUS_TOPIC_A_MAX (__NLBUS_TOPIC_A_MAX - 1)
+
+/* Read: subscribe and replay; write: publish. As of a file, one class counts:
+ * owner, else group, else others. CAP_NET_ADMIN may all.
+ */
+#define NLBUS_TOPIC_MODE_MASK	0666
 
 /* REPLAY: one datagram of EVENT messages with NLM_F_MULTI and
  * NLBUS_EVENT_F_REPLAYED, and a closing REPLAY message without. A foreign
@@ -302,6 +323,7 @@ enum nlbus_will_attr {
  * @overruns: broadcasts that some socket did not take
  * @change: the bus's change count: it rises with every event and every topic
  * @last_id: the newest topic's id
+ * @moved: as &struct nlbus_sys_topics, of the last one
  */
 struct nlbus_sys_heartbeat {
 	__le64 epoch;
@@ -310,17 +332,34 @@ struct nlbus_sys_heartbeat {
 	__le64 overruns;
 	__le64 change;
 	__le32 last_id;
+	__le64 moved;
 } __attribute__((packed));
 
 /**
- * struct nlbus_sys_topics - payload of $SYS/topics: there are new topics
+ * struct nlbus_sys_topics - payload of $SYS/topics: topics are new, moved or gone
  * @last_id: the newest topic's id; several new topics may make one event
+ * @moved: topics that all such events of the bus named, these included: who
+ *         knows less by more than @count missed some, and looks at all of his
+ * @count: topics that follow, each a &struct nlbus_sys_topic
  *
- * It names no topic, so it tells nobody of topics he may not read: ask for
- * those above the last known id with NLBUS_TOPIC_OP_LIST.
+ * It has no names, so it tells nobody of topics he may not read: ask for those
+ * above the last known id with NLBUS_TOPIC_OP_LIST, for others by ID.
  */
 struct nlbus_sys_topics {
 	__le32 last_id;
+	__le64 moved;
+	__le64 count;
+} __attribute__((packed));
+
+/**
+ * struct nlbus_sys_topic - a topic that was deleted, or may have another group
+ * @id: its id
+ * @end: 0: its mode or owner changed; otherwise it was deleted, and this number
+ *       would have been the next
+ */
+struct nlbus_sys_topic {
+	__le32 id;
+	__le64 end;
 } __attribute__((packed));
 
 #endif /* _UAPI_LINUX_NLBUS_H */

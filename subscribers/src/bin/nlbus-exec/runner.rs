@@ -136,6 +136,10 @@ impl<'a> Runner<'a> {
                 Delivery::Restarted(restarted) if self.epoch.replace(restarted.epoch) != Some(restarted.epoch) => {
                     warn!("the broker restarted; events may be lost");
                 }
+                Delivery::Ended(ended) if self.is_first(place, &ended.topic) => {
+                    let topic = Escaped::text(ended.topic.as_bytes());
+                    info!("topic '{topic}' ended after {}: {}", ended.last, ended.reason.as_str());
+                }
                 _ => {}
             }
         }

@@ -178,6 +178,14 @@ impl Writer<'_> {
                 entry.field("NLBUS_LOST_CAUSE", &cause);
                 entry
             }
+            Delivery::Ended(ended) => {
+                let topic = Escaped::text(ended.topic.as_bytes());
+                let text = format!("topic '{topic}' ended after {}: {}", ended.last, ended.reason.as_str());
+                let mut entry = Entry::new(NOTICE, text.as_bytes());
+                entry.field("NLBUS_TOPIC", &ended.topic);
+                entry.field("NLBUS_ENDED_REASON", &ended.reason.as_str());
+                entry
+            }
             Delivery::Restarted(restarted) => {
                 let mut entry = Entry::new(WARNING, b"the broker restarted; events may be lost");
                 entry.field("NLBUS_RESTARTED_EPOCH", &restarted.epoch);
@@ -190,8 +198,9 @@ impl Writer<'_> {
     }
 }
 
-/// Priority of what went wrong.
+/// Priority of what went wrong, and of what is only worth knowing.
 const WARNING: u8 = 4;
+const NOTICE: u8 = 5;
 
 fn of_event(event: &Event, priority: u8) -> Entry {
     let payload = event.payload();

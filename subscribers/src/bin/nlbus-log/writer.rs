@@ -149,6 +149,11 @@ impl Sink for Writer<'_> {
                     warn!("lost {} of '{topic}', {} to {}", lost.count(), lost.from, lost.to);
                     Some(serde_json::to_vec(&NoteJson::from(lost)))
                 }
+                Delivery::Ended(ended) => {
+                    let topic = Escaped::text(ended.topic.as_bytes());
+                    info!("topic '{topic}' ended after {}: {}", ended.last, ended.reason.as_str());
+                    Some(serde_json::to_vec(&NoteJson::from(ended)))
+                }
                 Delivery::Restarted(restarted) => {
                     warn!("the broker restarted; events may be lost");
                     Some(serde_json::to_vec(&NoteJson::from(restarted)))

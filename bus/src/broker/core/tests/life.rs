@@ -9,6 +9,7 @@ const PAYLOAD_AT: usize = 64;
 enum Step {
     Publish(Sending),
     Create(u8),
+    Delete(u8),
     Replay { topic: u8, from: u64, limit: Option<u32> },
     Flush,
     Pass(u64),
@@ -37,6 +38,7 @@ fn step() -> impl Strategy<Value = Step> {
             Step::Publish(Sending { port, events, ack, bad_at, asked_at })
         }),
         1 => (0u8..6).prop_map(Step::Create),
+        1 => (0u8..6).prop_map(Step::Delete),
         2 => (0u8..6, 1u64..20, prop::option::of(1u32..5))
             .prop_map(|(topic, from, limit)| Step::Replay { topic, from, limit }),
         2 => Just(Step::Flush),
@@ -92,16 +94,16 @@ impl Sending {
 }
 
 proptest! {
-    /// Whatever comes: numbers are consecutive, each accepted event is broadcast once, in order and as it was published, a
+    /// Whatever comes and goes: numbers are consecutive, each accepted event is broadcast once, in order and as it was published, a
     /// refused datagram leaves no trace, acks tell the truth, replay returns what history keeps and nothing else.
     #[test]
     fn promises_hold_through_any_life(steps in prop::collection::vec(step(), 1..60), topic_history in 0u64..20_000,
                                       history in 0u64..40_000, pack in 1024usize..5000) {
         let heartbeat = Duration::from_millis(50);
         let mut bus = Bus::new(Config { topic_history, history, pack, topics_max: 8, heartbeat, ..Config::default() });
-        // Per topic: port ids and payloads of what was accepted.
-        let mut accepted: HashMap<String, Vec<(u32, Vec<u8>)>> = HashMap::new();
-        let mut broadcast: HashMap<String, Vec<Seen>> = HashMap::new();
+        // Per topic, by its id: port ids and payloads of what was accepted.
+        let mut accepted: HashMap<u32, Vec<(u32, Vec<u8>)>> = HashMap::new();
+        let mut broadcast: HashMap<u32, Vec<Seen>> = HashMap::new();
         let mut number = 0;
         let mut expected_acks = Vec::new();
         let mut acks = Vec::new();
@@ -115,11 +117,15 @@ proptest! {
                     if bus.core.info().counters.refused == before.1.refused {
                         prop_assert!(!sending.has_bad());
                         prop_assert_eq!(answers.len(), usize::from(sending.asks()));
+                        let id = |topic: u8| {
+                            let topics = &bus.core.topics;
+                            topics.get(topics.find(&name(topic)).unwrap()).id
+                        };
                         for (at, (topic, _)) in sending.events.iter().enumerate() {
-                            accepted.entry(name(*topic)).or_default().push((sending.port, sending.payload(at, number)));
+                            accepted.entry(id(*topic)).or_default().push((sending.port, sending.payload(at, number)));
                         }
                         if sending.is_acked() {
-                            let last = accepted[&name(sending.events[count - 1].0)].len() as u64;
+                            let last = accepted[&id(sending.events[count - 1].0)].len() as u64;
                             expected_acks.push((sending.port, count as u32 - 1, last));
                         }
                         number += count;
@@ -134,18 +140,30 @@ proptest! {
                 }
                 Step::Create(topic) => {
                     let mut datagram = Vec::new();
-                    TopicRequest::Create { name: &name(topic), exclusive: false }.push(&mut datagram, 1);
+                    TopicRequest::create(&name(topic)).push(&mut datagram, 1);
                     prop_assert_eq!(bus.ask(&datagram).len(), 1);
                 }
+                Step::Delete(topic) => {
+                    let exists = bus.core.topics.find(&name(topic)).is_some();
+                    let mut datagram = Vec::new();
+                    TopicRequest::Delete(TopicKey::Name(&name(topic))).push(&mut datagram, 1);
+                    // Root's: user 0 is the one of this port.
+                    bus.accept(u32::MAX - 1, &datagram);
+                    prop_assert_eq!(bus.unicasts.len(), 1);
+                    let answer = bus.unicasts.remove(0).2;
+                    let is_refused = Messages::new(&answer).next().unwrap().unwrap().header.kind == NLMSG_ERROR;
+                    prop_assert_eq!(is_refused, !exists);
+                }
                 Step::Replay { topic, from, limit } => {
-                    let Some(id) = bus.core.topics.find(&name(topic)) else { continue };
-                    let all = accepted.get(&name(topic)).map_or(&[][..], Vec::as_slice);
-                    let kept = bus.core.topics.kept(id);
+                    let Some(slot) = bus.core.topics.find(&name(topic)) else { continue };
+                    let id = bus.core.topics.get(slot).id;
+                    let all = accepted.get(&id).map_or(&[][..], Vec::as_slice);
+                    let kept = bus.core.topics.kept(slot);
                     prop_assert_eq!(kept.end, all.len() as u64 + 1);
                     if from > kept.end {
                         continue;
                     }
-                    let (events, end) = bus.replay(id.get(), from, limit);
+                    let (events, end) = bus.replay(id, from, limit);
                     let first = from.max(kept.start);
                     let count = (kept.end - first).min(limit.map_or(u64::MAX, u64::from));
                     prop_assert_eq!(events.len() as u64, count);
@@ -162,13 +180,13 @@ proptest! {
                         prop_assert!(datagram.len() <= pack || Messages::new(datagram).count() == 1);
                     }
                     for event in bus.events() {
-                        broadcast.entry(event.topic.clone()).or_default().push(event);
+                        broadcast.entry(event.header.topic_id).or_default().push(event);
                     }
                     for (port, _, datagram) in bus.unicasts.drain(..) {
                         let answer = read_answer(&datagram);
                         acks.push((port, answer.to.seq, answer.result.unwrap().unwrap()));
                     }
-                    let kept = |id: &TopicId| bus.core.topics.kept(*id).count();
+                    let kept = |id: &Slot| bus.core.topics.kept(*id).count();
                     prop_assert!(bus.core.info().counters.history <= history || bus.core.topics.list(0, None).all(|id| kept(&id) <= 1));
                 }
                 Step::Pass(ms) => bus.ms += ms,
@@ -178,13 +196,14 @@ proptest! {
             }
         }
         prop_assert_eq!(acks, expected_acks);
-        for (topic, seen) in broadcast {
+        for (id, seen) in broadcast {
+            let topic = seen[0].topic.clone();
             let numbers: Vec<_> = seen.iter().map(|event| event.header.seq).collect();
             prop_assert_eq!(numbers, (1..=seen.len() as u64).collect::<Vec<_>>(), "{}", &topic);
             prop_assert!(seen.is_sorted_by_key(|event| event.header.time_ns));
             if !topic.starts_with("$SYS") {
                 let seen: Vec<_> = seen.into_iter().map(|event| (event.header.portid, event.payload)).collect();
-                prop_assert_eq!(Some(seen), accepted.remove(&topic));
+                prop_assert_eq!(Some(seen), accepted.remove(&id));
             }
         }
         prop_assert!(accepted.is_empty());

@@ -5,21 +5,21 @@ use super::*;
 #[test]
 fn topics_are_created_looked_up_and_refused() {
     let mut bus = Bus::quiet();
-    let created = bus.topic(TopicRequest::Create { name: "a", exclusive: true });
+    let created = bus.topic(TopicRequest::Create { name: "a", exclusive: true, settings: TopicSettings::default() });
     assert_eq!((created.id, created.group, created.head, created.first), (4, NLBUS_GROUP_FIRST, 0, 1));
     assert_eq!((created.mode, created.uid, created.gid, created.history), (0o666, 52, 53, 4 << 20));
-    assert_eq!(bus.topic(TopicRequest::Create { name: "a", exclusive: false }), created);
+    assert_eq!(bus.topic(TopicRequest::create("a")), created);
     assert_eq!(bus.topic(TopicRequest::Get(TopicKey::Id(4))), created);
     bus.accept(50, &publish("a", b""));
     let record = bus.topic(TopicRequest::Get(TopicKey::Name("a")));
     assert_eq!((record.head, record.first, record.bytes), (1, 1, 64));
     assert!(record.change > created.change);
     for (request, errno) in [
-        (TopicRequest::Create { name: "a", exclusive: true }, Errno::EEXIST),
+        (TopicRequest::Create { name: "a", exclusive: true, settings: TopicSettings::default() }, Errno::EEXIST),
         (TopicRequest::Get(TopicKey::Name("b")), Errno::ENOENT),
         (TopicRequest::Get(TopicKey::Id(0)), Errno::ENOENT),
         (TopicRequest::Get(TopicKey::Id(5)), Errno::ENOENT),
-        (TopicRequest::Create { name: "$SYS/x", exclusive: false }, Errno::EACCES),
+        (TopicRequest::create("$SYS/x"), Errno::EACCES),
     ] {
         let mut datagram = Vec::new();
         request.push(&mut datagram, 7);
@@ -141,7 +141,7 @@ fn info_tells_version_ports_limits_and_counters() {
     assert_eq!((info.uptime_ns, info.clock_offset_ns, info.heartbeat_ms), (5 * MS, 77, 0));
     assert_eq!((info.limits.pack, info.limits.topics), (65216, 16384));
     let counters = info.counters;
-    assert_eq!((counters.published, counters.topics, counters.history), (2, 4, 64 + 76));
+    assert_eq!((counters.published, counters.topics, counters.history), (2, 4, 64 + 92));
     assert_eq!((counters.queue, counters.overruns, counters.refused), (99, 2, 0));
     assert_eq!(bus.topic(TopicRequest::Get(TopicKey::Id(4))).dropped, 1);
 }
@@ -171,7 +171,7 @@ fn wills_are_not_served() {
 fn requests_take_no_room_from_the_publishes_of_their_datagram() {
     let mut bus = Bus::new(Config { topics_max: 4, heartbeat: Duration::ZERO, ..Config::default() });
     let mut datagram = Vec::new();
-    TopicRequest::Create { name: "created", exclusive: false }.push(&mut datagram, 1);
+    TopicRequest::create("created").push(&mut datagram, 1);
     push_publish(&mut datagram, 2, false, 0, Content::Opaque, "published", b"x");
     bus.accept(7, &datagram);
     bus.flush();

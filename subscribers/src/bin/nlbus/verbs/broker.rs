@@ -15,6 +15,9 @@ pub struct Args {
     /// Netlink port id for publishes, and requests go to the next one; NLBUS_PORT or 1852596852 unless given.
     #[arg(long, value_name = "N", value_parser = values::port)]
     port: Option<u32>,
+    /// Who may read and write topics that are created without a mode, as chmod(1) has it; all unless given.
+    #[arg(long, value_name = "MODE", value_parser = values::mode)]
+    topic_mode: Option<u32>,
 }
 
 pub fn run(args: &Args) -> Result<(), End> {
@@ -22,6 +25,9 @@ pub fn run(args: &Args) -> Result<(), End> {
     let mut builder = Broker::builder();
     if let Some(port) = args.port.map_or_else(connect::port, |port| Ok(Some(port)))? {
         builder = builder.port(port);
+    }
+    if let Some(mode) = args.topic_mode {
+        builder = builder.topic_mode(mode);
     }
     let broker = builder.bind()?;
     // Scripts wait for this line. A broker whose output nobody reads is a broker all the same.

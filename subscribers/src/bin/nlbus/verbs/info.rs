@@ -5,6 +5,7 @@ use nlbus_subscribers::clients::{Client, clients};
 use nlbus_subscribers::connect::connect;
 use nlbus_subscribers::end::End;
 use nlbus_subscribers::text::Escaped;
+use nlbus_subscribers::values;
 use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -84,7 +85,8 @@ fn as_text(info: &Info, clients: Option<&[Client]>) -> String {
     line("heartbeat", &heartbeat(info.heartbeat_ms));
     for (part, numbers) in [("limit", limits(info)), ("counter", counters(info))] {
         for (key, number) in numbers {
-            line(&format!("{part} {}", key.replace('_', " ")), &number.to_string());
+            let key = format!("{part} {}", key.replace('_', " "));
+            line(&key, number.as_str().unwrap_or(&number.to_string()));
         }
     }
     if let Some(clients) = clients {
@@ -116,7 +118,7 @@ fn broker_name(broker: BrokerKind) -> &'static str {
 
 fn limits(info: &Info) -> Map<String, Value> {
     let limits = &info.limits;
-    object(&[
+    let mut numbers = object(&[
         ("topics", limits.topics.into()),
         ("payload", limits.payload.into()),
         ("datagram", limits.datagram.into()),
@@ -124,7 +126,10 @@ fn limits(info: &Info) -> Map<String, Value> {
         ("queue", limits.queue),
         ("history", limits.history),
         ("topic_history", limits.topic_history),
-    ])
+        ("private_groups", limits.private_groups.into()),
+    ]);
+    numbers.insert("topic_mode".into(), values::mode_name(limits.topic_mode).into());
+    numbers
 }
 
 fn counters(info: &Info) -> Map<String, Value> {
@@ -139,6 +144,8 @@ fn counters(info: &Info) -> Map<String, Value> {
         ("topics", counters.topics),
         ("queue", counters.queue),
         ("history", counters.history),
+        ("moved", counters.moved),
+        ("private_groups", counters.private_groups),
     ])
 }
 
@@ -167,5 +174,6 @@ mod tests {
         assert!(text.contains("broker                module\n"), "{text}");
         assert!(text.contains("heartbeat             off\n"), "{text}");
         assert!(text.contains("limit topic history   0\n"), "{text}");
+        assert!(text.contains("limit topic mode      0000\n"), "{text}");
     }
 }

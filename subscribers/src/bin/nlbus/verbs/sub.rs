@@ -265,6 +265,9 @@ impl Run<'_> {
                         return Err(End::Failed("the broker restarted; events may be lost".into()));
                     }
                 }
+                Delivery::Ended(ended) if self.is_wanted(place, &ended.topic) => {
+                    printer.ended(&ended).map_err(End::output)?;
+                }
                 _ => {}
             }
         }

@@ -1,10 +1,12 @@
-//! `nlbus topic`: one topic is created, or its bounds are set.
+//! `nlbus topic`: one topic is created, changed or deleted.
 
 use super::topics;
+use nlbus::{Bus, TopicOptions};
 use nlbus_subscribers::connect::connect;
 use nlbus_subscribers::end::End;
+use nlbus_subscribers::values;
 
-/// Create a topic, or set how much it keeps.
+/// Create a topic, change who may use it and how much it keeps, or delete it.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -16,17 +18,57 @@ enum Verb {
     /// Create a topic, unless it exists. Publishing does so, too.
     Create {
         topic: String,
-        /// How much history keeps of it, like 64KiB or 16MiB; its newest event is kept in any case.
-        #[arg(long, value_name = "BYTES", value_parser = size)]
-        history: Option<u64>,
+        #[command(flatten)]
+        settings: Settings,
     },
-    /// Set the bounds of a topic that exists. Its owner may, and root.
+    /// Change a topic that exists. Its owner may, and root.
     Set {
         topic: String,
-        /// How much history keeps of it, like 64KiB or 16MiB; its newest event is kept in any case.
-        #[arg(long, value_name = "BYTES", value_parser = size)]
-        history: u64,
+        #[command(flatten)]
+        settings: Settings,
     },
+    /// Delete a topic, and all that is kept of it. Its owner may, and root.
+    Rm { topic: String },
+}
+
+/// What a topic is to be like.
+#[derive(Debug, clap::Args)]
+struct Settings {
+    /// Who may subscribe (read) and publish (write), as chmod(1) has it: 0640, say.
+    #[arg(long, value_parser = values::mode)]
+    mode: Option<u32>,
+    /// The user whose it is, by name or number. Another one than oneself takes root.
+    #[arg(long, value_name = "USER", value_parser = values::user)]
+    owner: Option<u32>,
+    /// The group that it belongs to, by name or number. One that its owner isn't in takes root.
+    #[arg(long, value_parser = values::group)]
+    group: Option<u32>,
+    /// How much history keeps of it, like 64KiB or 16MiB; its newest event is kept in any case.
+    #[arg(long, value_name = "BYTES", value_parser = size)]
+    history: Option<u64>,
+}
+
+impl Settings {
+    fn is_empty(&self) -> bool {
+        self.mode.is_none() && self.owner.is_none() && self.group.is_none() && self.history.is_none()
+    }
+
+    fn of<'a>(&self, bus: &'a Bus, topic: &str) -> TopicOptions<'a> {
+        let mut options = bus.topic_options(topic);
+        if let Some(mode) = self.mode {
+            options = options.mode(mode);
+        }
+        if let Some(uid) = self.owner {
+            options = options.owner(uid);
+        }
+        if let Some(gid) = self.group {
+            options = options.group(gid);
+        }
+        if let Some(bytes) = self.history {
+            options = options.history(bytes);
+        }
+        options
+    }
 }
 
 /// 4096, 64KiB, 16 MB.
@@ -35,21 +77,13 @@ fn size(text: &str) -> Result<u64, String> {
 }
 
 pub fn run(args: &Args) -> Result<(), End> {
-    let bus = connect()?;
     let record = match &args.verb {
-        Verb::Create { topic, history: None } => bus.create_topic(topic)?,
-        Verb::Create { topic, history: Some(bytes) } => {
-            // Two requests: what the broker would refuse in the second is found before the first has made the topic.
-            let most = bus.info()?.limits.history;
-            if *bytes > most {
-                let why = format!("{bytes} bytes are more than all histories may keep, {most}");
-                return Err(End::Failed(format!("topic '{topic}' was not created: {why}")));
-            }
-            bus.create_topic(topic)?;
-            let set = bus.set_history(topic, *bytes);
-            set.map_err(|error| End::Failed(format!("topic '{topic}' is there, but its history was not set: {error}")))?
+        Verb::Create { topic, settings } => settings.of(&connect()?, topic).create()?,
+        Verb::Set { settings, .. } if settings.is_empty() => {
+            return Err(End::Usage("nothing to set: give --mode, --owner, --group or --history".into()));
         }
-        Verb::Set { topic, history } => bus.set_history(topic, *history)?,
+        Verb::Set { topic, settings } => settings.of(&connect()?, topic).set()?,
+        Verb::Rm { topic } => return Ok(connect()?.delete_topic(topic)?),
     };
     topics::print(&[record], false)
 }

@@ -5,6 +5,7 @@ use nlbus::{Filter, TopicRecord};
 use nlbus_subscribers::connect::connect;
 use nlbus_subscribers::end::End;
 use nlbus_subscribers::text::Escaped;
+use nlbus_subscribers::values;
 use serde_json::json;
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -50,7 +51,7 @@ fn as_json(topic: &TopicRecord) -> String {
         "broadcast": topic.broadcast,
         "dropped": topic.dropped,
         "replayed": topic.replayed,
-        "mode": mode(topic),
+        "mode": values::mode_name(topic.mode),
         "uid": topic.uid,
         "gid": topic.gid,
     });
@@ -71,7 +72,7 @@ fn as_table(topics: &[TopicRecord]) -> String {
             topic.history.to_string(),
             topic.dropped.to_string(),
             topic.replayed.to_string(),
-            mode(topic),
+            values::mode_name(topic.mode),
             owner(topic),
         ]
     });
@@ -92,10 +93,6 @@ fn as_table(topics: &[TopicRecord]) -> String {
         let _ = writeln!(table, "{}", Escaped::field(name));
     }
     table
-}
-
-fn mode(topic: &TopicRecord) -> String {
-    format!("{:04o}", topic.mode)
 }
 
 /// Names where this host knows them.

@@ -1,7 +1,7 @@
 //! Deliveries as bytes on standard output; what isn't an event goes to standard error unless it is JSON.
 
 use super::loss;
-use nlbus::{Event, Lost, Restarted};
+use nlbus::{Ended, Event, Lost, Restarted};
 use nlbus_subscribers::end::say;
 use nlbus_subscribers::event_json::{EventJson, NoteJson};
 use nlbus_subscribers::text::Escaped;
@@ -67,6 +67,13 @@ impl<W: Write> Printer<W> {
         match self.format {
             Format::Json => self.object(&NoteJson::from(restarted)),
             _ => self.note(&format!("the broker restarted; events may be lost; its epoch is now {}", restarted.epoch)),
+        }
+    }
+
+    pub fn ended(&mut self, ended: &Ended) -> io::Result<()> {
+        match self.format {
+            Format::Json => self.object(&NoteJson::from(ended)),
+            _ => self.note(&format!("topic '{}' ended after {}: {}", ended.topic, ended.last, ended.reason.as_str())),
         }
     }
 
