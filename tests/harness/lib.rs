@@ -24,7 +24,7 @@ pub use burst::burst;
 pub use case::{Case, main};
 pub use child::Child;
 pub use fixture::{Fixture, Place, broker_kind};
-pub use namespace::{in_new_namespace, other_users};
+pub use namespace::{in_new_namespace, no_other_user, other_users};
 pub use raw::{Datagram, Endpoint, RawClient};
 pub use restarts::{clean_restarts, restarts};
 pub use roles::{Role, payload, say, stamp, value};

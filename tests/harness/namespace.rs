@@ -38,6 +38,15 @@ pub fn other_users() -> bool {
     geteuid().is_root() && count.is_some_and(|count| count > 65534)
 }
 
+/// Whether a test that needs another user has none here: it says so, and passes.
+pub fn no_other_user() -> bool {
+    let none = !other_users();
+    if none {
+        println!("    skipped: this user namespace has one user only");
+    }
+    none
+}
+
 /// Runs something in a thread in a new network namespace, and waits for its end.
 ///
 /// # Panics

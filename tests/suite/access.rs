@@ -6,11 +6,10 @@ use nlbus::wire::uapi::*;
 use nlbus::wire::{
     Content, Messages, ReplayRequest, TopicDeleted, TopicKey, TopicRecord, TopicRequest, TopicSettings, push_publish,
 };
-use nlbus::{BrokerKind, Bus, Refusal, RequestError};
-use nlbus_tests::{Datagram, Endpoint, Fixture, OtherSocket, broker_kind, cases, events, limits, other_users};
+use nlbus::{Bus, Refusal, RequestError};
+use nlbus_tests::{Datagram, Endpoint, Fixture, OtherSocket, cases, limits, no_other_user};
 
 cases![
-    an_ordinary_user_takes_part,
     the_mode_says_who_publishes_replays_lists_and_looks,
     groups_besides_the_first_count_too module_only,
     both_who_opened_the_socket_and_who_sends_are_asked module_only,
@@ -23,24 +22,12 @@ cases![
     the_brokers_own_topics_are_read_only_for_everybody,
     what_the_broker_was_given_is_what_new_topics_have user_only,
     the_broker_says_what_new_topics_have,
-    a_refused_publish_names_the_topic,
-    who_may_not_read_is_told_which_topic_and_what_to_do,
-    a_wildcard_covers_what_may_be_read,
 ];
 
 /// Users of the sockets here: the owner, one in his group, and somebody else.
 const OWNER: u32 = 1000;
 const WHO: [(&str, &[&str]); 4] =
     [("owner", &["uid=1000"]), ("member", &["uid=1001", "gid=1000"]), ("stranger", &["uid=65534"]), ("root", &[])];
-
-/// Whether there is anybody but root here. A test that needs somebody says so and passes.
-fn alone() -> bool {
-    let alone = !other_users();
-    if alone {
-        println!("    skipped: this user namespace has one user only");
-    }
-    alone
-}
 
 fn request(request: TopicRequest<'_>) -> Vec<u8> {
     let mut frame = Vec::new();
@@ -105,33 +92,8 @@ fn owned(bus: &Bus, name: &str, mode: u32) -> TopicRecord {
     bus.topic_options(name).mode(mode).owner(OWNER).group(OWNER).create_new().unwrap()
 }
 
-/// With the module all the way. The groups of `NETLINK_USERSOCK` need CAP_NET_ADMIN, and the error says so.
-fn an_ordinary_user_takes_part() {
-    if alone() {
-        return;
-    }
-    let fixture = Fixture::new();
-    let bus = fixture.connect();
-    bus.publish_acked("for/all", "1").unwrap();
-    let mut child = fixture.spawn("client", &["uid=65534".to_owned()]);
-    child.expect("ready");
-    child.say("publish for/all");
-    assert!(child.line().starts_with("published seq=2"));
-    child.say("subscribe for/all");
-    match broker_kind() {
-        BrokerKind::Module => child.expect("subscribed"),
-        _ => {
-            let refused = child.line();
-            assert!(refused.starts_with("refused") && refused.contains("CAP_NET_ADMIN"), "{refused}");
-        }
-    }
-    // A subscription that was refused leaves the connection as it was.
-    child.say("publish for/all");
-    assert!(child.line().starts_with("published seq=3"));
-}
-
 fn the_mode_says_who_publishes_replays_lists_and_looks() {
-    if alone() {
+    if no_other_user() {
         return;
     }
     let fixture = Fixture::new();
@@ -205,7 +167,7 @@ fn both_who_opened_the_socket_and_who_sends_are_asked() {
 }
 
 fn who_sends_is_asked_whoever_opened_the_socket() {
-    if alone() {
+    if no_other_user() {
         return;
     }
     let fixture = Fixture::new();
@@ -221,7 +183,7 @@ fn who_sends_is_asked_whoever_opened_the_socket() {
 }
 
 fn a_denied_publish_refuses_its_datagram_whole() {
-    if alone() {
+    if no_other_user() {
         return;
     }
     let fixture = Fixture::new();
@@ -241,7 +203,7 @@ fn a_denied_publish_refuses_its_datagram_whole() {
 }
 
 fn trying_ids_tells_no_names() {
-    if alone() {
+    if no_other_user() {
         return;
     }
     let fixture = Fixture::new();
@@ -278,7 +240,7 @@ fn a_topic_is_made_with_what_it_is_to_be() {
     let (errno, words) = refused(&bus.topic_options("y").history(most + 1).create().unwrap_err());
     assert!(errno == Errno::ERANGE && words.contains("'y'"), "{words}");
     assert_eq!(bus.topic("y").unwrap(), None, "it wasn't made otherwise");
-    if alone() {
+    if no_other_user() {
         return;
     }
     let mut child = fixture.spawn("client", &["uid=65534".to_owned()]);
@@ -305,7 +267,7 @@ fn a_change_is_the_owners() {
     assert!(changed.change > before.change, "{changed:?}");
     assert_eq!(refused(&bus.topic_options("x").set().unwrap_err()).0, Errno::EINVAL, "nothing to set");
     assert_eq!(refused(&bus.topic_options("x").mode(0o755).set().unwrap_err()).0, Errno::EINVAL);
-    if alone() {
+    if no_other_user() {
         return;
     }
     owned(&bus, "theirs", 0o666);
@@ -329,7 +291,7 @@ fn a_change_is_the_owners() {
 }
 
 fn giving_away_takes_privilege() {
-    if alone() {
+    if no_other_user() {
         return;
     }
     let fixture = Fixture::new();
@@ -379,77 +341,4 @@ fn what_the_broker_was_given_is_what_new_topics_have() {
 fn the_broker_says_what_new_topics_have() {
     let fixture = Fixture::new();
     limits::new_topics_have_the_mode(&fixture.connect(), 0o666);
-}
-
-/// Also where nobody waits for the broker's verdict.
-fn a_refused_publish_names_the_topic() {
-    if alone() {
-        return;
-    }
-    let fixture = Fixture::new();
-    let bus = fixture.connect();
-    owned(&bus, "secret/topic", 0o644);
-    let mut child = fixture.spawn("client", &["uid=65534".to_owned()]);
-    child.expect("ready");
-    for verb in ["publish", "send"] {
-        child.say(&format!("{verb} secret/topic"));
-        let line = child.line();
-        assert!(line.starts_with("refused EACCES") && line.contains("'secret/topic'"), "{line}");
-        child.say(&format!("{verb} everybodys"));
-        let line = child.line();
-        assert!(line.starts_with("published") || line == "sent", "{line}");
-    }
-    assert_eq!(bus.topic("secret/topic").unwrap().map(|topic| topic.head), Some(0));
-}
-
-fn who_may_not_read_is_told_which_topic_and_what_to_do() {
-    if alone() {
-        return;
-    }
-    let fixture = Fixture::new();
-    let bus = fixture.connect();
-    owned(&bus, "secret/topic", 0o600);
-    let mut child = fixture.spawn("client", &["uid=65534".to_owned(), "joins=true".to_owned()]);
-    child.expect("ready");
-    child.say("subscribe secret/topic");
-    let line = child.line();
-    for word in ["refused", "'secret/topic'", Errno::EACCES.desc(), "nlbus topic set"] {
-        assert!(line.contains(word), "no {word} in '{line}'");
-    }
-    child.say("look secret/topic");
-    let line = child.line();
-    assert!(line.starts_with("refused EACCES") && line.contains("secret/topic"), "{line}");
-}
-
-fn a_wildcard_covers_what_may_be_read() {
-    if alone() {
-        return;
-    }
-    let fixture = Fixture::new();
-    let bus = fixture.connect();
-    owned(&bus, "w/secret", 0o600);
-    owned(&bus, "w/read", 0o644);
-    bus.create_topic("w/all").unwrap();
-    let mut child = fixture.spawn("client", &["uid=65534".to_owned(), "joins=true".to_owned()]);
-    child.expect("ready");
-    child.say("topics");
-    let names: Vec<_> =
-        child.line().split_whitespace().map(str::to_owned).filter(|name| name.starts_with("w/")).collect();
-    assert_eq!(names, ["w/read", "w/all"]);
-    child.say("subscribe w/#");
-    child.expect("subscribed");
-    owned(&bus, "w/new/secret", 0o600);
-    owned(&bus, "w/new/read", 0o644);
-    for topic in ["w/secret", "w/new/secret", "w/read", "w/new/read", "w/all"] {
-        bus.publish_acked(topic, "x").unwrap();
-    }
-    let mut seen = [(); 3].map(|()| {
-        child.say("next");
-        child.line()
-    });
-    seen.sort();
-    assert_eq!(seen, ["w/all 1", "w/new/read 1", "w/read 1"]);
-    // Root's covers all.
-    let mut all = bus.subscriber("w/#").start(nlbus::Start::All).open().unwrap();
-    assert_eq!(events(&mut all, 5).len(), 5);
 }

@@ -5,7 +5,7 @@ use nlbus::{
     Bus, Delivery, EndReason, Ended, Overflow, Positions, Start, SubscribeReason, Subscription, TypedDelivery,
 };
 use nlbus_tests::{
-    Child, Fixture, Tally, cases, collect, events, in_new_namespace, other_users, payload, quiet, wait_for,
+    Child, Fixture, Tally, cases, collect, events, in_new_namespace, no_other_user, payload, quiet, wait_for,
 };
 use std::time::Duration;
 
@@ -144,8 +144,7 @@ fn positions_forget_what_ended() {
 
 /// Somebody who isn't root, and follows topics also where that takes `CAP_NET_ADMIN`.
 fn stranger(fixture: &Fixture) -> Option<Child> {
-    if !other_users() {
-        println!("    skipped: this user namespace has one user only");
+    if no_other_user() {
         return None;
     }
     let mut child = fixture.spawn("client", &["uid=65534".to_owned(), "joins=true".to_owned()]);

@@ -19,6 +19,7 @@ mod loss;
 mod malformed;
 mod many;
 mod order;
+mod ordinary;
 mod overflow;
 mod publish;
 mod replay;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
             backpressure::CASES,
             identity::CASES,
             access::CASES,
+            ordinary::CASES,
             groups::CASES,
             ending::CASES,
             isolation::CASES,

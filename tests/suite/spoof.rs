@@ -4,7 +4,7 @@ use nix::errno::Errno;
 use nlbus::wire::uapi::*;
 use nlbus::wire::{EventHeader, Header, Refusal, push_ack, push_event, push_refusal};
 use nlbus::{ConnectError, Delivery, PublishReason};
-use nlbus_tests::{Fixture, RawClient, cases, events, other_users, patience, quiet, wait_for};
+use nlbus_tests::{Fixture, RawClient, cases, events, no_other_user, patience, quiet, wait_for};
 
 cases![
     an_event_of_somebody_else_in_the_group_is_dropped,
@@ -77,8 +77,7 @@ fn an_answer_of_somebody_else_is_dropped() {
 
 /// The port is anybody's who comes first.
 fn a_broker_of_another_user_is_not_believed() {
-    if !other_users() {
-        println!("    skipped: this user namespace has one user only");
+    if no_other_user() {
         return;
     }
     let fixture = Fixture::with(&[&format!("uid={NOBODY}")]);
@@ -95,8 +94,7 @@ fn a_broker_of_another_user_is_not_believed() {
 }
 
 fn who_takes_the_port_of_a_broker_that_went_is_not_believed() {
-    if !other_users() {
-        println!("    skipped: this user namespace has one user only");
+    if no_other_user() {
         return;
     }
     let mut fixture = Fixture::new();
