@@ -2,43 +2,40 @@
 //! them together. Pure: a record is a netlink message, and its sequence number is its place.
 //!
 //! A topic's newest record is always kept, whatever the limits, so that a late joiner can have the last event.
-//! Beyond that a topic gives up its own oldest records when it exceeds its own limit. When all together exceed the
-//! common one, a topic pays that keeps the most, to within a factor of two: topics are shelved by the power of two of
-//! their bytes, and the topics of the highest shelf give up their oldest segment in turn. So a flood evicts itself and what
-//! is small stays.
+//! Beyond that a topic gives up its own oldest records when it exceeds its own limit. When those of an account, which is a
+//! user's, exceed its limit, one of them pays that keeps the most, to within a factor of two: topics are shelved by the power
+//! of two of their bytes, and the topics of the highest shelf give up their oldest segment in turn. So it is with those of all
+//! accounts but the exempt together, and with all that there are. So a flood evicts itself and what is small stays, and a user's
+//! flood evicts what is his.
 //!
 //! What is appended stays where it is until [`History::settle`] enforces the limits, so that a broker may send it from
 //! here: an event is written once.
 
+mod account;
 mod log;
+mod shelves;
 
+use account::{Accounts, charged};
+pub use account::{EXEMPT, Overdraft, TOGETHER, together_of};
 use crate::wire::uapi::NLMSG_ALIGNTO;
 use crate::wire::{Messages, align};
 use log::Log;
 pub use log::{SEGMENT_MAX, is_segment};
+use shelves::right_shelf;
 use std::ops::Range;
-
-/// Shelf of the topics that have nothing to give: none or only the newest record.
-const EMPTY_SHELF: usize = 0;
-/// One for each power of two of a `u64`, and the empty one.
-const SHELVES: usize = 65;
 
 /// Segments of the full size that are kept for the next ones: a megabyte.
 const SPARE_SEGMENTS: usize = 16;
 
-/// The records of all topics. Topics are numbered from 0, in the order in which they were added.
+/// The records of all topics. Topics are numbered from 0, and a new one has the number of one that was removed, if there is any.
 #[derive(Debug)]
 pub struct History {
     logs: Vec<Log>,
+    /// Numbers of topics that were removed.
+    free: Vec<usize>,
     /// Topics that may exceed their limit, or stand on the wrong shelf.
     unsettled: Vec<usize>,
-    shelves: Vec<Vec<usize>>,
-    /// No higher shelf has topics on it.
-    highest: usize,
-    /// Whose turn it is on the shelf that pays.
-    turn: usize,
-    bytes: u64,
-    limit: u64,
+    accounts: Accounts,
     evicted: u64,
     spare: Vec<Vec<u8>>,
 }
@@ -56,10 +53,6 @@ pub struct Place {
     pub end: usize,
 }
 
-fn right_shelf(log: &Log) -> usize {
-    if log.can_give() { (u64::BITS - log.bytes.leading_zeros()).max(1) as usize } else { EMPTY_SHELF }
-}
-
 /// Keeps a segment that is free for others, if it is one of those and they are too few.
 fn keep_spare(spare: &mut Vec<Vec<u8>>, mut segment: Vec<u8>) {
     if segment.capacity() == SEGMENT_MAX && spare.len() < SPARE_SEGMENTS {
@@ -73,38 +66,87 @@ impl History {
     pub fn new(limit: u64) -> History {
         History {
             logs: Vec::new(),
+            free: Vec::new(),
             unsettled: Vec::new(),
-            shelves: vec![Vec::new(); SHELVES],
-            highest: EMPTY_SHELF,
-            turn: 0,
-            bytes: 0,
-            limit,
+            accounts: Accounts::new(limit),
             evicted: 0,
             spare: Vec::with_capacity(SPARE_SEGMENTS),
         }
     }
 
-    /// Adds a topic that keeps at most `limit` bytes of records, the newest apart. Returns its number.
-    pub fn add_topic(&mut self, limit: u64) -> usize {
-        let topic = self.logs.len();
-        let shelf = &mut self.shelves[EMPTY_SHELF];
-        let place = shelf.len();
-        shelf.push(topic);
-        self.logs.push(Log::new(limit, place));
-        topic
+    /// Opens an account for topics that keep at most `limit` bytes of records together, the newest of each apart. Returns its
+    /// number. That of the [exempt](EXEMPT) is there from the start.
+    pub fn open_account(&mut self, limit: u64) -> usize {
+        self.accounts.open(limit)
     }
 
-    /// Lets all records of a topic go: it begins anew, with the number 1. No place of it holds beyond this.
+    /// How many topics an account has.
+    ///
+    /// # Panics
+    /// If no such account was opened.
+    pub fn topics_of(&self, account: usize) -> u32 {
+        self.accounts[account].topics
+    }
+
+    /// How many topics all accounts but that of the exempt have.
+    pub fn topics_together(&self) -> u32 {
+        self.accounts.topics_together()
+    }
+
+    /// Adds a topic of an account that keeps at most `limit` bytes of records, the newest apart. Returns its number.
+    ///
+    /// # Panics
+    /// If no such account was opened.
+    pub fn add_topic(&mut self, limit: u64, account: usize) -> usize {
+        self.accounts.begin_topic(account);
+        let log = Log::new(limit, account);
+        match self.free.pop() {
+            Some(topic) => {
+                self.logs[topic] = Log { is_unsettled: self.logs[topic].is_unsettled, ..log };
+                topic
+            }
+            None => {
+                self.logs.push(log);
+                self.logs.len() - 1
+            }
+        }
+    }
+
+    /// Removes a topic with all its records. No place of it holds beyond this.
     ///
     /// # Panics
     /// If no such topic was added.
-    pub fn clear_topic(&mut self, topic: usize) {
-        let log = &mut self.logs[topic];
-        self.bytes -= log.bytes;
-        let Log { shelf, is_unsettled, limit, .. } = *log;
-        let old = std::mem::replace(log, Log { shelf, is_unsettled, ..Log::new(limit, 0) });
+    pub fn remove_topic(&mut self, topic: usize) {
+        let Log { account, bytes, is_unsettled, shelf, places, .. } = self.logs[topic];
+        let gone = Log { is_unsettled, shelf, places, ..Log::new(0, account) };
+        let old = std::mem::replace(&mut self.logs[topic], gone);
         old.segments.into_iter().for_each(|segment| keep_spare(&mut self.spare, segment.bytes));
+        self.accounts.shrink(account, bytes);
         self.reshelve(topic);
+        self.accounts.end_topic(account);
+        self.free.push(topic);
+    }
+
+    /// The account of a topic.
+    ///
+    /// # Panics
+    /// If no such topic was added.
+    pub fn account_of(&self, topic: usize) -> usize {
+        self.logs[topic].account
+    }
+
+    /// Whether any account is to keep nothing more.
+    #[inline]
+    pub fn is_any_overdrawn(&self) -> bool {
+        self.accounts.is_any_overdrawn()
+    }
+
+    /// Why an account is to keep nothing more, if that is so. Whoever appends asks.
+    ///
+    /// # Panics
+    /// If no such account was opened.
+    pub fn overdraft(&self, account: usize) -> Option<Overdraft> {
+        self.accounts.overdraft(account)
     }
 
     /// Appends a record, a netlink message, to a topic and pads it. Returns where it is, and its bytes, to be completed:
@@ -147,7 +189,7 @@ impl History {
         let before = log.bytes;
         log.add_segment(std::mem::replace(segment, self.spare.pop().unwrap_or_default()));
         log.next += records;
-        self.bytes += log.bytes - before;
+        self.accounts.grow(log.account, log.bytes - before);
         Place { topic, segment: log.segments.len() - 1, start: 0, end }
     }
 
@@ -167,8 +209,17 @@ impl History {
             self.logs[topic].is_unsettled = false;
             while self.logs[topic].bytes > self.logs[topic].limit && self.evict(topic) {}
             self.reshelve(topic);
+            self.accounts.look_at(self.logs[topic].account);
         }
-        while self.bytes > self.limit && self.evict_from_largest() {}
+        let large = self.accounts.take_large();
+        for account in &large {
+            while self.accounts[*account].bytes > self.accounts[*account].limit && self.evict_from_largest(*account) {}
+        }
+        while self.accounts.bytes > self.accounts.limit && {
+            let payer = self.accounts.payer();
+            self.evict_from_largest(payer)
+        } {}
+        self.accounts.judge(large);
     }
 
     /// Sequence numbers that a topic keeps. The end is the next one to come, also when none is kept.
@@ -217,7 +268,7 @@ impl History {
 
     /// Bytes that all records take.
     pub fn bytes(&self) -> u64 {
-        self.bytes
+        self.accounts.bytes
     }
 
     /// How many records were let go.
@@ -240,7 +291,7 @@ impl History {
         self.close_segment(topic);
         let spare = if size == SEGMENT_MAX { self.spare.pop() } else { None };
         self.logs[topic].add_segment(spare.unwrap_or_else(|| Vec::with_capacity(size)));
-        self.bytes += size as u64;
+        self.accounts.grow(self.logs[topic].account, size as u64);
     }
 
     /// Ends a topic's newest segment, which may be left without what it didn't use.
@@ -250,7 +301,7 @@ impl History {
         if let Some(free) = log.close_segment() {
             keep_spare(&mut self.spare, free);
         }
-        self.bytes -= before - log.bytes;
+        self.accounts.shrink(log.account, before - log.bytes);
     }
 
     /// Lets a topic's oldest records go. Returns whether it had any to give.
@@ -258,43 +309,36 @@ impl History {
         let log = &mut self.logs[topic];
         let (bytes, first) = (log.bytes, log.first());
         let Some(free) = log.evict() else { return false };
-        self.bytes -= bytes - log.bytes;
+        self.accounts.shrink(log.account, bytes - log.bytes);
         self.evicted += log.first() - first;
         keep_spare(&mut self.spare, free);
         true
     }
 
-    /// The same of a topic on the highest shelf.
-    fn evict_from_largest(&mut self) -> bool {
-        while self.highest > EMPTY_SHELF && self.shelves[self.highest].is_empty() {
-            self.highest -= 1;
-        }
-        if self.highest == EMPTY_SHELF {
-            return false;
-        }
-        let shelf = &self.shelves[self.highest];
-        self.turn = if self.turn + 1 < shelf.len() { self.turn + 1 } else { 0 };
-        let topic = shelf[self.turn];
+    /// The same of a topic that keeps the most of an account's.
+    fn evict_from_largest(&mut self, account: usize) -> bool {
+        let Some(topic) = self.accounts[account].shelves.next() else { return false };
         let evicted = self.evict(topic);
-        debug_assert!(evicted, "only what can give stands above the empty shelf");
+        debug_assert!(evicted, "only what can give stands on a shelf");
         self.reshelve(topic);
         evicted
     }
 
     /// Puts a topic where it now belongs.
     fn reshelve(&mut self, topic: usize) {
-        let (old, place) = self.logs[topic].shelf;
+        let Log { account, shelf: old, places, .. } = self.logs[topic];
         let new = right_shelf(&self.logs[topic]);
         if new == old {
             return;
         }
-        self.shelves[old].swap_remove(place);
-        if let Some(&moved) = self.shelves[old].get(place) {
-            self.logs[moved].shelf.1 = place;
+        for (at, account) in charged(account).enumerate() {
+            let shelves = &mut self.accounts[account].shelves;
+            if let Some(moved) = shelves.take(old, places[at]) {
+                self.logs[moved].places[at] = places[at];
+            }
+            self.logs[topic].places[at] = shelves.put(topic, new);
         }
-        self.logs[topic].shelf = (new, self.shelves[new].len());
-        self.shelves[new].push(topic);
-        self.highest = self.highest.max(new);
+        self.logs[topic].shelf = new;
     }
 }
 

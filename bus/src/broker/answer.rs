@@ -87,10 +87,11 @@ impl Core {
         let access = self.new_access(sender).with(settings, sender);
         let access = access.map_err(|(errno, why)| refuse(errno, &named(name), why))?;
         self.check_history(&named(name), settings.history)?;
-        if self.room_for_topics() == 0 {
-            return Err(self.one_topic_too_many(name));
+        let charged = self.charged(sender);
+        if self.room_for_topics(charged).0 == 0 {
+            return Err(self.one_topic_too_many(name, charged));
         }
-        Ok(self.create(name, access, settings.history))
+        Ok(self.create(name, access, charged, settings.history))
     }
 
     fn change_checked(&mut self, key: TopicKey<'_>, settings: &TopicSettings, sender: Sender) -> Result<Slot, Refusal> {

@@ -89,6 +89,32 @@ impl BrokerBuilder {
         self
     }
 
+    /// How many topics one user may create, a quarter of [`topics_max`](Self::topics_max) unless set. A topic is charged to who
+    /// created it as long as it exists. Root and the broker's own user are exempt, and an eighth of all topics is theirs alone.
+    ///
+    /// ```no_run
+    /// let broker = nlbus::Broker::builder().topics_max(1000).user_topics(100).spawn()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn user_topics(mut self, topics: u32) -> Self {
+        self.config.user_topics = Some(topics);
+        self
+    }
+
+    /// What the histories of the topics that one user created may keep together, a quarter of [`history`](Self::history) unless
+    /// set. Beyond that the largest of them give, and nobody else's. The newest event of each topic is kept in any case: when
+    /// those alone take more than twice as much, and more than 1 MiB, publishes to his topics are refused. Root and the broker's
+    /// own user are exempt, and an eighth of all bytes is theirs alone.
+    ///
+    /// ```no_run
+    /// let broker = nlbus::Broker::builder().history(256 << 20).user_history(32 << 20).spawn()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn user_history(mut self, bytes: u64) -> Self {
+        self.config.user_history = Some(bytes);
+        self
+    }
+
     /// Who may read and write a topic that is created without a mode: bits of `0o666`, as chmod(2) has them, and the others
     /// don't count. All of them, and so everybody, unless set.
     ///

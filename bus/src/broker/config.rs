@@ -21,6 +21,10 @@ pub(super) struct Config {
     pub(super) topic_history: u64,
     /// Topics on the bus, the broker's own included.
     pub(super) topics_max: u32,
+    /// Of those, one ordinary user's; a quarter unless set.
+    pub(super) user_topics: Option<u32>,
+    /// Bytes of the histories of one ordinary user's topics; a quarter of all unless set.
+    pub(super) user_history: Option<u64>,
     /// Who may read and write a topic that is created without a mode.
     pub(super) topic_mode: u32,
     /// Bytes of a datagram that packs several events.
@@ -41,6 +45,8 @@ impl Default for Config {
             history: 64 << 20,
             topic_history: 4 << 20,
             topics_max: 16384,
+            user_topics: None,
+            user_history: None,
             topic_mode: NLBUS_TOPIC_MODE_MASK,
             pack: PACK_DEFAULT,
             queue: 0,
@@ -60,6 +66,16 @@ impl Config {
         }
     }
 
+    /// How many topics one ordinary user may have.
+    pub(super) fn user_topics(&self) -> u32 {
+        self.user_topics.unwrap_or(self.topics_max / 4)
+    }
+
+    /// How many bytes their histories may keep.
+    pub(super) fn user_history(&self) -> u64 {
+        self.user_history.unwrap_or(self.history / 4)
+    }
+
     pub(super) fn limits(&self) -> Limits {
         Limits {
             topics: self.topics_max,
@@ -72,6 +88,11 @@ impl Config {
             // Whoever may join any group may join all of them.
             private_groups: 0,
             topic_mode: self.topic_mode,
+            user_topics: self.user_topics(),
+            user_history: self.user_history(),
+            // The queue is one socket's receive buffer, and there are no private groups.
+            user_queue: 0,
+            user_private_groups: 0,
         }
     }
 }

@@ -6,12 +6,13 @@
 //! wait for that, so that an ack says that every subscriber's socket took the event or counted a drop. Whoever drives it
 //! accepts what waits and then flushes.
 
-use super::access::{Access, Owner};
+use super::access::Access;
 use super::announce::Announcer;
 use super::config::Config;
 use super::pack::{Outgoing, Packs};
 pub(super) use super::sender::{Endpoint, Sender};
 use super::topics::{SYS_CLOSING, SYS_HEARTBEAT, SYS_TOPICS, Slot, Topics};
+use super::users::Charged;
 use crate::history;
 use crate::wire::uapi::{
     NLBUS_CONTENT_BINCODE, NLBUS_MSG_EVENT, NLBUS_USER_GROUPS, NLM_F_ACK, NLM_F_MULTI, NLMSG_ALIGNTO, NLMSG_HDRLEN,
@@ -78,10 +79,9 @@ pub(super) struct Core {
 impl Core {
     /// A new bus. The epoch is random and not 0.
     pub(super) fn new(config: Config, epoch: u64, now: Now) -> Core {
-        let owner = Owner { uid: config.uid, gid: config.gid };
         let interval = config.heartbeat_ns();
         Core {
-            topics: Topics::new(config.history, config.topic_history, owner),
+            topics: Topics::new(&config),
             packs: Packs::new(NLBUS_USER_GROUPS, config.pack),
             acks: Vec::new(),
             requests: Vec::new(),
@@ -205,9 +205,9 @@ impl Core {
     }
 
     /// Creates a topic that doesn't exist, and for which there is room.
-    pub(super) fn create(&mut self, name: &str, access: Access, history: Option<u64>) -> Slot {
+    pub(super) fn create(&mut self, name: &str, access: Access, charged: Charged, history: Option<u64>) -> Slot {
         self.announcer.created();
-        self.topics.create(name, access, history)
+        self.topics.create(name, access, charged, history)
     }
 
     /// Ends a topic. What was accepted of it is sent before.

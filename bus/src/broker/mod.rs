@@ -1,7 +1,7 @@
 //! The user broker: what the kernel module does, in a process, over `NETLINK_USERSOCK`. For kernels without the module,
 //! for development and for tests; as a thread of any program or in the foreground as `nlbus broker`.
 //!
-//! The rules are in [`core`](self::core), a pure function of frames, senders and time, over [`topics`], [`access`] and [`pack`];
+//! The rules are in [`core`](self::core), a pure function of frames, senders and time, over [`topics`], [`access`], [`quota`] and [`pack`];
 //! [`run`] gives it sockets and a clock, and [`outbox`] the patience with clients that don't read.
 
 mod access;
@@ -18,11 +18,13 @@ mod module;
 mod outbox;
 mod pack;
 mod publishes;
+mod quota;
 mod run;
 mod sender;
 #[cfg(test)]
 mod simulation;
 mod topics;
+mod users;
 
 pub use builder::BrokerBuilder;
 pub use error::BrokerError;

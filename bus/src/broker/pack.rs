@@ -168,6 +168,7 @@ pub(super) fn join(pieces: &[IoSlice<'_>]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::history::EXEMPT;
     use crate::wire::uapi::NLM_F_MULTI;
     use crate::wire::{EventHeader, EventView, Header, Messages, align, push_event};
     use proptest::prelude::*;
@@ -212,7 +213,7 @@ mod tests {
     fn history(topics: usize) -> History {
         let mut history = History::new(5000);
         for _ in 0..topics {
-            history.add_topic(3000);
+            history.add_topic(3000, EXEMPT);
         }
         history
     }

@@ -28,23 +28,30 @@ impl Core {
             return Err(refused(message, Refusal::new(Errno::ESHUTDOWN, "the bus is closing")));
         }
         self.targets.clear();
-        // Nearly always there is room for as many topics as the datagram could create.
-        let room = self.room_for_topics();
-        let scarce = requests.len() > room;
+        let charged = self.charged(sender);
+        let is_any_overdrawn = self.topics.history().is_any_overdrawn();
+        // Asked for where there is a new topic. Nearly always there is room for as many as the datagram could create.
+        let mut room = None;
         let mut created: Option<HashSet<&str>> = None;
         for (message, request) in requests {
             let Request::Publish(PublishRun { topic, .. }) = request else { continue };
             let target = self.topics.find_again(topic);
-            if target.is_none() && scarce {
-                let created = created.get_or_insert_default();
-                created.insert(topic);
-                if created.len() > room {
-                    return Err(refused(message, self.one_topic_too_many(topic)));
+            if target.is_none() {
+                let room = *room.get_or_insert_with(|| self.room_for_topics(charged).0);
+                if requests.len() > room {
+                    let created = created.get_or_insert_default();
+                    created.insert(topic);
+                    if created.len() > room {
+                        return Err(refused(message, self.one_topic_too_many(topic, charged)));
+                    }
                 }
             }
             let access = target.map_or_else(|| self.new_access(sender), |slot| self.topics.get(slot).access);
             if !access.may_write(sender) {
                 return Err(refused(message, access.denied(&named(topic), "publish to", sender)));
+            }
+            if is_any_overdrawn && let Some(refusal) = self.overdrawn(topic, target, charged) {
+                return Err(refused(message, refusal));
             }
             self.targets.push(target);
         }
@@ -54,17 +61,6 @@ impl Core {
     /// What a topic begins with that a sender creates, unless he says otherwise.
     pub(super) fn new_access(&self, sender: Sender) -> Access {
         Access { owner: sender.as_owner(), mode: self.config.topic_mode }
-    }
-
-    /// How many topics may still be created.
-    pub(super) fn room_for_topics(&self) -> usize {
-        let ids = u32::MAX - self.topics.last_id();
-        self.config.topics_max.saturating_sub(self.topics.len()).min(ids) as usize
-    }
-
-    pub(super) fn one_topic_too_many(&self, name: &str) -> Refusal {
-        let text = format!("topic '{name}' would be one too many: the limit is {}", self.config.topics_max);
-        Refusal::new(Errno::ENOSPC, text)
     }
 
     /// Accepts the publishes of a datagram that was checked.
@@ -121,7 +117,8 @@ impl Core {
     ) -> u64 {
         // The same datagram may have created it.
         let target = target.or_else(|| self.topics.find_again(run.topic));
-        let slot = target.unwrap_or_else(|| self.create(run.topic, self.new_access(sender), None));
+        let slot =
+            target.unwrap_or_else(|| self.create(run.topic, self.new_access(sender), self.charged(sender), None));
         self.sequence(slot, run.messages(), event_of(sender), out)
     }
 }

@@ -1,6 +1,8 @@
 //! The topics of a bus: names, ids, groups, change counts and, by way of the history, sequence numbers.
 
 use super::access::{Access, Owner};
+use super::config::Config;
+use super::users::{Charged, Users};
 use crate::history::{History, Place};
 use crate::wire::TopicRecord;
 use crate::wire::uapi::{
@@ -64,9 +66,8 @@ pub(super) struct Topics {
     by_id: BTreeMap<u32, Slot>,
     last_id: u32,
     topics: Vec<Topic>,
-    /// Places of topics that were deleted.
-    free: Vec<Slot>,
     history: History,
+    users: Users,
     topic_history: u64,
     change: u64,
     /// What was found last.
@@ -75,7 +76,8 @@ pub(super) struct Topics {
 
 impl Topics {
     /// The topics of a new bus: the broker's own.
-    pub(super) fn new(history: u64, topic_history: u64, owner: Owner) -> Topics {
+    pub(super) fn new(config: &Config) -> Topics {
+        let Config { history, topic_history, uid, gid, .. } = *config;
         let mut topics = Topics {
             by_name: HashTable::new(),
             hasher: RandomState::new(),
@@ -84,17 +86,17 @@ impl Topics {
             by_id: BTreeMap::new(),
             last_id: 0,
             topics: Vec::new(),
-            free: Vec::new(),
             history: History::new(history),
+            users: Users::new(config.user_history()),
             topic_history,
             change: 0,
             found: None,
         };
-        let access = Access { owner, mode: SYS_MODE };
+        let access = Access { owner: Owner { uid, gid }, mode: SYS_MODE };
         for (name, slot) in
             [(NLBUS_SYS_HEARTBEAT, SYS_HEARTBEAT), (NLBUS_SYS_TOPICS, SYS_TOPICS), (NLBUS_SYS_CLOSING, SYS_CLOSING)]
         {
-            let got = topics.add(name, NLBUS_GROUP_SYS, access, SYS_HISTORY.min(topic_history));
+            let got = topics.add(name, NLBUS_GROUP_SYS, access, None, SYS_HISTORY.min(topic_history));
             debug_assert_eq!(got, slot);
         }
         topics
@@ -147,31 +149,26 @@ impl Topics {
         &self.topics[slot.index()]
     }
 
-    /// Creates a topic that doesn't exist yet. Groups are dealt out in turn, so topics share them once there are more
+    /// Creates a topic that doesn't exist yet, and charges it to somebody as long as it exists. Groups are dealt out in turn, so topics share them once there are more
     /// topics than groups.
-    pub(super) fn create(&mut self, name: &str, access: Access, history: Option<u64>) -> Slot {
+    pub(super) fn create(&mut self, name: &str, access: Access, charged: Charged, history: Option<u64>) -> Slot {
         let turn = (self.last_id - SYS_COUNT) % (NLBUS_USER_GROUPS - NLBUS_GROUP_FIRST + 1);
-        self.add(name, NLBUS_GROUP_FIRST + turn, access, history.unwrap_or(self.topic_history))
+        self.add(name, NLBUS_GROUP_FIRST + turn, access, charged, history.unwrap_or(self.topic_history))
     }
 
-    fn add(&mut self, name: &str, group: u32, access: Access, history: u64) -> Slot {
+    fn add(&mut self, name: &str, group: u32, access: Access, charged: Charged, history: u64) -> Slot {
         let start = self.names.len();
         self.names.push_str(name);
         self.change += 1;
         self.last_id += 1;
         let (name, counts) = ((start, name.len()), Counts::default());
         let topic = Topic { id: self.last_id, name, group, change: self.change, access, counts };
-        let slot = match self.free.pop() {
-            Some(slot) => {
-                self.topics[slot.index()] = topic;
-                self.history.set_limit(slot.index(), history);
-                slot
-            }
-            None => {
-                self.topics.push(topic);
-                Slot(self.history.add_topic(history) as u32)
-            }
-        };
+        let account = self.users.open(charged, &mut self.history);
+        let slot = Slot(self.history.add_topic(history, account) as u32);
+        match self.topics.get_mut(slot.index()) {
+            Some(gone) => *gone = topic,
+            None => self.topics.push(topic),
+        }
         self.by_id.insert(self.last_id, slot);
         let Topics { by_name, hasher, names, topics, .. } = self;
         let hash = |slot: &Slot| hasher.hash_one(name_of(names, topics, *slot));
@@ -187,14 +184,35 @@ impl Topics {
         }
         let Topic { id, name: (_, len), .. } = *self.get(slot);
         self.by_id.remove(&id);
-        self.history.clear_topic(slot.index());
-        self.free.push(slot);
+        let account = self.account_of(slot);
+        self.history.remove_topic(slot.index());
+        self.users.close(account, &self.history);
         self.found = None;
         self.change += 1;
         self.unnamed += len;
         if self.unnamed > self.names.len() / 2 {
             self.gather_names();
         }
+    }
+
+    /// The account that a topic is charged to.
+    pub(super) fn account_of(&self, slot: Slot) -> usize {
+        self.history.account_of(slot.index())
+    }
+
+    /// The account that a new topic would be charged to, as far as there is one.
+    pub(super) fn account(&self, charged: Charged) -> usize {
+        self.users.account(charged)
+    }
+
+    /// Whose an account is.
+    pub(super) fn uid_of(&self, account: usize) -> u32 {
+        self.users.uid(account)
+    }
+
+    /// How many topics are charged to a user.
+    pub(super) fn topics_of(&self, uid: u32) -> u32 {
+        self.users.topics(uid, &self.history)
     }
 
     /// Leaves out the names of topics that are gone.
@@ -323,13 +341,17 @@ mod tests {
     const OWNER: Owner = Owner { uid: 5, gid: 6 };
     const ACCESS: Access = Access { owner: OWNER, mode: 0o666 };
 
+    fn topics(history: u64, topic_history: u64) -> Topics {
+        Topics::new(&Config { history, topic_history, ..Config::default() })
+    }
+
     fn create(topics: &mut Topics, name: &str) -> Slot {
-        topics.create(name, ACCESS, None)
+        topics.create(name, ACCESS, None, None)
     }
 
     #[test]
     fn the_brokers_topics_are_there_from_the_start() {
-        let topics = Topics::new(0, 0, OWNER);
+        let topics = topics(0, 0);
         let seen: Vec<_> = topics.list(0, None).map(|slot| topics.record(slot)).collect();
         let seen: Vec<_> = seen.iter().map(|topic| (topic.id, &*topic.name, topic.group, topic.mode)).collect();
         assert_eq!(
@@ -340,7 +362,7 @@ mod tests {
 
     #[test]
     fn groups_go_round_from_the_first_to_the_last() {
-        let mut topics = Topics::new(0, 0, OWNER);
+        let mut topics = topics(0, 0);
         let slots: Vec<_> = (0..62).map(|n| create(&mut topics, &n.to_string())).collect();
         let groups: Vec<_> = slots.into_iter().map(|slot| topics.get(slot).group).collect();
         let want: Vec<_> = (NLBUS_GROUP_FIRST..=32).cycle().take(62).collect();
@@ -349,7 +371,7 @@ mod tests {
 
     #[test]
     fn a_list_has_what_changed_and_nothing_else() {
-        let mut topics = Topics::new(0, 0, OWNER);
+        let mut topics = topics(0, 0);
         let one = create(&mut topics, "one");
         let two = create(&mut topics, "two");
         let before = topics.change();
@@ -365,7 +387,7 @@ mod tests {
     /// Whatever is created and deleted: names are found, ids are dealt out once, and what is gone leaves nothing behind.
     #[test]
     fn what_is_deleted_makes_room() {
-        let mut topics = Topics::new(1 << 20, 1 << 16, OWNER);
+        let mut topics = topics(1 << 20, 1 << 16);
         for round in 0..1000 {
             let name = |at: u32| format!("{at}/{}", "x".repeat(at as usize % 7));
             for at in 0..10 {

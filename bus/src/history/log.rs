@@ -1,6 +1,7 @@
 //! One topic's records, in segments: memory is taken and given back by the segment, and within one records stand
 //! as they were sent, one behind the other.
 
+use super::shelves;
 use crate::wire::Messages;
 use std::collections::VecDeque;
 
@@ -22,8 +23,11 @@ pub(super) struct Log {
     pub(super) bytes: u64,
     pub(super) limit: u64,
     pub(super) is_unsettled: bool,
-    /// The shelf that the history has it on, and its place there.
-    pub(super) shelf: (usize, usize),
+    /// Whose it is.
+    pub(super) account: usize,
+    /// The shelf that each of the accounts that it counts in has it on, and its places there.
+    pub(super) shelf: usize,
+    pub(super) places: [usize; 2],
 }
 
 #[derive(Debug)]
@@ -35,9 +39,18 @@ pub(super) struct Segment {
 }
 
 impl Log {
-    /// An empty one, at this place of the lowest shelf.
-    pub(super) fn new(limit: u64, place: usize) -> Log {
-        Log { segments: VecDeque::new(), next: 1, bytes: 0, limit, is_unsettled: false, shelf: (0, place) }
+    /// An empty one, on no shelf.
+    pub(super) fn new(limit: u64, account: usize) -> Log {
+        Log {
+            segments: VecDeque::new(),
+            next: 1,
+            bytes: 0,
+            limit,
+            is_unsettled: false,
+            account,
+            shelf: shelves::NONE,
+            places: [0; 2],
+        }
     }
 
     /// Sequence number of the oldest record, or of the next one where there is none.

@@ -20,7 +20,7 @@ fn push(history: &mut History, topic: usize, len: usize) -> u64 {
 #[test]
 fn the_newest_record_is_kept_also_with_limit_zero() {
     let mut history = History::new(0);
-    let topic = history.add_topic(0);
+    let topic = history.add_topic(0, EXEMPT);
     assert_eq!((history.kept(topic), history.head(topic)), (1..1, 0));
     for seq in 1..10 {
         assert_eq!(push(&mut history, topic, 100), seq);
@@ -32,7 +32,7 @@ fn the_newest_record_is_kept_also_with_limit_zero() {
 #[test]
 fn a_topic_keeps_nearly_what_its_limit_holds() {
     let mut history = History::new(u64::MAX);
-    let topic = history.add_topic(100_000);
+    let topic = history.add_topic(100_000, EXEMPT);
     for seq in 1..=5000 {
         push(&mut history, topic, 100);
         let kept = history.kept(topic).count();
@@ -47,7 +47,7 @@ fn a_topic_keeps_nearly_what_its_limit_holds() {
 fn a_topic_of_large_records_keeps_nearly_what_its_limit_holds() {
     for len in [1000, 6000, 12_000, 22_000, 33_000, 40_000, 64_824] {
         let mut history = History::new(u64::MAX);
-        let topic = history.add_topic(4 << 20);
+        let topic = history.add_topic(4 << 20, EXEMPT);
         for _ in 0..2 * (4 << 20) / len {
             push(&mut history, topic, len);
         }
@@ -59,7 +59,7 @@ fn a_topic_of_large_records_keeps_nearly_what_its_limit_holds() {
 #[test]
 fn a_topic_of_records_of_all_sizes_uses_nearly_all_that_it_takes() {
     let mut history = History::new(4 << 20);
-    let topic = history.add_topic(u64::MAX);
+    let topic = history.add_topic(u64::MAX, EXEMPT);
     let lens = [33_000, 64, 5000, 200, 20_000, 64_824, 9000];
     for len in lens.into_iter().cycle().take(2000) {
         push(&mut history, topic, len);
@@ -78,7 +78,7 @@ fn a_topic_of_records_of_all_sizes_uses_nearly_all_that_it_takes() {
 fn room_goes_with_what_it_was_made_for() {
     let mut history = History::new(1 << 20);
     for topic in 0..1000 {
-        history.add_topic(u64::MAX);
+        history.add_topic(u64::MAX, EXEMPT);
         push(&mut history, topic, 60_000);
         push(&mut history, topic, 64);
     }
@@ -91,7 +91,7 @@ fn room_goes_with_what_it_was_made_for() {
 #[test]
 fn what_was_appended_stays_where_it_is_until_the_history_is_settled() {
     let mut history = History::new(500);
-    let topics = [history.add_topic(300), history.add_topic(0)];
+    let topics = [history.add_topic(300, EXEMPT), history.add_topic(0, EXEMPT)];
     let mut places = Vec::new();
     for at in 0..100u8 {
         let (place, bytes) = history.append(topics[usize::from(at % 2)], &record(16 + usize::from(at)));
@@ -111,7 +111,7 @@ fn what_was_appended_stays_where_it_is_until_the_history_is_settled() {
 #[test]
 fn a_limit_that_is_lowered_takes_the_oldest() {
     let mut history = History::new(u64::MAX);
-    let topic = history.add_topic(10_000);
+    let topic = history.add_topic(10_000, EXEMPT);
     for _ in 0..100 {
         push(&mut history, topic, 100);
     }
@@ -129,8 +129,8 @@ fn a_limit_that_is_lowered_takes_the_oldest() {
 #[test]
 fn a_flood_evicts_itself_and_not_the_small_ones() {
     let mut history = History::new(100_000);
-    let small: Vec<_> = (0..10).map(|_| history.add_topic(u64::MAX)).collect();
-    let flood = history.add_topic(u64::MAX);
+    let small: Vec<_> = (0..10).map(|_| history.add_topic(u64::MAX, EXEMPT)).collect();
+    let flood = history.add_topic(u64::MAX, EXEMPT);
     for topic in &small {
         for _ in 0..10 {
             push(&mut history, *topic, 100);
@@ -147,7 +147,7 @@ fn a_flood_evicts_itself_and_not_the_small_ones() {
 #[test]
 fn two_floods_share_the_common_limit() {
     let mut history = History::new(10_000);
-    let (one, two) = (history.add_topic(u64::MAX), history.add_topic(u64::MAX));
+    let (one, two) = (history.add_topic(u64::MAX, EXEMPT), history.add_topic(u64::MAX, EXEMPT));
     for topic in [one, two] {
         for _ in 0..500 {
             push(&mut history, topic, 100);
@@ -161,7 +161,7 @@ fn two_floods_share_the_common_limit() {
 #[test]
 fn a_log_with_few_large_segments_gives_up_part_of_one() {
     let mut history = History::new(1 << 20);
-    let topics: Vec<_> = (0..64).map(|_| history.add_topic(u64::MAX)).collect();
+    let topics: Vec<_> = (0..64).map(|_| history.add_topic(u64::MAX, EXEMPT)).collect();
     for topic in &topics {
         for _ in 0..20_000 {
             push(&mut history, *topic, 100);
@@ -174,7 +174,7 @@ fn a_log_with_few_large_segments_gives_up_part_of_one() {
 #[test]
 fn a_log_that_was_large_gives_its_places_back() {
     let mut history = History::new(10 << 20);
-    let topics: Vec<_> = (0..20).map(|_| history.add_topic(u64::MAX)).collect();
+    let topics: Vec<_> = (0..20).map(|_| history.add_topic(u64::MAX, EXEMPT)).collect();
     for topic in topics {
         for _ in 0..2_000 {
             push(&mut history, topic, 30_000);
@@ -190,7 +190,7 @@ proptest! {
                                pushes in prop::collection::vec((0usize..6, 16usize..150, prop::bool::weighted(0.7)), 0..200)) {
         let mut history = History::new(limit);
         for limit in &limits {
-            history.add_topic(*limit);
+            history.add_topic(*limit, EXEMPT);
         }
         let mut lens: Vec<Vec<usize>> = vec![Vec::new(); limits.len()];
         for (topic, len, settle) in pushes {
@@ -225,8 +225,11 @@ proptest! {
                 prop_assert!(total <= limit || (0..lens.len()).all(|topic| history.kept(topic).count() <= 1));
                 // Every topic stands on the shelf that its bytes say, at the place that it knows.
                 for (topic, log) in history.logs.iter().enumerate() {
-                    prop_assert_eq!(log.shelf.0, right_shelf(log));
-                    prop_assert_eq!(history.shelves[log.shelf.0][log.shelf.1], topic);
+                    prop_assert_eq!(log.shelf, right_shelf(log));
+                    for (at, account) in charged(log.account).enumerate() {
+                        let shelves = &history.accounts[account].shelves;
+                        prop_assert!(log.shelf == shelves::NONE || shelves.at(log.shelf, log.places[at]) == Some(topic));
+                    }
                 }
             }
         }
@@ -235,7 +238,7 @@ proptest! {
     #[test]
     fn a_walk_starts_where_it_is_told(from in 0u64..30) {
         let mut history = History::new(u64::MAX);
-        let topic = history.add_topic(700);
+        let topic = history.add_topic(700, EXEMPT);
         for _ in 0..20 {
             push(&mut history, topic, 100);
         }
@@ -257,7 +260,7 @@ proptest! {
         const LIMIT: u64 = 4 << 20;
         let mut history = History::new(LIMIT);
         for limit in &limits {
-            history.add_topic(*limit);
+            history.add_topic(*limit, EXEMPT);
         }
         for (topic, full, len, settle) in steps {
             let (topic, record) = (topic % limits.len(), record(align(len, NLMSG_ALIGNTO)));

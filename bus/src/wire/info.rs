@@ -67,6 +67,15 @@ nest_of_numbers! {
         private_groups: u32 = NLBUS_LIMIT_A_PRIVATE_GROUPS,
         /// Who may read and write a topic that is created without a mode.
         topic_mode: u32 = NLBUS_LIMIT_A_TOPIC_MODE,
+        /// Topics that one user may have created. Here and below, who is exempt may have more: root and the broker's own user at
+        /// the user broker, who has `CAP_SYS_RESOURCE` with the module.
+        user_topics: u32 = NLBUS_LIMIT_A_USER_TOPICS,
+        /// Bytes that one user may have published and are not yet sequenced; 0 where users share the queue without quotas.
+        user_queue: u64 = NLBUS_LIMIT_A_USER_QUEUE,
+        /// Bytes that the histories of the topics that one user created may keep together.
+        user_history: u64 = NLBUS_LIMIT_A_USER_HISTORY,
+        /// Groups that topics of one user may have used, of those for topics that not everybody may read; 0 where there are none.
+        user_private_groups: u32 = NLBUS_LIMIT_A_USER_PRIVATE_GROUPS,
     }
 }
 
@@ -279,7 +288,8 @@ mod tests {
                 clock_offset_ns,
                 heartbeat_ms: n[5],
                 limits: Limits { topics: n[6], payload: n[7], datagram: n[0], pack: n[1], queue: m[2], history: m[3], topic_history: m[4],
-                                 private_groups: n[2], topic_mode: n[3] },
+                                 private_groups: n[2], topic_mode: n[3], user_topics: n[4], user_queue: m[1], user_history: m[6],
+                                 user_private_groups: n[5] },
                 counters: Counters { published: m[5], refused: m[6], broadcasts: m[7], overruns: m[8], replayed: m[9],
                                      evicted: m[10], topics: m[11], queue: m[12], history: m[13],
                                      moved: m[14], private_groups: m[15] },

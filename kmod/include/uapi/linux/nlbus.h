@@ -186,6 +186,10 @@ enum nlbus_limit_attr {
 					 * read, each used once; 0: they share
 					 */
 	NLBUS_LIMIT_A_TOPIC_MODE,	/* u32: of a topic, unless set */
+	NLBUS_LIMIT_A_USER_TOPICS,	/* u32: topics that one user created */
+	NLBUS_LIMIT_A_USER_QUEUE,	/* u64: of QUEUE, one user's; 0: no quota */
+	NLBUS_LIMIT_A_USER_HISTORY,	/* u64: bytes of one user's topics' histories */
+	NLBUS_LIMIT_A_USER_PRIVATE_GROUPS, /* u32: of one user's topics; 0: no quota */
 	__NLBUS_LIMIT_A_MAX,
 };
 

@@ -73,7 +73,7 @@ fn client_json(client: &Client) -> Value {
 
 fn as_text(info: &Info, clients: Option<&[Client]>) -> String {
     let mut text = String::new();
-    let mut line = |key: &str, value: &str| writeln!(text, "{key:<22}{value}").unwrap_or_default();
+    let mut line = |key: &str, value: &str| writeln!(text, "{key:<27}{value}").unwrap_or_default();
     line("broker", broker_name(info.broker));
     line("version", &info.version.to_string());
     line("epoch", &info.epoch.to_string());
@@ -127,6 +127,10 @@ fn limits(info: &Info) -> Map<String, Value> {
         ("history", limits.history),
         ("topic_history", limits.topic_history),
         ("private_groups", limits.private_groups.into()),
+        ("user_topics", limits.user_topics.into()),
+        ("user_queue", limits.user_queue),
+        ("user_history", limits.user_history),
+        ("user_private_groups", limits.user_private_groups.into()),
     ]);
     numbers.insert("topic_mode".into(), values::mode_name(limits.topic_mode).into());
     numbers
