@@ -184,13 +184,115 @@ fn a_log_that_was_large_gives_its_places_back() {
     assert!(places < 1000, "{places} places for 350 records");
 }
 
+#[test]
+fn a_users_flood_evicts_his_own() {
+    let mut history = History::new(100_000);
+    let [his, other] = [(); 2].map(|()| history.open_account(25_000));
+    let kept = [his, other, EXEMPT].map(|account| {
+        let topic = history.add_topic(u64::MAX, account);
+        (0..200).for_each(|_| _ = push(&mut history, topic, 100));
+        topic
+    });
+    let floods: Vec<_> = (0..10).map(|_| history.add_topic(u64::MAX, his)).collect();
+    for _ in 0..2000 {
+        floods.iter().for_each(|topic| _ = push(&mut history, *topic, 100));
+    }
+    let bytes = |account: usize| history.accounts[account].bytes;
+    assert!(bytes(his) <= 25_000 && bytes(his) > 20_000, "{}", bytes(his));
+    assert_eq!(kept[1..].iter().map(|topic| history.kept(*topic)).collect::<Vec<_>>(), [1..201, 1..201]);
+    assert!(history.kept(kept[0]).count() < 50, "his own was the largest");
+    assert_eq!(history.topics_of(his), 11);
+}
+
+/// All but the exempt share what those leave, and who has more than his share of that gives it back.
+#[test]
+fn the_exempt_find_an_eighth_whatever_all_others_keep() {
+    let mut history = History::new(80_000);
+    let root = history.add_topic(u64::MAX, EXEMPT);
+    let users: Vec<_> = (0..10).map(|_| history.open_account(20_000)).collect();
+    let topics: Vec<_> = users.iter().map(|account| history.add_topic(u64::MAX, *account)).collect();
+    // There is room, so root has more than that.
+    (0..300).for_each(|_| _ = push(&mut history, root, 100));
+    for _ in 0..300 {
+        topics.iter().for_each(|topic| _ = push(&mut history, *topic, 100));
+    }
+    assert!(history.bytes() <= 80_000);
+    assert!(history.bytes_of(root).0 > 9_000, "{}", history.bytes_of(root).0);
+    (0..300).for_each(|_| _ = push(&mut history, root, 100));
+    let shares: Vec<_> = topics.iter().map(|topic| history.bytes_of(*topic).0).collect();
+    assert!(shares.iter().sum::<u64>() <= 70_000 && shares.iter().all(|bytes| *bytes > 3000), "{shares:?}");
+    // Even where the others can give nothing.
+    for _ in 0..100 {
+        let topic = history.add_topic(u64::MAX, users[0]);
+        push(&mut history, topic, 3000);
+    }
+    assert!(history.bytes() > 80_000 && history.bytes_of(root).0 > 9_000, "{}", history.bytes_of(root).0);
+}
+
+#[test]
+fn newest_records_that_are_too_much_alone_are_an_overdraft() {
+    const LEN: usize = 40_000;
+    let mut history = History::new(8 << 20);
+    let [his, other] = [(); 2].map(|()| history.open_account(1 << 20));
+    let least = history.add_topic(u64::MAX, other);
+    let mut topics = Vec::new();
+    while !history.is_any_overdrawn() {
+        topics.push(history.add_topic(u64::MAX, his));
+        let topic = *topics.last().unwrap();
+        // One to give, each time.
+        (0..2).for_each(|_| _ = push(&mut history, topic, LEN));
+    }
+    let bytes = (topics.len() * LEN) as u64;
+    assert!(bytes > 2 << 20 && bytes - (LEN as u64) <= 2 << 20, "{bytes}");
+    assert_eq!(history.overdraft(his), Some(Overdraft { bytes, limit: 1 << 20, together: false }));
+    assert_eq!((history.overdraft(other), history.overdraft(EXEMPT), history.overdraft(TOGETHER)), (None, None, None));
+    // What is deleted counts at once, and it isn't forgotten when somebody else keeps something.
+    push(&mut history, least, LEN);
+    assert!(history.overdraft(his).is_some());
+    history.remove_topic(topics.pop().unwrap());
+    assert_eq!(history.overdraft(his), None);
+    push(&mut history, least, LEN);
+    assert!(!history.is_any_overdrawn());
+    // A turn's worth may be too much for a moment.
+    (0..100).for_each(|_| _ = history.append(topics[0], &record(LEN)));
+    assert_eq!(history.overdraft(his), None);
+    history.settle();
+    assert_eq!(history.overdraft(his), None);
+}
+
+#[test]
+fn so_it_is_of_all_ordinary_users_together() {
+    let mut history = History::new(4 << 20);
+    let users: Vec<_> = (0..200).map(|_| history.open_account(1 << 20)).collect();
+    for account in &users {
+        let topic = history.add_topic(u64::MAX, *account);
+        push(&mut history, topic, 40_000);
+    }
+    let overdraft = Overdraft { bytes: 8_000_000, limit: 7 << 19, together: true };
+    assert_eq!(users.iter().map(|account| history.overdraft(*account)).collect::<Vec<_>>(), [Some(overdraft); 200]);
+    assert_eq!((history.overdraft(TOGETHER), history.overdraft(EXEMPT)), (Some(overdraft), None));
+}
+
+#[test]
+fn a_bus_without_history_takes_the_newest_of_some_topics() {
+    let mut history = History::new(0);
+    let account = history.open_account(0);
+    for _ in 0..10 {
+        let topic = history.add_topic(0, account);
+        push(&mut history, topic, 60_000);
+    }
+    assert!(!history.is_any_overdrawn());
+}
+
 proptest! {
     #[test]
-    fn bounds_and_numbers_hold(limit in 0u64..2000, limits in prop::collection::vec(0u64..800, 1..6),
+    fn bounds_and_numbers_hold(limit in 0u64..2000, accounts in prop::collection::vec(0u64..1500, 1..4), limits in prop::collection::vec(0u64..800, 1..6),
                                pushes in prop::collection::vec((0usize..6, 16usize..150, prop::bool::weighted(0.7)), 0..200)) {
         let mut history = History::new(limit);
-        for limit in &limits {
-            history.add_topic(*limit, EXEMPT);
+        let mut accounts: Vec<_> = accounts.iter().map(|limit| (history.open_account(*limit), *limit)).collect();
+        accounts.push((EXEMPT, u64::MAX));
+        for (limit, (account, _)) in limits.iter().zip(accounts.iter().cycle()) {
+            history.add_topic(*limit, *account);
         }
         let mut lens: Vec<Vec<usize>> = vec![Vec::new(); limits.len()];
         for (topic, len, settle) in pushes {
@@ -218,11 +320,24 @@ proptest! {
                 total += bytes;
             }
             prop_assert_eq!(history.bytes(), total);
+            for (account, limit) in accounts.iter().copied() {
+                let logs: Vec<_> = history.logs.iter().filter(|log| log.account == account).collect();
+                let bytes: u64 = logs.iter().map(|log| log.bytes).sum();
+                prop_assert_eq!((history.accounts[account].bytes, history.topics_of(account)), (bytes, logs.len() as u32));
+                prop_assert!(!settle || bytes <= limit || !logs.iter().any(|log| log.can_give()));
+            }
+            let together = &history.accounts[TOGETHER];
+            prop_assert_eq!(together.bytes, total - history.accounts[EXEMPT].bytes);
+            let can_give = |log: &Log| log.account != EXEMPT && log.can_give();
+            prop_assert!(!settle || together.bytes <= limit - limit / 8 || !history.logs.iter().any(can_give));
             let pushed: usize = lens.iter().map(Vec::len).sum();
             let kept: usize = (0..lens.len()).map(|topic| history.kept(topic).count()).sum();
             prop_assert_eq!(history.evicted(), (pushed - kept) as u64);
             if settle {
-                prop_assert!(total <= limit || (0..lens.len()).all(|topic| history.kept(topic).count() <= 1));
+                // The exempt needn't give what is reserved for them.
+                let is_reserved = history.accounts[EXEMPT].bytes <= limit / 8;
+                let gives = |topic: usize| history.logs[topic].account != EXEMPT || !is_reserved;
+                prop_assert!(total <= limit || (0..lens.len()).all(|topic| history.kept(topic).count() <= 1 || !gives(topic)));
                 // Every topic stands on the shelf that its bytes say, at the place that it knows.
                 for (topic, log) in history.logs.iter().enumerate() {
                     prop_assert_eq!(log.shelf, right_shelf(log));

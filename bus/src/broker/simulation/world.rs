@@ -1,7 +1,7 @@
 //! The broker's core, two hosts and the network between them.
 
 use super::consumer::{Consumer, Existing, Seen};
-use super::{FILTERS, SOCKET, Step, TOPICS};
+use super::{FILTERS, FLOODED, SOCKET, Step, TOPICS};
 use crate::broker::config::Config;
 use crate::broker::core::{Action, Core, Endpoint, Now, Sender};
 use crate::broker::pack::join;
@@ -18,6 +18,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+
+const ROOT: u32 = 0;
+/// Whose topics keep no more than this, and make nobody else's keep less.
+const FLOODER: u32 = 2000;
+const FLOOD_HISTORY: u64 = 4 << 10;
 
 struct Host {
     client: Client,
@@ -79,7 +84,8 @@ impl World {
     /// A history of some thirty events, so that some are gone when they are asked for.
     fn config() -> Config {
         // Nothing may depend on heartbeats: a broker may have none.
-        Config { topic_history: 4 << 10, history: 12 << 10, heartbeat: Duration::ZERO, ..Config::default() }
+        let heartbeat = Duration::ZERO;
+        Config { topic_history: 4 << 10, history: 12 << 10, user_history: Some(FLOOD_HISTORY), heartbeat, ..Config::default() }
     }
 
     fn route(hosts: &mut [Host], action: Action<'_>) -> bool {
@@ -150,8 +156,10 @@ impl World {
 
     pub(super) fn take(&mut self, step: &Step) {
         match *step {
-            Step::Publish { topic, count, bytes } => self.publish((0..count).map(|_| TOPICS[topic].to_owned()), bytes),
-            Step::Flood { topics } => self.publish((0..topics).map(|at| format!("f/{at}")), 10),
+            Step::Publish { topic, count, bytes } => {
+                self.publish(ROOT, (0..count).map(|_| TOPICS[topic].to_owned()), bytes);
+            }
+            Step::Flood { topics } => self.publish(FLOODER, (0..topics).map(|at| format!("f/{at}")), 10),
             Step::Create { topic } => {
                 self.ask(TopicRequest::create(TOPICS[topic]));
                 self.heads.entry(TOPICS[topic].to_owned()).or_default();
@@ -236,18 +244,18 @@ impl World {
     fn ask(&mut self, request: TopicRequest<'_>) {
         let mut datagram = Vec::new();
         request.push(&mut datagram, 1);
-        let sender = Sender { port: 7, pid: 1, uid: 0, gid: 0, to: Endpoint::Request };
+        let sender = Sender { port: 7, pid: 1, uid: ROOT, gid: 0, to: Endpoint::Request };
         self.core.accept(&mut datagram, sender, self.now, &mut |action| World::route(&mut self.hosts, action));
     }
 
-    /// Events in one datagram.
-    fn publish(&mut self, topics: impl Iterator<Item = String>, bytes: usize) {
+    /// Events of a user in one datagram.
+    fn publish(&mut self, uid: u32, topics: impl Iterator<Item = String>, bytes: usize) {
         let mut datagram = Vec::new();
         for topic in topics {
             push_publish(&mut datagram, 1, false, 0, Content::Opaque, &topic, &vec![0; bytes]);
             *self.heads.entry(topic).or_default() += 1;
         }
-        let sender = Sender { port: 7, pid: 1, uid: 0, gid: 0, to: Endpoint::Publish };
+        let sender = Sender { port: 7, pid: 1, uid, gid: uid, to: Endpoint::Publish };
         self.core.accept(&mut datagram, sender, self.now, &mut |action| World::route(&mut self.hosts, action));
     }
 
@@ -326,9 +334,12 @@ impl World {
         self.settle();
         let names: Vec<String> = self.heads.keys().cloned().collect();
         for name in names {
-            self.publish(std::iter::once(name), 1);
+            self.publish(ROOT, std::iter::once(name), 1);
         }
         self.settle();
+        let flood: Vec<_> = (0..FLOODED).filter_map(|at| self.core.topics.find(&format!("f/{at}"))).collect();
+        let bytes: u64 = flood.iter().map(|slot| self.core.topics.record(*slot).bytes).sum();
+        prop_assert!(bytes <= FLOOD_HISTORY, "{} bytes", bytes);
         let topics = self.heads.iter().map(|(name, head)| {
             let slot = self.core.topics.find(name).expect("a topic");
             let (restricted, was_restricted) =

@@ -1,6 +1,7 @@
 //! What a bus promises, through any life that clients may lead it.
 
 use super::*;
+use std::collections::HashSet;
 
 /// Where the payload begins behind a name of three bytes.
 const PAYLOAD_AT: usize = 64;
@@ -45,6 +46,46 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0u64..30).prop_map(Step::Pass),
         1 => prop::collection::vec(any::<u8>(), 0..80).prop_map(Step::Noise),
     ]
+}
+
+/// The port ids of those who created the topics that exist.
+#[derive(Default)]
+struct Creators(HashMap<u32, u32>);
+
+impl Creators {
+    /// After something that a client did.
+    fn note(&mut self, bus: &Bus, port: u32) {
+        let topics = &bus.core.topics;
+        self.0 = topics
+            .list(3, None)
+            .map(|slot| topics.get(slot).id)
+            .map(|id| (id, self.0.get(&id).copied().unwrap_or(port)))
+            .collect();
+    }
+
+    fn count(&self, port: u32) -> usize {
+        self.0.values().filter(|creator| **creator == port).count()
+    }
+
+    /// What a datagram is to be refused with.
+    fn verdict(&self, bus: &Bus, sending: &Sending, user_topics: u32) -> Option<Errno> {
+        if sending.has_bad() {
+            return Some(Errno::EINVAL);
+        }
+        let is_new = |topic: &u8| bus.core.topics.find(&name(*topic)).is_none();
+        let new: HashSet<_> = sending.events.iter().map(|(topic, _)| *topic).filter(is_new).collect();
+        let room = 8 - bus.core.topics.len() as usize;
+        let own = user_topics as usize - self.count(sending.port);
+        (new.len() > room.min(own)).then_some(if room <= own { Errno::ENOSPC } else { Errno::EDQUOT })
+    }
+
+    /// What is kept of those that somebody created: within his limit, or only the newest of each.
+    fn check_kept(&self, bus: &Bus, port: u32, limit: u64) {
+        let topics = &bus.core.topics;
+        let own = || self.0.iter().filter(|(_, creator)| **creator == port).filter_map(|(id, _)| topics.by_id(*id));
+        let kept: u64 = own().map(|slot| topics.record(slot).bytes).sum();
+        assert!(kept <= limit || own().all(|slot| topics.kept(slot).count() <= 1), "{kept} bytes of {limit}");
+    }
 }
 
 fn name(topic: u8) -> String {
@@ -95,12 +136,15 @@ impl Sending {
 
 proptest! {
     /// Whatever comes and goes: numbers are consecutive, each accepted event is broadcast once, in order and as it was published, a
-    /// refused datagram leaves no trace, acks tell the truth, replay returns what history keeps and nothing else.
+    /// refused datagram leaves no trace, acks tell the truth, replay returns what history keeps and nothing else, and nobody has
+    /// more than his quota.
     #[test]
     fn promises_hold_through_any_life(steps in prop::collection::vec(step(), 1..60), topic_history in 0u64..20_000,
-                                      history in 0u64..40_000, pack in 1024usize..5000) {
-        let heartbeat = Duration::from_millis(50);
-        let mut bus = Bus::new(Config { topic_history, history, pack, topics_max: 8, heartbeat, ..Config::default() });
+                                      history in 0u64..40_000, pack in 1024usize..5000,
+                                      user_topics in 1u32..6, user_history in 0u64..40_000) {
+        let config = Config { topic_history, history, pack, topics_max: 8, heartbeat: Duration::from_millis(50), ..Config::default() };
+        let mut bus = Bus::new(Config { user_topics: Some(user_topics), user_history: Some(user_history), ..config });
+        let mut creators = Creators::default();
         // Per topic, by its id: port ids and payloads of what was accepted.
         let mut accepted: HashMap<u32, Vec<(u32, Vec<u8>)>> = HashMap::new();
         let mut broadcast: HashMap<u32, Vec<Seen>> = HashMap::new();
@@ -112,10 +156,12 @@ proptest! {
                 Step::Publish(sending) => {
                     let count = sending.events.len();
                     let before = (bus.core.topics.len(), bus.core.info().counters);
+                    let verdict = creators.verdict(&bus, &sending, user_topics);
                     bus.accept(sending.port, &sending.datagram(number));
                     let answers: Vec<_> = bus.unicasts.drain(..).map(|(_, _, datagram)| datagram).collect();
                     if bus.core.info().counters.refused == before.1.refused {
-                        prop_assert!(!sending.has_bad());
+                        prop_assert_eq!(verdict, None);
+                        creators.note(&bus, sending.port);
                         prop_assert_eq!(answers.len(), usize::from(sending.asks()));
                         let id = |topic: u8| {
                             let topics = &bus.core.topics;
@@ -132,7 +178,7 @@ proptest! {
                     } else {
                         prop_assert_eq!(answers.len(), 1);
                         let errno = read_answer(&answers[0]).result.unwrap_err().errno;
-                        prop_assert_eq!(errno, if sending.has_bad() { Errno::EINVAL } else { Errno::ENOSPC });
+                        prop_assert_eq!(Some(errno), verdict);
                         let refused = before.1.refused + 1;
                         prop_assert_eq!(bus.core.info().counters, Counters { refused, ..before.1 });
                         prop_assert_eq!(bus.core.topics.len(), before.0);
@@ -142,6 +188,8 @@ proptest! {
                     let mut datagram = Vec::new();
                     TopicRequest::create(&name(topic)).push(&mut datagram, 1);
                     prop_assert_eq!(bus.ask(&datagram).len(), 1);
+                    creators.note(&bus, 50);
+                    prop_assert!(creators.count(50) <= user_topics as usize);
                 }
                 Step::Delete(topic) => {
                     let exists = bus.core.topics.find(&name(topic)).is_some();
@@ -153,6 +201,7 @@ proptest! {
                     let answer = bus.unicasts.remove(0).2;
                     let is_refused = Messages::new(&answer).next().unwrap().unwrap().header.kind == NLMSG_ERROR;
                     prop_assert_eq!(is_refused, !exists);
+                    creators.note(&bus, 0);
                 }
                 Step::Replay { topic, from, limit } => {
                     let Some(slot) = bus.core.topics.find(&name(topic)) else { continue };
@@ -186,8 +235,10 @@ proptest! {
                         let answer = read_answer(&datagram);
                         acks.push((port, answer.to.seq, answer.result.unwrap().unwrap()));
                     }
-                    let kept = |id: &Slot| bus.core.topics.kept(*id).count();
-                    prop_assert!(bus.core.info().counters.history <= history || bus.core.topics.list(0, None).all(|id| kept(&id) <= 1));
+                    (50..53).for_each(|port| creators.check_kept(&bus, port, user_history));
+                    // Nor have the broker's own topics to give anything to make room for others.
+                    let is_least = |slot| bus.core.topics.kept(slot).count() <= 1;
+                    prop_assert!(bus.core.info().counters.history <= history || bus.core.topics.list(3, None).all(is_least));
                 }
                 Step::Pass(ms) => bus.ms += ms,
                 Step::Noise(bytes) => {

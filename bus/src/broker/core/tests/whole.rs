@@ -28,7 +28,9 @@ fn datagram(topic: &str, lens: impl Iterator<Item = usize>, bytes: usize) -> Vec
 
 /// A bus whose topics keep enough to have segments of the full size.
 fn bus() -> Bus {
-    Bus::new(Config { heartbeat: Duration::ZERO, history: 3 << 20, topic_history: 2 << 20, ..Config::default() })
+    let user_history = Some(3 << 20);
+    let heartbeat = Duration::ZERO;
+    Bus::new(Config { heartbeat, history: 3 << 20, topic_history: 2 << 20, user_history, ..Config::default() })
 }
 
 impl Bus {
