@@ -17,6 +17,11 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Bytes, like 4096, 64KiB or 16 MB.
+pub fn size(text: &str) -> Result<u64, String> {
+    parse_size::Config::new().with_binary().parse_size(text).map_err(|error| error.to_string())
+}
+
 /// Which broker.
 pub fn broker(text: &str) -> Result<Choice, String> {
     match text {

@@ -68,7 +68,11 @@ pub fn say(line: std::fmt::Arguments<'_>) {
     writeln!(out, "{line}").and_then(|()| out.flush()).expect("a test that listens");
 }
 
-pub(crate) fn hear() -> String {
+/// What the test says next to a role, which ends when nothing follows.
+///
+/// # Panics
+/// When the test can't be heard.
+pub fn hear() -> String {
     let mut line = String::new();
     if io::stdin().read_line(&mut line).expect("a test that speaks") == 0 {
         process::exit(0);
@@ -90,6 +94,12 @@ fn broker(place: Place, args: &Args) {
     }
     if let Some(topics) = args.get("topics_max") {
         builder = builder.topics_max(topics);
+    }
+    if let Some(topics) = args.get("user_topics") {
+        builder = builder.user_topics(topics);
+    }
+    if let Some(bytes) = args.get("user_history") {
+        builder = builder.user_history(bytes);
     }
     if let Some(mode) = args.get::<String>("topic_mode") {
         builder = builder.topic_mode(u32::from_str_radix(&mode, 8).unwrap_or_else(|error| panic!("{mode}: {error}")));

@@ -17,7 +17,10 @@ const SOON: Duration = Duration::from_millis(100);
 /// Becomes the user `uid`, if there is one, in the group `gid`, of the same number unless given, and in the `groups`
 /// besides. With `joins` he may join the groups of a user broker, which takes `CAP_NET_ADMIN`, and isn't root to it. With
 /// `userns` he makes a user namespace, in which he has all capabilities, and stays in the bus's network namespace.
-fn become_another(place: Place, args: &Args) {
+///
+/// # Panics
+/// When he can't.
+pub fn become_another(place: Place, args: &Args) {
     let Some(uid) = args.get::<u32>("uid") else { return };
     let groups = args.get::<String>("groups").unwrap_or_default();
     let groups: Vec<_> = groups.split(',').filter_map(|gid| gid.parse().ok()).map(Gid::from_raw).collect();

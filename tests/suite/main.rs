@@ -22,6 +22,7 @@ mod order;
 mod ordinary;
 mod overflow;
 mod publish;
+mod quota;
 mod replay;
 mod restart;
 mod resume;
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
             isolation::CASES,
             restart::CASES,
             bounds::CASES,
+            quota::CASES,
             publish::CASES,
             buffered::CASES,
             malformed::CASES,
@@ -63,6 +65,6 @@ fn main() -> ExitCode {
             forks::CASES,
             many::CASES,
         ],
-        forks::ROLES,
+        &[forks::ROLES, quota::ROLES].concat(),
     )
 }

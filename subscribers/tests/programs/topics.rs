@@ -90,3 +90,15 @@ fn the_broker_gives_new_topics_the_mode_that_it_is_told() {
         assert_eq!(host.nlbus(&["broker", "--topic-mode", "0777"]).end().code, Some(2));
     });
 }
+
+#[test]
+fn the_broker_has_the_limits_that_it_is_told() {
+    on_a_host(|host| {
+        let told = ["--topics", "100", "--history", "8MiB", "--user-topics", "7", "--user-history", "1MiB"];
+        let mut broker = host.nlbus(&[&["broker"][..], &told].concat());
+        assert!(broker.next_line().starts_with("ready"));
+        let limits = json(&host.nlbus(&["info", "--json"]).succeeds().join(""))["limits"].take();
+        let numbers = ["topics", "history", "user_topics", "user_history", "user_queue", "user_private_groups"];
+        assert_eq!(numbers.map(|key| limits[key].as_u64()), [100, 8 << 20, 7, 1 << 20, 0, 0].map(Some), "{limits}");
+    });
+}

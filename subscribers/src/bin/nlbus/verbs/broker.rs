@@ -18,6 +18,18 @@ pub struct Args {
     /// Who may read and write topics that are created without a mode, as chmod(1) has it; all unless given.
     #[arg(long, value_name = "MODE", value_parser = values::mode)]
     topic_mode: Option<u32>,
+    /// How many topics there may be; 16384 unless given.
+    #[arg(long, value_name = "N")]
+    topics: Option<u32>,
+    /// What the histories of all topics may keep together, like 64MiB, which it is unless given.
+    #[arg(long, value_name = "BYTES", value_parser = values::size)]
+    history: Option<u64>,
+    /// How many topics one user may create, root and the broker's user apart; a quarter of all unless given.
+    #[arg(long, value_name = "N")]
+    user_topics: Option<u32>,
+    /// What the histories of the topics that one user created may keep together; a quarter of all unless given.
+    #[arg(long, value_name = "BYTES", value_parser = values::size)]
+    user_history: Option<u64>,
 }
 
 pub fn run(args: &Args) -> Result<(), End> {
@@ -28,6 +40,18 @@ pub fn run(args: &Args) -> Result<(), End> {
     }
     if let Some(mode) = args.topic_mode {
         builder = builder.topic_mode(mode);
+    }
+    if let Some(topics) = args.topics {
+        builder = builder.topics_max(topics);
+    }
+    if let Some(bytes) = args.history {
+        builder = builder.history(bytes);
+    }
+    if let Some(topics) = args.user_topics {
+        builder = builder.user_topics(topics);
+    }
+    if let Some(bytes) = args.user_history {
+        builder = builder.user_history(bytes);
     }
     let broker = builder.bind()?;
     // Scripts wait for this line. A broker whose output nobody reads is a broker all the same.

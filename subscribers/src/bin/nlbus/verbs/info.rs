@@ -170,14 +170,34 @@ mod tests {
             ["broker", "version", "epoch", "protocol", "publish_port", "request_port", "groups", "limits", "counters"]
         );
         assert_eq!(json["broker"], "module");
+        let keys: Vec<&str> = json["limits"].as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(
+            keys,
+            [
+                "topics",
+                "payload",
+                "datagram",
+                "pack",
+                "queue",
+                "history",
+                "topic_history",
+                "private_groups",
+                "user_topics",
+                "user_queue",
+                "user_history",
+                "user_private_groups",
+                "topic_mode"
+            ]
+        );
     }
 
     #[test]
     fn text_is_a_line_a_fact() {
         let text = as_text(&Info::default(), None);
-        assert!(text.contains("broker                module\n"), "{text}");
-        assert!(text.contains("heartbeat             off\n"), "{text}");
-        assert!(text.contains("limit topic history   0\n"), "{text}");
-        assert!(text.contains("limit topic mode      0000\n"), "{text}");
+        assert!(text.contains("broker                     module\n"), "{text}");
+        assert!(text.contains("heartbeat                  off\n"), "{text}");
+        assert!(text.contains("limit topic history        0\n"), "{text}");
+        assert!(text.contains("limit topic mode           0000\n"), "{text}");
+        assert!(text.contains("limit user private groups  0\n"), "{text}");
     }
 }

@@ -44,7 +44,7 @@ struct Settings {
     #[arg(long, value_parser = values::group)]
     group: Option<u32>,
     /// How much history keeps of it, like 64KiB or 16MiB; its newest event is kept in any case.
-    #[arg(long, value_name = "BYTES", value_parser = size)]
+    #[arg(long, value_name = "BYTES", value_parser = values::size)]
     history: Option<u64>,
 }
 
@@ -69,11 +69,6 @@ impl Settings {
         }
         options
     }
-}
-
-/// 4096, 64KiB, 16 MB.
-fn size(text: &str) -> Result<u64, String> {
-    parse_size::Config::new().with_binary().parse_size(text).map_err(|error| error.to_string())
 }
 
 pub fn run(args: &Args) -> Result<(), End> {
