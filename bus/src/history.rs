@@ -15,10 +15,10 @@ mod account;
 mod log;
 mod shelves;
 
-use account::{Accounts, charged};
-pub use account::{EXEMPT, Overdraft, TOGETHER, together_of};
 use crate::wire::uapi::NLMSG_ALIGNTO;
 use crate::wire::{Messages, align};
+use account::{Accounts, charged};
+pub use account::{EXEMPT, Overdraft, TOGETHER, together_of};
 use log::Log;
 pub use log::{SEGMENT_MAX, is_segment};
 use shelves::right_shelf;

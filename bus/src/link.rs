@@ -12,6 +12,7 @@ use crate::wire::{self, Answer, BrokerKind, Info, Message, Messages, push_info_r
 pub use error::ConnectError;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -52,7 +53,7 @@ pub(crate) struct Sought {
 /// # Errors
 /// Any [`ConnectError`]. Where the module answers, the user broker is never asked, whatever is wrong with the module.
 pub(crate) fn find(sought: Sought) -> Result<Info, ConnectError> {
-    match look(sought)? {
+    match look_for(sought, true)? {
         Look::Found(info) => Ok(info),
         Look::Asked(inquiry) => inquiry.wait(),
     }
@@ -71,12 +72,17 @@ pub(crate) enum Look {
 /// # Errors
 /// As [`find`].
 pub(crate) fn look(sought: Sought) -> Result<Look, ConnectError> {
+    look_for(sought, false)
+}
+
+/// The same, or waiting for room in a broker's queue.
+fn look_for(sought: Sought, waits: bool) -> Result<Look, ConnectError> {
     let Sought { choice, port, .. } = sought;
     let module = if choice == Choice::User { None } else { find_module()? };
     match (module, choice) {
         (Some(info), _) => spoken(info).map(Look::Found),
         (None, Choice::Module) => Err(ConnectError::NoBroker { choice, port }),
-        (None, _) => Inquiry::new(sought).map(Look::Asked),
+        (None, _) => Inquiry::new(sought, waits).map(Look::Asked),
     }
 }
 
@@ -139,8 +145,8 @@ pub(crate) struct Inquiry {
 }
 
 impl Inquiry {
-    /// Asks, without waiting: the queue of one that is stopped may be full.
-    fn new(Sought { choice, port, trust }: Sought) -> Result<Inquiry, ConnectError> {
+    /// Asks, and waits only if it is to: the queue of one that is stopped may be full, and so may that of one who has much to do.
+    fn new(Sought { choice, port, trust }: Sought, waits: bool) -> Result<Inquiry, ConnectError> {
         let absent = ConnectError::NoBroker { choice, port };
         // Behind the last port id there is none for requests, and so no broker.
         let Some(request_port) = port.checked_add(1) else { return Err(absent) };
@@ -148,9 +154,14 @@ impl Inquiry {
         push_info_request(&mut request, 1);
         let exchange =
             Exchange { trust: Some(trust), ..Exchange::new(NETLINK_USERSOCK, request_port, BrokerKind::User)? };
-        match exchange.send(&request) {
+        let io = |what| move |error| ConnectError::Io { what, error };
+        exchange.socket.set_send_timeout(PATIENCE).map_err(io("set SO_SNDTIMEO"))?;
+        match exchange.send(&request, !waits) {
             Err(ConnectError::Io { error, .. }) if error.raw_os_error() == Some(Errno::ECONNREFUSED as i32) => {
                 Err(absent)
+            }
+            Err(ConnectError::Io { error, .. }) if error.kind() == ErrorKind::WouldBlock => {
+                Err(ConnectError::Silent { broker: BrokerKind::User })
             }
             sent => Ok(Inquiry { seq: sent?, exchange }),
         }
@@ -215,13 +226,13 @@ impl Exchange {
         request: &[u8],
         look: impl FnMut(&Message<'_>) -> Option<Result<T, ConnectError>>,
     ) -> Result<T, ConnectError> {
-        self.wait(self.send(request)?, look)
+        self.wait(self.send(request, true)?, look)
     }
 
     /// Sends a request, and returns the number that its answer has.
-    fn send(&self, request: &[u8]) -> Result<u32, ConnectError> {
+    fn send(&self, request: &[u8], dont_wait: bool) -> Result<u32, ConnectError> {
         self.socket
-            .send_to(request, self.port, 0, true)
+            .send_to(request, self.port, 0, dont_wait)
             .map_err(|error| ConnectError::Io { what: "ask the broker what it is", error })?;
         Ok(Messages::new(request).find_map(Result::ok).map_or(0, |message| message.header.seq))
     }

@@ -86,6 +86,9 @@ fn broker(place: Place, args: &Args) {
     if let Some(ms) = args.get("heartbeat_ms") {
         builder = builder.heartbeat(Duration::from_millis(ms));
     }
+    if let Some(bytes) = args.get("receive_buffer") {
+        builder = builder.receive_buffer(bytes);
+    }
     if let Some(bytes) = args.get("history") {
         builder = builder.history(bytes);
     }

@@ -8,6 +8,7 @@ mod discovery;
 mod embedding;
 mod ending;
 mod faults;
+mod flood;
 mod forks;
 mod groups;
 mod history;
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
             restart::CASES,
             bounds::CASES,
             quota::CASES,
+            flood::CASES,
             publish::CASES,
             buffered::CASES,
             malformed::CASES,
@@ -65,6 +67,6 @@ fn main() -> ExitCode {
             forks::CASES,
             many::CASES,
         ],
-        &[forks::ROLES, quota::ROLES].concat(),
+        &[forks::ROLES, quota::ROLES, flood::ROLES].concat(),
     )
 }

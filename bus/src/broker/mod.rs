@@ -2,7 +2,8 @@
 //! for development and for tests; as a thread of any program or in the foreground as `nlbus broker`.
 //!
 //! The rules are in [`core`](self::core), a pure function of frames, senders and time, over [`topics`], [`access`], [`quota`] and [`pack`];
-//! [`run`] gives it sockets and a clock, and [`outbox`] the patience with clients that don't read.
+//! [`run`] gives it sockets and a clock, [`requests`] has those who ask take turns, and [`outbox`] is the patience with clients
+//! that don't read.
 
 mod access;
 mod announce;
@@ -19,6 +20,7 @@ mod outbox;
 mod pack;
 mod publishes;
 mod quota;
+mod requests;
 mod run;
 mod sender;
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! bounds, and tried again a little later, so that one who doesn't read stops nobody. Pure: sending is a function.
 
 use super::core::Endpoint;
+use crate::wire::uapi::NLBUS_DATAGRAM_MAX;
 use std::collections::{HashMap, VecDeque};
 
 /// Bytes that wait for one client: sixteen of the largest datagrams.
@@ -73,6 +74,12 @@ impl Outbox {
         waiting.datagrams.push_back((from, datagram.into()));
         waiting.bytes += cost;
         self.bytes += cost;
+    }
+
+    /// Whether so much waits for a client that there may be no room for another datagram.
+    pub(super) fn is_full(&self, port: u32) -> bool {
+        let waiting = self.clients.get(&port).map_or(0, |waiting| waiting.bytes);
+        waiting + NLBUS_DATAGRAM_MAX + OVERHEAD > CLIENT_MAX
     }
 
     /// Tries again what is due.

@@ -5,7 +5,8 @@ use super::core::{Action, Core, Endpoint, MEMORY, Now, Sender};
 use super::error::{BrokerError, io_error};
 use super::module::ModuleWatch;
 use super::outbox::{Outbox, Sent};
-use crate::sys::{NetlinkSocket, RecvBatch};
+use super::requests::Requests;
+use crate::sys::{Credentials, NetlinkSocket, RecvBatch};
 use crate::wire::uapi::NETLINK_USERSOCK;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -20,8 +21,11 @@ const PUBLISHES: usize = 64;
 const FEW: usize = 4;
 /// Bytes of them: with the segments that they go to, about what a core's own cache holds.
 const PUBLISHED_BYTES: usize = 1 << 18;
-/// Requests of one turn.
-const REQUESTS: usize = 16;
+/// Datagrams of requests that are received at a time, and how often of a turn: whoever sends them, others' find room.
+const REQUESTS: usize = 64;
+const REQUESTS_AGAIN: usize = 16;
+/// How long a turn answers them, at least one: publishes wait meanwhile, and each answer may be a large datagram.
+const ANSWERS_NS: u64 = 250_000;
 /// How long a stopped broker goes on with what was sent to it before.
 const DRAIN_NS: u64 = 250_000_000;
 
@@ -50,6 +54,7 @@ pub(super) struct Running {
     watch: ModuleWatch,
     publishes: RecvBatch,
     requests: RecvBatch,
+    waiting: Requests,
 }
 
 /// The way out: the sockets, and what waits for clients that have no room.
@@ -135,7 +140,8 @@ impl Running {
             out: Out { sockets: Sockets { publish, request }, outbox: Outbox::default() },
             watch,
             publishes: RecvBatch::new(PUBLISHES, MEMORY).few_first(FEW).about(PUBLISHED_BYTES),
-            requests: RecvBatch::new(REQUESTS, MEMORY),
+            requests: RecvBatch::new(REQUESTS, MEMORY).few_first(FEW).about(PUBLISHED_BYTES),
+            waiting: Requests::default(),
         })
     }
 
@@ -170,10 +176,11 @@ impl Running {
             }
             // Requests first: a flood of publishes delays no answer for longer than a turn.
             if ready(Ready::Request) {
-                self.take(Endpoint::Request)?;
+                self.take_requests()?;
             }
+            self.answer()?;
             if ready(Ready::Publish) {
-                self.take(Endpoint::Publish)?;
+                self.take_publishes()?;
             }
             // The wait counts from here, so what is due may be late by as long as the sending took.
             now = self.send_what_is_due()?;
@@ -184,7 +191,7 @@ impl Running {
     fn finish(&mut self) -> Result<(), BrokerError> {
         let end_ns = read_clock()?.boot_ns + DRAIN_NS;
         loop {
-            let taken = self.take(Endpoint::Request)? + self.take(Endpoint::Publish)?;
+            let taken = self.take_requests()? + self.answer()? + self.take_publishes()?;
             let now = self.send_what_is_due()?;
             if taken == 0 || now.boot_ns >= end_ns {
                 let Running { core, out, .. } = self;
@@ -194,36 +201,60 @@ impl Running {
         }
     }
 
-    /// Accepts what waits at an endpoint, up to a turn's worth. Returns how many datagrams that was.
-    fn take(&mut self, endpoint: Endpoint) -> Result<usize, BrokerError> {
-        let Running { core, out, publishes, requests, .. } = self;
-        let batch = match endpoint {
-            Endpoint::Publish => publishes,
-            Endpoint::Request => requests,
-        };
-        let count = match batch.receive(out.sockets.of(endpoint)) {
-            Ok(count) => count,
-            // Nothing of the socket's state: the next turn tries again.
-            Err(error) if matches!(errno(&error), Errno::EINTR | Errno::ENOBUFS | Errno::ENOMEM) => 0,
-            Err(error) => return Err(io_error("receive")(error)),
-        };
-        if endpoint == Endpoint::Request {
-            core.set_queued(out.sockets.publish.queued().unwrap_or_default().into());
-        }
+    /// Accepts the publishes that wait, up to a turn's worth. Returns how many datagrams that was.
+    fn take_publishes(&mut self) -> Result<usize, BrokerError> {
+        let Running { core, out, publishes, .. } = self;
+        let count = receive(publishes, &out.sockets.publish)?;
         let now = read_clock()?;
-        for (datagram, bytes) in batch.iter_mut() {
-            // The kernel adds them to each datagram, because the socket asked before it was bound.
-            let Some(credentials) = datagram.credentials else { continue };
-            let sender = Sender {
-                port: datagram.port,
-                pid: credentials.pid,
-                uid: credentials.uid,
-                gid: credentials.gid,
-                to: endpoint,
-            };
-            core.accept(bytes, sender, now, &mut |action| out.perform(action, now.boot_ns));
+        for (datagram, bytes) in publishes.iter_mut() {
+            if let Some(sender) = sender_of(datagram.port, datagram.credentials, Endpoint::Publish) {
+                core.accept(bytes, sender, now, &mut |action| out.perform(action, now.boot_ns));
+            }
         }
         Ok(count)
+    }
+
+    /// Has the requests that came wait for their turn. Returns how many datagrams that was.
+    fn take_requests(&mut self) -> Result<usize, BrokerError> {
+        let Running { core, out, requests, waiting, .. } = self;
+        let mut taken = 0;
+        for _ in 0..REQUESTS_AGAIN {
+            taken += receive(requests, &out.sockets.request)?;
+            for (datagram, bytes) in requests.iter_mut() {
+                if let Some(sender) = sender_of(datagram.port, datagram.credentials, Endpoint::Request) {
+                    waiting.push(sender, bytes);
+                }
+            }
+            if requests.is_drained() {
+                break;
+            }
+        }
+        core.set_queued(out.sockets.publish.queued().unwrap_or_default().into());
+        Ok(taken)
+    }
+
+    /// Answers requests that wait, for some time. Returns how many datagrams that was.
+    fn answer(&mut self) -> Result<usize, BrokerError> {
+        let Running { core, out, waiting, .. } = self;
+        if waiting.is_empty() {
+            return Ok(0);
+        }
+        let mut now = read_clock()?;
+        let end_ns = now.boot_ns + ANSWERS_NS;
+        let mut answered = 0;
+        while let Some((sender, mut datagram)) = waiting.pop() {
+            answered += 1;
+            // Who doesn't read costs no answers. They would be dropped.
+            if out.outbox.is_full(sender.port) {
+                continue;
+            }
+            core.accept(&mut datagram, sender, now, &mut |action| out.perform(action, now.boot_ns));
+            now = read_clock()?;
+            if now.boot_ns >= end_ns {
+                break;
+            }
+        }
+        Ok(answered)
     }
 
     /// Returns the time that it was done at.
@@ -240,12 +271,30 @@ impl Running {
 
     /// How long to wait when nobody sends: until the core or the outbox has something to do.
     fn timeout(&self, now: Now) -> EpollTimeout {
+        if !self.waiting.is_empty() {
+            return EpollTimeout::ZERO;
+        }
         let due = [self.core.next_deadline(), self.out.outbox.next_retry()].into_iter().flatten().min();
         let Some(due) = due else { return EpollTimeout::NONE };
         // Rounded up: a millisecond too early would be a turn for nothing.
         let wait = Duration::from_nanos(due.saturating_sub(now.boot_ns)).as_nanos().div_ceil(1_000_000);
         EpollTimeout::try_from(wait).unwrap_or(EpollTimeout::MAX)
     }
+}
+
+/// Receives what waits, up to a batch. Returns how many datagrams that is.
+fn receive(batch: &mut RecvBatch, socket: &NetlinkSocket) -> Result<usize, BrokerError> {
+    match batch.receive(socket) {
+        // Nothing of the socket's state: the next turn tries again.
+        Err(error) if matches!(errno(&error), Errno::EINTR | Errno::ENOBUFS | Errno::ENOMEM) => Ok(0),
+        received => received.map_err(io_error("receive")),
+    }
+}
+
+/// Who sent a datagram to an endpoint. The kernel says so of each one, because the socket asked before it was bound.
+fn sender_of(port: u32, credentials: Option<Credentials>, to: Endpoint) -> Option<Sender> {
+    let Credentials { pid, uid, gid } = credentials?;
+    Some(Sender { port, pid, uid, gid, to })
 }
 
 /// A bound socket, and the size of its receive buffer.

@@ -257,7 +257,8 @@ fn a_bad_message_refuses_the_whole_datagram() {
 
 #[test]
 fn one_topic_too_many_is_refused_with_its_datagram() {
-    let mut bus = Bus::new(Config { topics_max: 5, user_topics: Some(5), heartbeat: Duration::ZERO, ..Config::default() });
+    let mut bus =
+        Bus::new(Config { topics_max: 5, user_topics: Some(5), heartbeat: Duration::ZERO, ..Config::default() });
     let mut datagram = Vec::new();
     for (seq, topic) in ["a", "b", "a", "c", "d"].into_iter().enumerate() {
         push_publish(&mut datagram, seq as u32, false, 0, Content::Text, topic, b"");

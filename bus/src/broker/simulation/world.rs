@@ -85,7 +85,13 @@ impl World {
     fn config() -> Config {
         // Nothing may depend on heartbeats: a broker may have none.
         let heartbeat = Duration::ZERO;
-        Config { topic_history: 4 << 10, history: 12 << 10, user_history: Some(FLOOD_HISTORY), heartbeat, ..Config::default() }
+        Config {
+            topic_history: 4 << 10,
+            history: 12 << 10,
+            user_history: Some(FLOOD_HISTORY),
+            heartbeat,
+            ..Config::default()
+        }
     }
 
     fn route(hosts: &mut [Host], action: Action<'_>) -> bool {

@@ -112,7 +112,8 @@ fn a_refusal_names_the_topic_as_the_request_did() {
 
 #[test]
 fn a_denied_publish_refuses_its_datagram_whole() {
-    let mut bus = Bus::new(Config { topics_max: 6, user_topics: Some(6), heartbeat: Duration::ZERO, ..Config::default() });
+    let mut bus =
+        Bus::new(Config { topics_max: 6, user_topics: Some(6), heartbeat: Duration::ZERO, ..Config::default() });
     bus.verdict(OWNER, &create("theirs", 0o600)).unwrap();
     bus.flush();
     bus.events();

@@ -158,7 +158,10 @@ fn who_floods_pays_with_his_own_history() {
     bus.flush();
     let record = |name: &str| bus.core.topics.record(bus.core.topics.find(name).unwrap());
     assert_eq!((record(&format!("kept/{OTHER}")).first, record(&format!("kept/{ROOT}")).first), (1, 1));
-    let his: u64 = ["flood/0", "flood/1", "flood/2", "flood/3", &format!("kept/{USER}")].map(|name| record(name).bytes).iter().sum();
+    let his: u64 = ["flood/0", "flood/1", "flood/2", "flood/3", &format!("kept/{USER}")]
+        .map(|name| record(name).bytes)
+        .iter()
+        .sum();
     assert!(his <= 1 << 18 && his > 3 << 16, "{his}");
 }
 
