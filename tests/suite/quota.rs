@@ -195,7 +195,7 @@ fn a_flood_evicts_what_is_the_flooders() {
         fill(&fixture, &words(uid, &format!("{prefix}/large"), 1, large, LARGE));
         fill(&fixture, &words(uid, &format!("{prefix}/small"), 4, 400, 64));
     }
-    let count = 3 * limits.user_history / LARGE as u64 / TOPICS * TOPICS;
+    let count = 5 * limits.user_history / LARGE as u64 / TOPICS * TOPICS;
     fill(&fixture, &words(NOBODY, "flood", TOPICS, count, LARGE));
     wait_for_head(&bus, "flood/0", count / TOPICS);
     for (prefix, large) in [("root", large), ("other", large)] {

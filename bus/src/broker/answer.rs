@@ -28,7 +28,7 @@ impl Core {
         datagram.clear();
         let answered = self.write_answer(&mut datagram, to, request, sender, out);
         if answered.is_ok() {
-            out(Action::Unicast { port: sender.port, from: sender.to, datagram: &datagram });
+            out(sender.sent(&datagram));
         }
         self.scratch = datagram;
         answered

@@ -40,8 +40,15 @@ pub(super) struct Now {
 pub(super) enum Action<'a> {
     /// Send a datagram, in pieces, to a multicast group, from the publish endpoint.
     Broadcast { group: u32, datagram: &'a [IoSlice<'a>] },
-    /// Send to a client from the endpoint that it wrote to.
-    Unicast { port: u32, from: Endpoint, datagram: &'a [u8] },
+    /// Send to a client, who was this user's, from the endpoint that it wrote to.
+    Unicast { port: u32, uid: u32, from: Endpoint, datagram: &'a [u8] },
+}
+
+impl Sender {
+    /// What he is sent.
+    pub(super) fn sent(self, datagram: &[u8]) -> Action<'_> {
+        Action::Unicast { port: self.port, uid: self.uid, from: self.to, datagram }
+    }
 }
 
 /// An ack that waits for its event's broadcast.
@@ -141,7 +148,7 @@ impl Core {
         for ack in self.acks.drain(..) {
             self.scratch.clear();
             wire::push_ack(&mut self.scratch, ack.to, ack.len, Some(ack.seq));
-            out(Action::Unicast { port: ack.sender.port, from: ack.sender.to, datagram: &self.scratch });
+            out(ack.sender.sent(&self.scratch));
         }
     }
 
@@ -193,7 +200,7 @@ impl Core {
         if message.header.flags & NLM_F_ACK != 0 {
             self.scratch.clear();
             wire::push_ack(&mut self.scratch, message.header, length(message), None);
-            out(Action::Unicast { port: sender.port, from: sender.to, datagram: &self.scratch });
+            out(sender.sent(&self.scratch));
         }
     }
 
@@ -201,7 +208,7 @@ impl Core {
         self.counts.refused += 1;
         self.scratch.clear();
         wire::push_refusal(&mut self.scratch, refused.header, refused.len, &refused.refusal);
-        out(Action::Unicast { port: sender.port, from: sender.to, datagram: &self.scratch });
+        out(sender.sent(&self.scratch));
     }
 
     /// Creates a topic that doesn't exist, and for which there is room.

@@ -7,7 +7,8 @@ use std::collections::{HashMap, VecDeque};
 
 /// Bytes that wait for one client: sixteen of the largest datagrams.
 const CLIENT_MAX: usize = 1 << 20;
-/// Bytes that wait for all clients together.
+/// Bytes that wait for all clients of one user, and for all together: nobody's deafness leaves others without room.
+const USER_MAX: usize = 8 << 20;
 const TOTAL_MAX: usize = 32 << 20;
 /// What one waiting datagram counts in addition: many empty ones are not free.
 const OVERHEAD: usize = 64;
@@ -31,12 +32,16 @@ pub(super) enum Sent {
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     clients: HashMap<u32, Waiting>,
+    /// Bytes, by user id.
+    users: HashMap<u32, usize>,
     bytes: usize,
     dropped: u64,
 }
 
 #[derive(Debug)]
 struct Waiting {
+    /// Whose it was when it began to wait.
+    uid: u32,
     datagrams: VecDeque<(Endpoint, Box<[u8]>)>,
     bytes: usize,
     delay_ns: u64,
@@ -49,6 +54,7 @@ impl Outbox {
     pub(super) fn send(
         &mut self,
         port: u32,
+        uid: u32,
         from: Endpoint,
         datagram: &[u8],
         now_ns: u64,
@@ -59,12 +65,14 @@ impl Outbox {
             return;
         }
         let cost = datagram.len() + OVERHEAD;
-        let waiting = self.clients.get(&port).map_or(0, |waiting| waiting.bytes);
-        if waiting + cost > CLIENT_MAX || self.bytes + cost > TOTAL_MAX {
+        let (waiting, uid) = self.clients.get(&port).map_or((0, uid), |waiting| (waiting.bytes, waiting.uid));
+        let of_user = self.users.get(&uid).copied().unwrap_or_default();
+        if waiting + cost > CLIENT_MAX || of_user + cost > USER_MAX || self.bytes + cost > TOTAL_MAX {
             self.dropped += 1;
             return;
         }
         let waiting = self.clients.entry(port).or_insert_with(|| Waiting {
+            uid,
             datagrams: VecDeque::new(),
             bytes: 0,
             delay_ns: DELAY_MIN_NS,
@@ -73,6 +81,7 @@ impl Outbox {
         });
         waiting.datagrams.push_back((from, datagram.into()));
         waiting.bytes += cost;
+        *self.users.entry(uid).or_default() += cost;
         self.bytes += cost;
     }
 
@@ -84,7 +93,15 @@ impl Outbox {
 
     /// Tries again what is due.
     pub(super) fn retry(&mut self, now_ns: u64, mut transmit: impl FnMut(u32, Endpoint, &[u8]) -> Sent) {
-        let Outbox { clients, bytes, dropped } = self;
+        let Outbox { clients, users, bytes, dropped } = self;
+        let mut release = |uid: u32, cost: usize| {
+            *bytes -= cost;
+            let of_user = users.entry(uid).or_default();
+            *of_user -= cost;
+            if *of_user == 0 {
+                users.remove(&uid);
+            }
+        };
         clients.retain(|port, waiting| {
             if now_ns < waiting.retry_ns {
                 return true;
@@ -95,13 +112,13 @@ impl Outbox {
                     Sent::Done => {}
                     Sent::Full => break,
                     Sent::Gone => {
-                        *bytes -= waiting.bytes;
+                        release(waiting.uid, waiting.bytes);
                         return false;
                     }
                 }
                 let cost = datagram.len() + OVERHEAD;
                 waiting.bytes -= cost;
-                *bytes -= cost;
+                release(waiting.uid, cost);
                 waiting.datagrams.pop_front();
             }
             if waiting.datagrams.len() < before {
@@ -113,7 +130,7 @@ impl Outbox {
             waiting.retry_ns = now_ns + waiting.delay_ns;
             if now_ns >= waiting.give_up_ns {
                 *dropped += waiting.datagrams.len() as u64;
-                *bytes -= waiting.bytes;
+                release(waiting.uid, waiting.bytes);
                 return false;
             }
             !waiting.datagrams.is_empty()
@@ -165,13 +182,13 @@ mod tests {
         room(&clients, 1, 1);
         room(&clients, 2, 9);
         for at in 0..4 {
-            outbox.send(1, FROM, &[at], 0, transmit(&clients));
-            outbox.send(2, FROM, &[at], 0, transmit(&clients));
+            outbox.send(1, 1, FROM, &[at], 0, transmit(&clients));
+            outbox.send(2, 2, FROM, &[at], 0, transmit(&clients));
         }
         assert_eq!(clients.borrow().got, HashMap::from([(1, vec![0]), (2, vec![0, 1, 2, 3])]));
         assert_eq!(outbox.next_retry(), Some(DELAY_MIN_NS));
         room(&clients, 1, 2);
-        outbox.send(1, FROM, &[4], 0, transmit(&clients));
+        outbox.send(1, 1, FROM, &[4], 0, transmit(&clients));
         assert_eq!(clients.borrow().got[&1], [0], "nothing overtakes what waits");
         outbox.retry(DELAY_MIN_NS, transmit(&clients));
         assert_eq!(clients.borrow().got[&1], [0, 1, 2]);
@@ -188,9 +205,10 @@ mod tests {
         for port in 0..100 {
             room(&clients, port, 0);
             for _ in 0..100 {
-                outbox.send(port, FROM, &datagram, 0, transmit(&clients));
+                outbox.send(port, port % 10, FROM, &datagram, 0, transmit(&clients));
                 assert!(outbox.clients.get(&port).is_none_or(|waiting| waiting.bytes <= CLIENT_MAX));
             }
+            assert!(port > 0 || (outbox.is_full(0) && !outbox.is_full(1)));
         }
         assert!(outbox.bytes <= TOTAL_MAX && outbox.bytes > TOTAL_MAX - CLIENT_MAX);
         assert!(outbox.dropped > 0);
@@ -200,10 +218,30 @@ mod tests {
     }
 
     #[test]
+    fn what_waits_for_one_user_leaves_room_for_others() {
+        let (clients, mut outbox) = (RefCell::default(), Outbox::default());
+        let datagram = vec![0; 60_000];
+        for port in 0..100 {
+            room(&clients, port, 0);
+            for _ in 0..100 {
+                outbox.send(port, 1, FROM, &datagram, 0, transmit(&clients));
+            }
+        }
+        assert!(outbox.bytes <= USER_MAX && outbox.bytes > USER_MAX - datagram.len() - OVERHEAD);
+        room(&clients, 200, 0);
+        outbox.send(200, 2, FROM, &datagram, 0, transmit(&clients));
+        assert!(outbox.clients.contains_key(&200));
+        room(&clients, 200, 1);
+        (0..100).for_each(|port| room(&clients, port, 20));
+        outbox.retry(DELAY_MIN_NS, transmit(&clients));
+        assert!(outbox.bytes == 0 && outbox.users.is_empty(), "{:?}", outbox.users);
+    }
+
+    #[test]
     fn tries_become_rare_and_end() {
         let (clients, mut outbox) = (RefCell::default(), Outbox::default());
         room(&clients, 1, 0);
-        outbox.send(1, FROM, &[0], 0, transmit(&clients));
+        outbox.send(1, 1, FROM, &[0], 0, transmit(&clients));
         let mut tries = 0;
         while let Some(at) = outbox.next_retry() {
             outbox.retry(at, transmit(&clients));

@@ -71,7 +71,7 @@ impl Core {
             false => (Errno::EDQUOT, format!("user {}", self.topics.uid_of(account)), "user-history"),
         };
         let text = format!(
-            "topic '{name}': the newest events alone take more than twice what is left for them, {bytes} bytes of {limit}, in \
+            "topic '{name}': the newest events alone take more than twice what they may, {bytes} bytes of {limit}, in \
              the topics that {whose} created (delete some, or option --{option})"
         );
         Some(Refusal::new(errno, text))

@@ -101,8 +101,9 @@ impl Out {
         let Out { sockets, outbox } = self;
         match action {
             Action::Broadcast { group, datagram } => sockets.broadcast(group, datagram),
-            Action::Unicast { port, from, datagram } => {
-                outbox.send(port, from, datagram, now_ns, |port, from, datagram| sockets.unicast(port, from, datagram));
+            Action::Unicast { port, uid, from, datagram } => {
+                let transmit = |port, from, datagram: &[u8]| sockets.unicast(port, from, datagram);
+                outbox.send(port, uid, from, datagram, now_ns, transmit);
                 true
             }
         }

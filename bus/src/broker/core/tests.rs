@@ -64,7 +64,7 @@ impl Bus {
             match action {
                 Action::Broadcast { datagram, .. } if join(datagram).len() > *taken => return false,
                 Action::Broadcast { group, datagram } => broadcasts.push((group, join(datagram))),
-                Action::Unicast { port, from, datagram } => unicasts.push((port, from, datagram.to_vec())),
+                Action::Unicast { port, from, datagram, .. } => unicasts.push((port, from, datagram.to_vec())),
             }
             true
         });
