@@ -31,7 +31,7 @@ pub(crate) enum Seen {
     /// That there is no broker.
     Nobody,
     /// This one.
-    Broker(Info),
+    Broker(Box<Info>),
 }
 
 #[derive(Debug)]
@@ -107,7 +107,7 @@ impl Search {
                     let _ = epoll.delete(&inquiry);
                     match answer {
                         Ok(None) => self.look_now(epoll, key),
-                        Ok(Some(info)) => self.later(Seen::Broker(info)),
+                        Ok(Some(info)) => self.later(Seen::Broker(Box::new(info))),
                         Err(_) => self.later(Seen::Nothing),
                     }
                 }
@@ -120,7 +120,7 @@ impl Search {
             return self.later(Seen::Nothing);
         }
         match link::look(self.sought) {
-            Ok(Look::Found(info)) => self.later(Seen::Broker(info)),
+            Ok(Look::Found(info)) => self.later(Seen::Broker(Box::new(info))),
             Ok(Look::Asked(inquiry)) if epoll.add(&inquiry, EpollEvent::new(EpollFlags::EPOLLIN, key)).is_ok() => {
                 self.state = State::Asked(inquiry, self.next());
                 Seen::Nothing

@@ -59,7 +59,7 @@ impl Driver {
                 }
             }
             Seen::Broker(info) => {
-                self.follow(info);
+                self.follow(*info);
                 self.carry_out();
                 let now = Instant::now();
                 for ask in std::mem::take(&mut self.asks) {
