@@ -2,9 +2,10 @@
 //! are taken, acknowledged and delivered.
 
 use nix::errno::Errno;
-use nlbus::BrokerKind;
+use nix::sys::signal::Signal;
 use nlbus::wire::uapi::{NLBUS_DATAGRAM_MAX, NLMSG_ERROR};
-use nlbus::wire::{Answer, Content, ReplayRequest, TopicKey, TopicRequest, push_publish};
+use nlbus::wire::{Answer, Content, ReplayRequest, TopicKey, TopicRequest, push_info_request, push_publish};
+use nlbus::{BrokerKind, Info};
 use nlbus_tests::{
     Args, Child, Endpoint, Fixture, Place, RawClient, Role, Tally, become_another, broker_kind, cases, hear,
     no_other_user, payload, say, value,
@@ -14,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-cases![nobody_floods_and_somebody_is_served alone];
+cases![nobody_floods_and_somebody_is_served alone, who_asks_for_much_waits_for_himself user_only];
 
 pub(crate) const ROLES: &[(&str, Role)] = &[("flooder", flooder), ("served", served)];
 
@@ -159,4 +160,22 @@ fn nobody_floods_and_somebody_is_served() {
     );
     assert!(sent > EVENTS && refused > 0, "that is no flood: {lines:?}");
     child.end_well();
+}
+
+/// The module answers in the system call of who asks. When each answer was written it says itself.
+fn who_asks_for_much_waits_for_himself() {
+    const MANY: usize = 300;
+    let mut fixture = Fixture::new();
+    let (greedy, modest) = (fixture.raw(), fixture.raw());
+    let mut request = Vec::new();
+    push_info_request(&mut request, 1);
+    let broker = fixture.broker().expect("a broker");
+    broker.signal(Signal::SIGSTOP);
+    (0..MANY).for_each(|_| greedy.send(Endpoint::Request, &request));
+    modest.send(Endpoint::Request, &request);
+    broker.signal(Signal::SIGCONT);
+    let answered = |raw: &RawClient| Info::read(raw.receive().messages()[0].body).expect("an answer").uptime_ns;
+    let modest = answered(&modest);
+    let before = (0..MANY).filter(|_| answered(&greedy) < modest).count();
+    assert!(before <= 3, "{before} of {MANY} were answered before one that came last");
 }
