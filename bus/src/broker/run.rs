@@ -245,11 +245,10 @@ impl Running {
         let mut answered = 0;
         while let Some((sender, mut datagram)) = waiting.pop() {
             answered += 1;
-            // Who doesn't read costs no answers. They would be dropped.
-            if out.outbox.is_full(sender.port) {
-                continue;
+            // Who doesn't read costs no answers: they would be dropped.
+            if !out.outbox.is_full(sender.port) {
+                core.accept(&mut datagram, sender, now, &mut |action| out.perform(action, now.boot_ns));
             }
-            core.accept(&mut datagram, sender, now, &mut |action| out.perform(action, now.boot_ns));
             now = read_clock()?;
             if now.boot_ns >= end_ns {
                 break;
