@@ -46,14 +46,15 @@ test: ## run all tests: natively, and on the module in a VM; the suite on both d
 test-debug: ## test the module on a kernel that finds mistakes, count the lines reached, look for leaks (builds the kernel once)
 	@scripts/need build kmod vm debug
 	VM_TIMEOUT=$$((3600 + $(FRAMES_SECONDS))) tests/vm/coverage 'export NLBUS_SUITE_BROKER=module; \
-		suite && NLBUS_SUITE_DRIVER=direct suite && module && frames-for $(FRAMES_SECONDS)'
+		suite --skip nobody_floods && NLBUS_SUITE_DRIVER=direct suite --skip nobody_floods && module && \
+		frames-for $(FRAMES_SECONDS)'
 	VM_KERNEL=debug VM_MEMORY=2048 VM_APPEND=kmemleak=on VM_TIMEOUT=$$((3600 + $(FRAMES_SECONDS))) \
 		tests/vm/run 'leaks && insmod /lib/nlbus/nlbus.ko && frames-for $(FRAMES_SECONDS)'
 
 test-debug-part: ## the part of it that takes minutes, once the kernel is built
 	@scripts/need build kmod vm debug
 	NLBUS_REACHED=90 VM_TIMEOUT=2400 tests/vm/coverage 'export NLBUS_SUITE_BROKER=module; \
-		suite --skip many:: --skip a_million && module --skip twenty_times && frames-for 30'
+		suite --skip many:: --skip a_million --skip nobody_floods && module --skip twenty_times && frames-for 30'
 
 test-kernels: ## build the module against Debian's kernels from 6.1 to the newest, test it on that, and with the suite on 6.12
 	@scripts/need build kmod vm
@@ -99,7 +100,7 @@ lint: ## check formats, lints, docs, scripts, the module's style, and which part
 	done
 	scripts/check-deps
 	scripts/check-examples
-	shellcheck $$(grep -rlE '^#!/bin/(ba)?sh' scripts tests/vm benches .ci)
+	shellcheck $$(grep -rlE '^#!/bin/(ba)?sh' scripts tests/vm benches fuzz/run .ci)
 	scripts/lint-kmod
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps

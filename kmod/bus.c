@@ -19,6 +19,7 @@
 #include <net/net_namespace.h>
 #include <net/netns/generic.h>
 
+#include "account.h"
 #include "bus.h"
 #include "group.h"
 #include "input.h"
@@ -135,23 +136,42 @@ void nlbus_bus_sequence(struct nlbus_bus *bus, struct nlbus_run *run, u64 now)
 	nlbus_pack_add(bus, run);
 }
 
+/* Gives back the room of events of one publisher, and a reference to him. */
+static void nlbus_bus_settle(struct nlbus_bus *bus,
+			     struct nlbus_account *account, size_t bytes)
+{
+	if (!bytes)
+		return;
+	nlbus_queue_release(&bus->queue, account, bytes);
+	nlbus_account_put(account);
+}
+
 /* Sequences and broadcasts a part of what was taken from the queue. */
 static void nlbus_bus_turn(struct nlbus_bus *bus, struct list_head *runs)
 {
 	u64 now = ktime_get_boottime_ns();
+	struct nlbus_account *account = NULL;
+	size_t done = 0, bytes = 0;
 	struct nlbus_run *run;
-	size_t done = 0;
 
 	while (done < NLBUS_TURN &&
 	       (run = list_first_entry_or_null(runs, struct nlbus_run, link))) {
 		list_del(&run->link);
+		if (run->account != account) {
+			nlbus_bus_settle(bus, account, bytes);
+			account = run->account;
+			bytes = 0;
+		} else {
+			nlbus_account_put(run->account);
+		}
+		run->account = NULL;
+		bytes += run->size;
 		done += run->size;
 		nlbus_bus_sequence(bus, run, now);
 	}
 	nlbus_packs_flush(bus);
 	nlbus_run_free_list(&bus->dead);
-	if (done)
-		nlbus_queue_release(&bus->queue, done);
+	nlbus_bus_settle(bus, account, bytes);
 }
 
 /* Does what there is to do. Return: jiffies until there is more by itself. */
@@ -294,7 +314,9 @@ static int __net_init nlbus_net_init(struct net *net)
 	nlbus_clients_init(&bus->clients);
 	INIT_LIST_HEAD(&bus->dead);
 	nlbus_trim_init(&bus->trim);
+	nlbus_trim_init(&bus->user_trim);
 	nlbus_lowered_init(&bus->lowered);
+	xa_init_flags(&bus->shares, XA_FLAGS_ACCOUNT);
 
 	bus->sk = netlink_kernel_create(net, nlbus_params.protocol, &cfg);
 	if (bus->sk)
@@ -312,18 +334,28 @@ static int __net_init nlbus_net_init(struct net *net)
 	return -EADDRINUSE;
 }
 
+/* Lets go of what was accepted and not sequenced. */
+static void nlbus_bus_discard(struct nlbus_bus *bus)
+{
+	struct nlbus_run *run;
+	LIST_HEAD(runs);
+
+	nlbus_queue_take(&bus->queue, &runs);
+	list_for_each_entry(run, &runs, link)
+		nlbus_queue_release(&bus->queue, run->account, run->size);
+	nlbus_run_put_list(&runs);
+}
+
 /* No process is in the namespace any more, so no socket and no publisher. */
 static void __net_exit nlbus_net_exit(struct net *net)
 {
 	struct nlbus_bus *bus = net_generic(net, nlbus_net_id);
-	LIST_HEAD(runs);
 
 	nlbus_queue_close(&bus->queue);
 	if (bus->thread) {
 		kthread_stop(bus->thread);
 		bus->queue.reader = NULL; /* nobody to be woken */
-		nlbus_queue_take(&bus->queue, &runs);
-		nlbus_run_put_list(&runs);
+		nlbus_bus_discard(bus);
 		nlbus_packs_flush(bus);
 		nlbus_packs_free(&bus->packs);
 		nlbus_topics_free(bus);

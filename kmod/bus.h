@@ -9,8 +9,10 @@
  *	nlbus_history.lock	spinlock, a topic's; process context only
  *	nlbus_moves.lock	spinlock; process context only, not in the one above
  *
- *	nlbus_queue.lock	spinlock, irqs off; alone
+ *	nlbus_room.lock		spinlock, irqs off; a queue's, a user's; alone
  *	nlbus_lowered.lock	spinlock; alone
+ *	nlbus_bus.shares	spinlock of its own; alone
+ *	nlbus_accounts_lock	spinlock, all buses'; alone
  *	nlbus_clients.by_port	spinlock of its own; alone
  *
  * Who owns the bus (nlbus_bus_try_own()) numbers events, appends to histories
@@ -30,6 +32,7 @@
 #include <linux/list.h>
 #include <linux/mutex.h>
 #include <linux/types.h>
+#include <linux/xarray.h>
 
 #include "client.h"
 #include "moves.h"
@@ -79,9 +82,13 @@ struct nlbus_counters {
  *        owner's
  * @sys: the broker's own topics; the bus thread's own
  * @clients: who ever sent a datagram
- * @trim: histories that have something to give, by size; the owner's
+ * @shares: what users have of it, by the ids of their accounts
+ * @trim: histories that have something to give, by size, of topics that count for
+ *        nobody; the owner's
+ * @user_trim: likewise, of users' topics
  * @lowered: histories whose limit was set: they may keep too much
  * @history_bytes: memory of all histories; written by the owner
+ * @user_bytes: of these, that of users' topics; the owner's
  * @change: rises with every event and every topic
  * @counters: what INFO tells
  */
@@ -103,9 +110,13 @@ struct nlbus_bus {
 	struct nlbus_sys sys;
 	struct nlbus_clients clients;
 
+	struct xarray shares;
+
 	struct nlbus_trim trim;
+	struct nlbus_trim user_trim;
 	struct nlbus_lowered lowered;
 	size_t history_bytes;
+	size_t user_bytes;
 
 	atomic64_t change;
 	struct nlbus_counters counters;

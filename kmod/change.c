@@ -11,12 +11,14 @@
 #include <uapi/linux/nlbus.h>
 
 #include "access.h"
+#include "account.h"
 #include "bus.h"
 #include "change.h"
 #include "moves.h"
 #include "params.h"
 #include "refusal.h"
 #include "request.h"
+#include "share.h"
 #include "topic.h"
 
 /**
@@ -143,6 +145,7 @@ static struct nlbus_topic *nlbus_create(struct nlbus_bus *bus,
 					struct nlbus_refusal *refusal)
 {
 	struct nlbus_access mine, access;
+	struct nlbus_share *share;
 	struct nlbus_topic *topic;
 	int err;
 
@@ -166,8 +169,12 @@ static struct nlbus_topic *nlbus_create(struct nlbus_bus *bus,
 					 refusal);
 	if (err)
 		return ERR_PTR(err);
+	share = nlbus_share_get(bus);
+	if (IS_ERR(share))
+		return ERR_PTR(nlbus_share_refuse(refusal, PTR_ERR(share)));
 	topic = nlbus_topic_prepare(bus, request->name, request->name_len,
-				    &access, refusal);
+				    &access, share, refusal);
+	nlbus_share_put(share);
 	if (IS_ERR(topic))
 		return topic;
 	if (request->has & NLBUS_HAS_HISTORY)
@@ -251,14 +258,32 @@ static void nlbus_change_apply(struct nlbus_topic *topic,
 	nlbus_moves_changed(topic);
 }
 
+/* Takes another group for a topic that fewer may read from now on. It counts for
+ * who has that done, whose topic ever it is.
+ */
+static int nlbus_change_group(struct nlbus_bus *bus, struct nlbus_topic *topic,
+			      struct nlbus_refusal *refusal)
+{
+	struct nlbus_share *share = nlbus_share_get(bus);
+	int group;
+
+	if (IS_ERR(share))
+		return nlbus_share_refuse(refusal, PTR_ERR(share));
+	group = nlbus_group_private(&bus->topics.groups, share);
+	nlbus_share_put(share);
+	if (group < 0)
+		return nlbus_group_refuse(refusal, group, topic->name,
+					  topic->name_len);
+	return group;
+}
+
 static int nlbus_change(struct nlbus_bus *bus, struct nlbus_caller *caller,
 			const struct nlbus_request *request,
 			struct nlbus_topic *topic,
 			struct nlbus_refusal *refusal)
 {
 	struct nlbus_access to = topic->access;
-	u32 group = 0;
-	int err;
+	int group = 0, err;
 
 	err = nlbus_change_access(bus, request, &to, refusal);
 	if (!err)
@@ -267,11 +292,9 @@ static int nlbus_change(struct nlbus_bus *bus, struct nlbus_caller *caller,
 	if (err)
 		return err;
 	if (nlbus_access_narrows(&topic->access, &to)) {
-		group = nlbus_group_private(&bus->topics.groups);
-		if (!group)
-			return nlbus_request_refuse(request, refusal, -ENOSPC,
-						    "for fewer to read it, it takes another private group, and all %u were used (module parameter private_groups)",
-						    nlbus_params.private_groups);
+		group = nlbus_change_group(bus, topic, refusal);
+		if (group < 0)
+			return group;
 	}
 
 	if (!nlbus_access_same(&topic->access, &to))
@@ -314,6 +337,26 @@ struct nlbus_topic *nlbus_topic_change(struct nlbus_bus *bus,
 	return topic;
 }
 
+/* Waits until the caller may delete another topic: few enough of those that he and
+ * all others deleted are to be announced still.
+ */
+static int nlbus_remove_wait(struct nlbus_bus *bus,
+			     struct nlbus_refusal *refusal)
+{
+	struct nlbus_account *account = nlbus_account_get();
+	int err;
+
+	if (IS_ERR(account))
+		return nlbus_share_refuse(refusal, PTR_ERR(account));
+	err = nlbus_account_wait(account);
+	if (!err)
+		err = nlbus_moves_wait(&bus->moves);
+	nlbus_account_put(account);
+	if (err)
+		return nlbus_refusal_set(refusal, err, "the sender was killed");
+	return 0;
+}
+
 /**
  * nlbus_topic_remove() - delete a topic
  * @bus: the bus
@@ -332,11 +375,9 @@ struct nlbus_topic *nlbus_topic_remove(struct nlbus_bus *bus,
 	struct nlbus_topic *topic;
 	int err;
 
-	err = nlbus_moves_wait(&bus->moves);
-	if (err)
-		return ERR_PTR(nlbus_refusal_set(refusal, err,
-						 "the sender was killed"));
-	err = nlbus_change_lock(bus, refusal);
+	err = nlbus_remove_wait(bus, refusal);
+	if (!err)
+		err = nlbus_change_lock(bus, refusal);
 	if (err)
 		return ERR_PTR(err);
 	topic = nlbus_change_find(bus, caller, request, refusal);

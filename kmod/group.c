@@ -13,6 +13,8 @@
 #include "bus.h"
 #include "group.h"
 #include "params.h"
+#include "refusal.h"
+#include "share.h"
 #include "topic.h"
 
 /* The first private group; all above are private, too. */
@@ -79,26 +81,67 @@ u32 nlbus_group_shared(struct nlbus_groups *groups)
 /**
  * nlbus_group_private() - take a group for a topic that not everybody may read
  * @groups: the groups
+ * @share: whose it is to count for, and be held by for good; or NULL
  *
- * Return: the group, which nobody can join until it is open; 0 if all were used.
+ * Return: the group, which nobody can join until it is open; -ENOSPC if all were
+ * used, -EDQUOT if he used up his.
  */
-u32 nlbus_group_private(struct nlbus_groups *groups)
+int nlbus_group_private(struct nlbus_groups *groups, struct nlbus_share *share)
 {
-	if (groups->used >= nlbus_params.private_groups)
-		return 0;
+	u32 limit = nlbus_params.private_groups;
+
+	if (share)
+		limit -= NLBUS_SHARE_RESERVE(limit);
+	if (groups->used >= limit)
+		return -ENOSPC;
+	if (share && share->groups >= nlbus_params.user_private_groups)
+		return -EDQUOT;
+	if (share) {
+		share->groups++;
+		nlbus_share_hold(share);
+	}
 	WRITE_ONCE(groups->used, groups->used + 1);
 	return nlbus_group_first_private() + groups->used - 1;
+}
+
+/**
+ * nlbus_group_refuse() - refuse what there is no private group for
+ * @refusal: filled in
+ * @err: of nlbus_group_private()
+ * @name: the topic's name
+ * @len: bytes of it
+ *
+ * Return: @err.
+ */
+int nlbus_group_refuse(struct nlbus_refusal *refusal, int err, const u8 *name,
+		       u32 len)
+{
+	if (err == -EDQUOT)
+		return nlbus_refusal_set(refusal, err,
+					 "topic '%.*s': not all may read it, so it takes a private group, and you used %u, as many as one user may (module parameter user_private_groups)",
+					 len, name,
+					 nlbus_params.user_private_groups);
+	return nlbus_refusal_set(refusal, err,
+				 "topic '%.*s': not all may read it, so it takes a private group, and all %u were used, or what is left is for the privileged (module parameter private_groups)",
+				 len, name, nlbus_params.private_groups);
 }
 
 /**
  * nlbus_group_give_back() - give back a group that was never opened
  * @groups: the groups
  * @group: the one that was taken last, if it is a private one
+ * @share: who it counted for, or NULL
  */
-void nlbus_group_give_back(struct nlbus_groups *groups, u32 group)
+void nlbus_group_give_back(struct nlbus_groups *groups, u32 group,
+			   struct nlbus_share *share)
 {
-	if (nlbus_group_is_private(group))
-		WRITE_ONCE(groups->used, groups->used - 1);
+	if (!nlbus_group_is_private(group))
+		return;
+	WRITE_ONCE(groups->used, groups->used - 1);
+	if (share) {
+		share->groups--;
+		nlbus_share_put(share);
+	}
 }
 
 /**

@@ -10,6 +10,8 @@
 #include <linux/types.h>
 
 struct nlbus_bus;
+struct nlbus_refusal;
+struct nlbus_share;
 struct nlbus_topic;
 
 /**
@@ -30,8 +32,11 @@ void nlbus_groups_init(struct nlbus_groups *groups);
 int nlbus_groups_start(struct nlbus_groups *groups);
 void nlbus_groups_free(struct nlbus_groups *groups);
 u32 nlbus_group_shared(struct nlbus_groups *groups);
-u32 nlbus_group_private(struct nlbus_groups *groups);
-void nlbus_group_give_back(struct nlbus_groups *groups, u32 group);
+int nlbus_group_private(struct nlbus_groups *groups, struct nlbus_share *share);
+int nlbus_group_refuse(struct nlbus_refusal *refusal, int err, const u8 *name,
+		       u32 len);
+void nlbus_group_give_back(struct nlbus_groups *groups, u32 group,
+			   struct nlbus_share *share);
 void nlbus_group_open(struct nlbus_groups *groups, struct nlbus_topic *topic,
 		      u32 group);
 void nlbus_group_retire(struct nlbus_groups *groups, u32 group);

@@ -2,23 +2,23 @@
 /*
  * Histories. The bus's owner appends runs, and adds lone events to the newest one.
  *
- * Each history is bounded by its own limit, and all of a bus together by
- * another one. A topic's newest event is always kept, so the most that a bus
- * holds is that common limit, and one event for each topic.
+ * Each history is bounded by its own limit, all of a user together by another one,
+ * and all of a bus by a third. A topic's newest event is always kept, so the most
+ * that a bus holds is that common limit, and one event for each topic.
  */
-#include <linux/bitops.h>
 #include <linux/errno.h>
 #include <linux/kernel.h>
-#include <linux/log2.h>
 #include <linux/minmax.h>
 #include <linux/mm.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
 
+#include "account.h"
 #include "bus.h"
 #include "history.h"
 #include "params.h"
 #include "run.h"
+#include "share.h"
 
 /* Runs that an event has its history let go at most: more than the largest one can
  * take the place of.
@@ -34,24 +34,13 @@
 #define NLBUS_HISTORY_SPARE	4
 
 /**
- * nlbus_trim_init() - make a set of empty lists
- * @trim: the set
- */
-void nlbus_trim_init(struct nlbus_trim *trim)
-{
-	unsigned int i;
-
-	for (i = 0; i < ARRAY_SIZE(trim->size); i++)
-		INIT_LIST_HEAD(&trim->size[i]);
-	trim->used = 0;
-}
-
-/**
  * nlbus_history_init() - make an empty history
  * @history: the history
  * @limit: bytes that it may keep
+ * @share: whose it is, or NULL
  */
-void nlbus_history_init(struct nlbus_history *history, size_t limit)
+void nlbus_history_init(struct nlbus_history *history, size_t limit,
+			struct nlbus_share *share)
 {
 	spin_lock_init(&history->lock);
 	history->ring = &history->one;
@@ -64,7 +53,9 @@ void nlbus_history_init(struct nlbus_history *history, size_t limit)
 	history->limit = limit;
 	history->room = 0;
 	history->claimed = 0;
-	INIT_LIST_HEAD(&history->trim);
+	INIT_LIST_HEAD(&history->trimmed.link);
+	INIT_LIST_HEAD(&history->own_trimmed.link);
+	history->share = share;
 	INIT_LIST_HEAD(&history->lowered);
 }
 
@@ -173,32 +164,43 @@ static struct nlbus_run *nlbus_history_pop(struct nlbus_history *history,
 	return run;
 }
 
-/* Lets a run go that was taken out. */
-static void nlbus_history_drop(struct nlbus_bus *bus, struct nlbus_run *run,
-			       u64 events)
+/* Counts memory that a history has more than before; less, if negative. */
+static void nlbus_history_count(struct nlbus_bus *bus,
+				const struct nlbus_history *history, long bytes)
 {
-	WRITE_ONCE(bus->history_bytes, bus->history_bytes - run->size);
+	WRITE_ONCE(bus->history_bytes, bus->history_bytes + bytes);
+	if (history->share) {
+		bus->user_bytes += bytes;
+		nlbus_account_keep(history->share->account, bytes);
+	}
+}
+
+/* Lets a run go that was taken out. */
+static void nlbus_history_drop(struct nlbus_bus *bus,
+			       const struct nlbus_history *history,
+			       struct nlbus_run *run, u64 events)
+{
+	nlbus_history_count(bus, history, -(long)run->size);
 	atomic64_add(events, &bus->counters.evicted);
 	nlbus_run_drop(run, &bus->dead);
 }
 
-/* Puts a history into the list that it now belongs to. */
-static void nlbus_history_place(struct nlbus_trim *trim,
+/* Has a history give when it is its turn, if it has anything to. */
+static void nlbus_history_place(struct nlbus_bus *bus,
 				struct nlbus_history *history)
 {
-	unsigned int size;
-
 	if (!nlbus_history_gives(history)) {
-		if (!list_empty(&history->trim))
-			list_del_init(&history->trim);
+		nlbus_trim_leave(&history->trimmed);
+		nlbus_trim_leave(&history->own_trimmed);
 		return;
 	}
-	size = ilog2(history->bytes);
-	if (!list_empty(&history->trim) && history->trim_size == size)
+	if (!history->share) {
+		nlbus_trim_place(&bus->trim, &history->trimmed, history->bytes);
 		return;
-	history->trim_size = size;
-	list_move_tail(&history->trim, &trim->size[size]);
-	__set_bit(size, &trim->used);
+	}
+	nlbus_trim_place(&bus->user_trim, &history->trimmed, history->bytes);
+	nlbus_trim_place(&history->share->trim, &history->own_trimmed,
+			 history->bytes);
 }
 
 /* Has the newest event alone stay of a run, in memory of its own: else a small
@@ -237,8 +239,8 @@ static bool nlbus_history_shrink(struct nlbus_bus *bus,
 	spin_unlock(&history->lock);
 	WRITE_ONCE(history->room, nlbus_history_room(run, len));
 
-	WRITE_ONCE(bus->history_bytes, bus->history_bytes + run->size);
-	nlbus_history_drop(bus, old, events);
+	nlbus_history_count(bus, history, run->size);
+	nlbus_history_drop(bus, history, old, events);
 	return true;
 }
 
@@ -253,37 +255,66 @@ static bool nlbus_history_evict(struct nlbus_bus *bus,
 		spin_lock(&history->lock);
 		run = nlbus_history_pop(history, &events);
 		spin_unlock(&history->lock);
-		nlbus_history_drop(bus, run, events);
+		nlbus_history_drop(bus, history, run, events);
 	} else if (!nlbus_history_shrink(bus, history)) {
 		return false;
 	}
-	nlbus_history_place(&bus->trim, history);
+	nlbus_history_place(bus, history);
 	if (nlbus_history_is_loose(history))
 		nlbus_history_mark(bus, history);
 	return true;
 }
 
-/* Brings all histories of the bus below their common limit. Those that keep the
- * most, to within a factor of two, give in turn: a flood evicts itself, and what
- * is small stays.
+/* Finds which history is to give for all others. Users leave the privileged a part:
+ * they give alone while they have more than the rest, and get none of that part.
  */
+static struct nlbus_trimmed *nlbus_history_largest(struct nlbus_bus *bus)
+{
+	size_t reserve = NLBUS_SHARE_RESERVE(nlbus_params.history);
+	struct nlbus_trimmed *users = nlbus_trim_largest(&bus->user_trim);
+	struct nlbus_trimmed *others = NULL;
+
+	if (!users || bus->user_bytes <= nlbus_params.history - reserve)
+		others = nlbus_trim_largest(&bus->trim);
+	if (users && others)
+		return users->size >= others->size ? users : others;
+	if (others && bus->user_bytes &&
+	    bus->history_bytes - bus->user_bytes <= reserve)
+		return NULL;
+	return users ?: others;
+}
+
+/* Brings all histories of the bus below their common limit. */
 static void nlbus_history_trim(struct nlbus_bus *bus)
 {
-	struct nlbus_trim *trim = &bus->trim;
 	struct nlbus_history *history;
-	struct list_head *largest;
+	struct nlbus_trimmed *largest;
 
-	while (bus->history_bytes > nlbus_params.history && trim->used) {
-		largest = &trim->size[__fls(trim->used)];
-		if (list_empty(largest)) {
-			__clear_bit(__fls(trim->used), &trim->used);
-			continue;
-		}
-		history = list_first_entry(largest, struct nlbus_history, trim);
-		list_move_tail(&history->trim, largest);
+	while (bus->history_bytes > nlbus_params.history &&
+	       (largest = nlbus_history_largest(bus))) {
+		history = container_of(largest, struct nlbus_history, trimmed);
 		/* One that can't is left alone until it has more. */
 		if (!nlbus_history_evict(bus, history))
-			list_del_init(&history->trim);
+			nlbus_trim_leave(largest);
+	}
+}
+
+/* Brings a user's histories on this bus below what he may keep on all of them, or
+ * nearer to that.
+ */
+static void nlbus_history_trim_own(struct nlbus_bus *bus,
+				   struct nlbus_share *share)
+{
+	u32 most = NLBUS_HISTORY_CUT;
+	struct nlbus_history *history;
+	struct nlbus_trimmed *largest;
+
+	while (most-- && nlbus_account_keeps_more(share->account, 0) &&
+	       (largest = nlbus_trim_largest(&share->trim))) {
+		history = container_of(largest, struct nlbus_history,
+				       own_trimmed);
+		if (!nlbus_history_evict(bus, history))
+			nlbus_trim_leave(largest);
 	}
 }
 
@@ -366,12 +397,14 @@ void nlbus_history_append(struct nlbus_bus *bus, struct nlbus_history *history,
 	spin_unlock(&history->lock);
 	WRITE_ONCE(history->room, nlbus_history_room(run, run->len));
 
-	WRITE_ONCE(bus->history_bytes, bus->history_bytes + run->size);
+	nlbus_history_count(bus, history, run->size);
 	if (oldest)
-		nlbus_history_drop(bus, oldest, events);
-	nlbus_history_place(&bus->trim, history);
+		nlbus_history_drop(bus, history, oldest, events);
+	nlbus_history_place(bus, history);
 	/* More than this run takes the place of is a limit that was lowered. */
 	nlbus_history_cut(bus, history, NLBUS_HISTORY_CUT);
+	if (history->share)
+		nlbus_history_trim_own(bus, history->share);
 	nlbus_history_trim(bus);
 }
 
@@ -416,8 +449,8 @@ void nlbus_history_extend(struct nlbus_bus *bus, struct nlbus_history *history,
 	history->change = atomic64_add_return(count, &bus->change);
 	spin_unlock(&history->lock);
 	WRITE_ONCE(history->room, history->room - len);
-	if (list_empty(&history->trim))
-		nlbus_history_place(&bus->trim, history);
+	if (list_empty(&history->trimmed.link))
+		nlbus_history_place(bus, history);
 }
 
 /**
@@ -435,14 +468,15 @@ bool nlbus_history_end(struct nlbus_bus *bus, struct nlbus_history *history,
 	struct nlbus_run *run;
 
 	nlbus_history_unmark(bus, history);
-	list_del_init(&history->trim);
+	nlbus_trim_leave(&history->trimmed);
+	nlbus_trim_leave(&history->own_trimmed);
 	WRITE_ONCE(history->room, 0);
 	for (; nlbus_history_runs(history); history->begin++) {
 		if (!*most)
 			return false;
 		--*most;
 		run = nlbus_history_slot(history, history->begin)->run;
-		WRITE_ONCE(bus->history_bytes, bus->history_bytes - run->size);
+		nlbus_history_count(bus, history, -(long)run->size);
 		nlbus_run_drop(run, &bus->dead);
 	}
 	if (history->ring != &history->one)

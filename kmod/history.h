@@ -12,6 +12,7 @@
 
 struct nlbus_bus;
 struct nlbus_run;
+struct nlbus_share;
 
 /**
  * struct nlbus_trim - histories that have more than their newest event, by size
@@ -22,6 +23,16 @@ struct nlbus_run;
 struct nlbus_trim {
 	struct list_head size[BITS_PER_LONG];
 	unsigned long used;
+};
+
+/**
+ * struct nlbus_trimmed - a history's place in a &struct nlbus_trim
+ * @link: in one of its lists, while the history has something to give
+ * @size: in which
+ */
+struct nlbus_trimmed {
+	struct list_head link;
+	unsigned int size;
 };
 
 /**
@@ -55,8 +66,9 @@ struct nlbus_kept {
  * @room: bytes of messages for which the newest run has memory left; the owner's,
  *        as is all that follows but @lowered; others may look
  * @claimed: runs that a datagram would add
- * @trim: in a list of &nlbus_bus.trim while more than one event is here
- * @trim_size: which of the lists
+ * @trimmed: among all that the bus keeps: &nlbus_bus.trim, or .user_trim
+ * @own_trimmed: among those of the same user: &nlbus_share.trim
+ * @share: whose it is: his, who created the topic; NULL for a privileged one's
  * @lowered: in &nlbus_lowered.histories while @limit is news to the bus thread
  */
 struct nlbus_history {
@@ -73,8 +85,9 @@ struct nlbus_history {
 	u64 change;
 	u32 room;
 	u32 claimed;
-	struct list_head trim;
-	unsigned int trim_size;
+	struct nlbus_trimmed trimmed;
+	struct nlbus_trimmed own_trimmed;
+	struct nlbus_share *share;
 	struct list_head lowered;
 };
 
@@ -106,8 +119,8 @@ nlbus_history_newest(struct nlbus_history *history)
 	return nlbus_history_slot(history, history->end - 1);
 }
 
-void nlbus_trim_init(struct nlbus_trim *trim);
-void nlbus_history_init(struct nlbus_history *history, size_t limit);
+void nlbus_history_init(struct nlbus_history *history, size_t limit,
+			struct nlbus_share *share);
 bool nlbus_history_end(struct nlbus_bus *bus, struct nlbus_history *history,
 		       u32 *most);
 bool nlbus_history_claim(struct nlbus_history *history,
@@ -120,6 +133,18 @@ void nlbus_history_extend(struct nlbus_bus *bus, struct nlbus_history *history,
 bool nlbus_history_cut(struct nlbus_bus *bus, struct nlbus_history *history,
 		       u32 most);
 void nlbus_history_tighten(struct nlbus_history *history);
+
+/* trim.c */
+void nlbus_trim_init(struct nlbus_trim *trim);
+void nlbus_trim_place(struct nlbus_trim *trim, struct nlbus_trimmed *trimmed,
+		      size_t bytes);
+struct nlbus_trimmed *nlbus_trim_largest(struct nlbus_trim *trim);
+
+/* Has a history give no more. */
+static inline void nlbus_trim_leave(struct nlbus_trimmed *trimmed)
+{
+	list_del_init(&trimmed->link);
+}
 
 /* limit.c */
 void nlbus_lowered_init(struct nlbus_lowered *lowered);

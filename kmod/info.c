@@ -38,7 +38,15 @@ static int nlbus_info_put_limits(struct sk_buff *skb)
 	    nla_put_u32(skb, NLBUS_LIMIT_A_PRIVATE_GROUPS,
 			nlbus_params.private_groups) ||
 	    nla_put_u32(skb, NLBUS_LIMIT_A_TOPIC_MODE,
-			nlbus_params.topic_mode))
+			nlbus_params.topic_mode) ||
+	    nla_put_u32(skb, NLBUS_LIMIT_A_USER_TOPICS,
+			nlbus_params.user_topics) ||
+	    nlbus_info_put_u64(skb, NLBUS_LIMIT_A_USER_QUEUE,
+			       nlbus_params.user_queue) ||
+	    nlbus_info_put_u64(skb, NLBUS_LIMIT_A_USER_HISTORY,
+			       nlbus_params.user_history) ||
+	    nla_put_u32(skb, NLBUS_LIMIT_A_USER_PRIVATE_GROUPS,
+			nlbus_params.user_private_groups))
 		return -EMSGSIZE;
 	nla_nest_end(skb, nest);
 	return 0;
@@ -64,7 +72,7 @@ static int nlbus_info_put_counters(struct sk_buff *skb, struct nlbus_bus *bus)
 		{ NLBUS_COUNTER_A_EVICTED,
 		  atomic64_read(&bus->counters.evicted) },
 		{ NLBUS_COUNTER_A_TOPICS, nlbus_topics_count(&bus->topics) },
-		{ NLBUS_COUNTER_A_QUEUE, READ_ONCE(bus->queue.used) },
+		{ NLBUS_COUNTER_A_QUEUE, READ_ONCE(bus->queue.room.used) },
 		{ NLBUS_COUNTER_A_HISTORY, READ_ONCE(bus->history_bytes) },
 		{ NLBUS_COUNTER_A_MOVED, atomic64_read(&bus->sys.moved) },
 		{ NLBUS_COUNTER_A_PRIVATE_GROUPS,

@@ -22,6 +22,7 @@
 #include <linux/sizes.h>
 #include <uapi/linux/nlbus.h>
 
+#include "account.h"
 #include "bus.h"
 #include "client.h"
 #include "genl.h"
@@ -34,12 +35,13 @@
 #define NLBUS_PROTOCOL_MIN	(NETLINK_SMC + 1)
 
 /* Until it is known of how many. */
-#define NLBUS_HALF		UINT_MAX
+#define NLBUS_PART		UINT_MAX
+#define NLBUS_PART_BYTES	ULONG_MAX
 
 struct nlbus_params nlbus_params = {
 	.protocol	= NLBUS_PROTOCOL,
 	.groups		= NLBUS_GROUPS,
-	.private_groups	= NLBUS_HALF,
+	.private_groups	= NLBUS_PART,
 	.topics		= 16384,
 	.pack		= SKB_WITH_OVERHEAD(16384),
 	.heartbeat_ms	= 1000,
@@ -47,6 +49,10 @@ struct nlbus_params nlbus_params = {
 	.history	= SZ_64M,
 	.topic_history	= SZ_256K,
 	.topic_mode	= NLBUS_TOPIC_MODE_MASK,
+	.user_topics	= NLBUS_PART,
+	.user_queue	= NLBUS_PART_BYTES,
+	.user_history	= NLBUS_PART_BYTES,
+	.user_private_groups = NLBUS_PART,
 };
 
 module_param_named(protocol, nlbus_params.protocol, uint, 0444);
@@ -67,9 +73,16 @@ module_param_named(history, nlbus_params.history, ulong, 0444);
 MODULE_PARM_DESC(history, "bytes of all histories of one bus; each topic's newest event is kept beyond it (default 64 MiB)");
 module_param_named(topic_history, nlbus_params.topic_history, ulong, 0444);
 MODULE_PARM_DESC(topic_history, "bytes of one topic's history; its newest event is always kept (default 256 KiB)");
-
 module_param_named(topic_mode, nlbus_params.topic_mode, uint, 0444);
 MODULE_PARM_DESC(topic_mode, "mode of new topics, as chmod(2), read and write bits (default 0666)");
+module_param_named(user_topics, nlbus_params.user_topics, uint, 0444);
+MODULE_PARM_DESC(user_topics, "topics that one user may create, on all buses together (default: a quarter of topics)");
+module_param_named(user_queue, nlbus_params.user_queue, ulong, 0444);
+MODULE_PARM_DESC(user_queue, "bytes that one user may have published and not yet sequenced, on all buses together (default: a quarter of queue)");
+module_param_named(user_history, nlbus_params.user_history, ulong, 0444);
+MODULE_PARM_DESC(user_history, "bytes of the histories of topics that one user created, on all buses together (default: a quarter of history)");
+module_param_named(user_private_groups, nlbus_params.user_private_groups, uint, 0444);
+MODULE_PARM_DESC(user_private_groups, "private groups that one user may use up on one bus (default: a quarter of private_groups)");
 
 static int __init nlbus_check(const char *name, unsigned long value,
 			      unsigned long min, unsigned long max)
@@ -89,12 +102,26 @@ static int __init nlbus_check_mode(unsigned int mode)
 	return -EINVAL;
 }
 
+static void __init nlbus_default_params(struct nlbus_params *params)
+{
+	if (params->private_groups == NLBUS_PART)
+		params->private_groups = params->groups / 2;
+	if (params->user_topics == NLBUS_PART)
+		params->user_topics = max(params->topics / 4, 1U);
+	if (params->user_queue == NLBUS_PART_BYTES)
+		params->user_queue = max(params->queue / 4, NLBUS_QUEUE_MIN);
+	if (params->user_history == NLBUS_PART_BYTES)
+		params->user_history = params->history / 4;
+	if (params->user_private_groups == NLBUS_PART)
+		params->user_private_groups =
+			max(params->private_groups / 4, 1U);
+}
+
 static int __init nlbus_check_params(void)
 {
 	struct nlbus_params *params = &nlbus_params;
 
-	if (params->private_groups == NLBUS_HALF)
-		params->private_groups = params->groups / 2;
+	nlbus_default_params(params);
 	if (nlbus_check("protocol", params->protocol, NLBUS_PROTOCOL_MIN,
 			MAX_LINKS - 1) ||
 	    nlbus_check("groups", params->groups, 32, 8192) ||
@@ -106,6 +133,14 @@ static int __init nlbus_check_params(void)
 	    nlbus_check("queue", params->queue, NLBUS_QUEUE_MIN, SZ_1G) ||
 	    nlbus_check("history", params->history, 0, NLBUS_HISTORY_MAX) ||
 	    nlbus_check("topic_history", params->topic_history, 0, SZ_1G) ||
+	    nlbus_check("user_topics", params->user_topics, 1,
+			params->topics) ||
+	    nlbus_check("user_queue", params->user_queue, NLBUS_QUEUE_MIN,
+			params->queue) ||
+	    nlbus_check("user_history", params->user_history, 0,
+			params->history) ||
+	    nlbus_check("user_private_groups", params->user_private_groups, 1,
+			params->private_groups) ||
 	    nlbus_check_mode(params->topic_mode))
 		return -EINVAL;
 	return 0;
@@ -118,6 +153,7 @@ static int __init nlbus_init(void)
 	err = nlbus_check_params();
 	if (err)
 		return err;
+	nlbus_accounts_init();
 	err = nlbus_genl_register();
 	if (err)
 		return err;

@@ -20,6 +20,7 @@
 #include "moves.h"
 #include "params.h"
 #include "run.h"
+#include "share.h"
 #include "topic.h"
 
 /* Runs of ended histories that one turn of the bus thread lets go. */
@@ -43,7 +44,7 @@ void nlbus_moves_init(struct nlbus_moves *moves)
  *
  * Deleted topics don't count for the limit of topics, but take memory until they
  * are announced. So there may be as many of them, and who deletes more is slowed
- * down.
+ * down. What one user deleted is bounded before that: nlbus_account_wait().
  *
  * Return: 0, or -EINTR when a fatal signal struck.
  */
@@ -160,6 +161,7 @@ static void nlbus_moves_free_list(struct nlbus_moves *moves,
 	u32 freed = 0;
 
 	list_for_each_entry_safe(topic, next, gone, moved) {
+		nlbus_share_topic_freed(topic->history.share);
 		/* Found without a reference: see nlbus_topic_recent(). */
 		kfree_rcu(topic, rcu);
 		freed++;

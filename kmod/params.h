@@ -21,6 +21,10 @@
  * @history: bytes of all histories of one bus
  * @topic_history: bytes of one topic's history
  * @topic_mode: mode of new topics
+ * @user_topics: topics that one user may create, on all buses together
+ * @user_queue: bytes that one user may have in queues, likewise
+ * @user_history: bytes of histories of topics that one user created, likewise
+ * @user_private_groups: private groups that one user may use up on one bus
  */
 struct nlbus_params {
 	unsigned int protocol;
@@ -33,6 +37,10 @@ struct nlbus_params {
 	unsigned long history;
 	unsigned long topic_history;
 	unsigned int topic_mode;
+	unsigned int user_topics;
+	unsigned long user_queue;
+	unsigned long user_history;
+	unsigned int user_private_groups;
 };
 
 extern struct nlbus_params nlbus_params;

@@ -7,9 +7,11 @@
 #define _NLBUS_QUEUE_H
 
 #include <linux/list.h>
-#include <linux/spinlock.h>
 #include <linux/types.h>
 
+#include "room.h"
+
+struct nlbus_account;
 struct task_struct;
 
 /* The least that a queue may be limited to: it still takes any datagram, so
@@ -24,43 +26,39 @@ struct task_struct;
 
 /**
  * struct nlbus_queue - what is published and not yet sequenced
- * @lock: guards the rest
+ * @room: bytes of the runs, and of those that room was taken for; what processes
+ *        may use of it. Its lock guards the rest.
  * @runs: events, in the order of acceptance
- * @waiters: publishers that wait for room, first come, first served
- * @used: bytes of the runs, and of those that room is reserved for
- * @limit: bytes that processes may use
  * @reader: the bus thread; NULL until the bus is started
- * @closed: no room for anybody any more
  */
 struct nlbus_queue {
-	spinlock_t lock; /* all */
+	struct nlbus_room room;
 	struct list_head runs;
-	struct list_head waiters;
-	size_t used;
-	size_t limit;
 	struct task_struct *reader;
-	bool closed;
 };
 
 void nlbus_queue_init(struct nlbus_queue *queue, size_t limit);
-int nlbus_queue_reserve(struct nlbus_queue *queue, size_t bytes, bool wait);
-void nlbus_queue_release(struct nlbus_queue *queue, size_t bytes);
-void nlbus_queue_add(struct nlbus_queue *queue, struct list_head *runs);
+int nlbus_queue_reserve(struct nlbus_queue *queue,
+			struct nlbus_account *account, size_t bytes, bool wait);
+void nlbus_queue_release(struct nlbus_queue *queue,
+			 struct nlbus_account *account, size_t bytes);
+void nlbus_queue_add(struct nlbus_queue *queue, struct nlbus_account *account,
+		     struct list_head *runs);
 bool nlbus_queue_take(struct nlbus_queue *queue, struct list_head *runs);
 void nlbus_queue_close(struct nlbus_queue *queue);
 
 /* Whether it is closed, and all that found room before was taken out. */
 static inline bool nlbus_queue_done(const struct nlbus_queue *queue)
 {
-	return READ_ONCE(queue->closed) && !READ_ONCE(queue->used);
+	return READ_ONCE(queue->room.closed) && !READ_ONCE(queue->room.used);
 }
 
 /* Whether nothing waits in it or for it, and it is open. */
 static inline bool nlbus_queue_idle(const struct nlbus_queue *queue)
 {
 	return list_empty_careful(&queue->runs) &&
-	       list_empty_careful(&queue->waiters) &&
-	       !READ_ONCE(queue->closed);
+	       list_empty_careful(&queue->room.waiters) &&
+	       !READ_ONCE(queue->room.closed);
 }
 
 static inline bool nlbus_queue_empty(const struct nlbus_queue *queue)

@@ -8,6 +8,7 @@
 #include <linux/slab.h>
 #include <linux/string.h>
 
+#include "account.h"
 #include "run.h"
 #include "topic.h"
 
@@ -43,6 +44,7 @@ struct nlbus_run *nlbus_run_alloc(u32 len, u32 room, gfp_t gfp)
 	INIT_LIST_HEAD(&run->link);
 	run->topic = NULL;
 	run->ack = NULL;
+	run->account = NULL;
 	run->size = size;
 	run->len = len;
 	run->count = 1;
@@ -133,6 +135,7 @@ void nlbus_event_begin(struct nlmsghdr *event, const struct nlbus_sender *from)
 static void nlbus_run_free(struct nlbus_run *run)
 {
 	kfree_skb(run->ack);
+	nlbus_account_put(run->account);
 	nlbus_topic_put(run->topic);
 	kvfree(run);
 }

@@ -15,6 +15,7 @@
 #include <linux/types.h>
 #include <uapi/linux/nlbus.h>
 
+struct nlbus_account;
 struct nlbus_topic;
 struct sk_buff;
 
@@ -24,6 +25,8 @@ struct sk_buff;
  * @topic: where they go, with a reference until they are broadcast; NULL before the
  *         topic is created, and afterwards
  * @ack: the answer that the publisher asked for with the last one; or NULL
+ * @account: who has used up room in the queue for it, with a reference; NULL if that
+ *           was a privileged one, or it isn't in the queue
  * @size: bytes of memory, which count for queue and history
  * @len: bytes of the messages
  * @count: how many
@@ -35,6 +38,7 @@ struct nlbus_run {
 	struct list_head link;
 	struct nlbus_topic *topic;
 	struct sk_buff *ack;
+	struct nlbus_account *account;
 	u32 size;
 	u32 len;
 	u32 count;

@@ -41,7 +41,8 @@ static struct nlbus_topic *nlbus_sys_prepare(struct nlbus_bus *bus,
 	};
 	struct nlbus_topic *topic;
 
-	topic = nlbus_topic_prepare(bus, name, strlen(name), &access, NULL);
+	topic = nlbus_topic_prepare(bus, name, strlen(name), &access,
+				    NULL, NULL);
 	if (IS_ERR(topic))
 		return topic;
 	topic->group = NLBUS_GROUP_SYS;

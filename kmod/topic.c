@@ -22,6 +22,7 @@
 #include "params.h"
 #include "refusal.h"
 #include "run.h"
+#include "share.h"
 #include "topic.h"
 
 /* Runs of a history that are let go of before others have their turn. */
@@ -79,11 +80,13 @@ void nlbus_topics_free(struct nlbus_bus *bus)
 			nlbus_run_free_list(&bus->dead);
 			cond_resched();
 		} while (!nlbus_history_end(bus, &topic->history, &most));
+		nlbus_share_remove_topic(topic->history.share);
 		kfree(topic);
 	}
 	nlbus_run_free_list(&bus->dead);
 	xa_destroy(&topics->by_id);
 	nlbus_groups_free(&topics->groups);
+	nlbus_shares_free(bus);
 	kvfree(topics->by_name);
 	topics->by_name = NULL;
 	memset(topics->recent, 0, sizeof(topics->recent));
@@ -99,10 +102,12 @@ void nlbus_topic_put(struct nlbus_topic *topic)
 {
 	if (!topic || !refcount_dec_and_test(&topic->refs))
 		return;
-	if (topic->id)
+	if (topic->id) {
 		nlbus_moves_left(topic);
-	else
+	} else {
+		nlbus_share_remove_topic(topic->history.share);
 		kfree(topic);
+	}
 }
 
 /* Gets a reference to a topic that was found; NULL for one that is being ended. */
@@ -278,12 +283,29 @@ int nlbus_topic_refuse_full(struct nlbus_refusal *refusal, const u8 *name,
 			    u32 len)
 {
 	return nlbus_refusal_set(refusal, -ENOSPC,
-				 "topic '%.*s': the bus has its limit of %u topics",
+				 "topic '%.*s': the bus has its limit of %u topics, or what of it is left is for the privileged",
 				 len, name, nlbus_params.topics);
 }
 
+/* Counts a topic that is about to be created. */
+static int nlbus_topic_count(struct nlbus_topics *topics,
+			     struct nlbus_share *share, const u8 *name, u8 len,
+			     struct nlbus_refusal *refusal)
+{
+	u32 limit = nlbus_params.topics;
+
+	if (share)
+		limit -= NLBUS_SHARE_RESERVE(limit);
+	/* Ids are never used again, so they may be used up, too. */
+	if (topics->count + topics->n_prepared >= limit ||
+	    topics->last_id >= U32_MAX - topics->n_prepared)
+		return nlbus_topic_refuse_full(refusal, name, len);
+	return share ? nlbus_share_add_topic(share, name, len, refusal) : 0;
+}
+
 /* Makes a topic whose id is reserved, without a name. */
-static struct nlbus_topic *nlbus_topic_new(struct nlbus_topics *topics, u8 len)
+static struct nlbus_topic *nlbus_topic_new(struct nlbus_topics *topics,
+					   struct nlbus_share *share, u8 len)
 {
 	struct nlbus_topic *topic;
 
@@ -298,7 +320,7 @@ static struct nlbus_topic *nlbus_topic_new(struct nlbus_topics *topics, u8 len)
 	}
 	refcount_set(&topic->refs, 1);
 	INIT_LIST_HEAD(&topic->moved);
-	nlbus_history_init(&topic->history, nlbus_params.topic_history);
+	nlbus_history_init(&topic->history, nlbus_params.topic_history, share);
 	list_add_tail(&topic->link, &topics->prepared);
 	topics->n_prepared++;
 	return topic;
@@ -328,20 +350,23 @@ static struct nlbus_topic *nlbus_topic_find_any(struct nlbus_topics *topics,
  * @name: the topic's name, checked
  * @len: bytes of it
  * @access: who may read and write it if it is created
+ * @share: its creator's, or NULL if it is to count for nobody
  * @refusal: says why, unless it is there or prepared; or NULL
  *
  * Return: the topic with a reference; -ENOSPC for one too many, or one that takes
- * a private group where none is left; -ENOMEM.
+ * a private group where none is left, -EDQUOT if that is so for its creator;
+ * -ENOMEM.
  */
 struct nlbus_topic *nlbus_topic_prepare(struct nlbus_bus *bus, const u8 *name,
 					u8 len,
 					const struct nlbus_access *access,
+					struct nlbus_share *share,
 					struct nlbus_refusal *refusal)
 {
 	struct nlbus_topics *topics = &bus->topics;
 	u64 hash = siphash(name, len, &topics->key);
 	struct nlbus_topic *topic;
-	u32 group = 0;
+	int group = 0, err;
 
 	lockdep_assert_held(&topics->lock);
 
@@ -351,22 +376,21 @@ struct nlbus_topic *nlbus_topic_prepare(struct nlbus_bus *bus, const u8 *name,
 		return topic;
 	}
 
-	/* Ids are never used again, so they may be used up, too. */
-	if (topics->count + topics->n_prepared >= nlbus_params.topics ||
-	    topics->last_id >= U32_MAX - topics->n_prepared)
-		return ERR_PTR(nlbus_topic_refuse_full(refusal, name, len));
+	err = nlbus_topic_count(topics, share, name, len, refusal);
+	if (err)
+		return ERR_PTR(err);
 	if (!nlbus_access_all(access, NLBUS_READ)) {
-		group = nlbus_group_private(&topics->groups);
-		if (!group)
-			return ERR_PTR(nlbus_refusal_set(refusal, -ENOSPC,
-							 "topic '%.*s': as not all may read it, it takes a private group, and all %u were used (module parameter private_groups)",
-							 len, name,
-							 nlbus_params.private_groups));
+		group = nlbus_group_private(&topics->groups, share);
+		if (group < 0) {
+			nlbus_share_remove_topic(share);
+			return ERR_PTR(nlbus_group_refuse(refusal, group, name,
+							  len));
+		}
 	}
-	topic = nlbus_topic_new(topics, len);
+	topic = nlbus_topic_new(topics, share, len);
 	if (!topic) {
-		if (group)
-			nlbus_group_give_back(&topics->groups, group);
+		nlbus_group_give_back(&topics->groups, group, share);
+		nlbus_share_remove_topic(share);
 		return ERR_PTR(nlbus_refusal_set(refusal, -ENOMEM,
 						 "topic '%.*s': no memory to create it",
 						 len, name));
@@ -430,7 +454,8 @@ void nlbus_topics_abort(struct nlbus_topics *topics)
 
 	list_for_each_entry_safe(topic, next, &topics->prepared, link) {
 		xa_release(&topics->by_id, topic->id);
-		nlbus_group_give_back(&topics->groups, topic->group);
+		nlbus_group_give_back(&topics->groups, topic->group,
+				      topic->history.share);
 		topic->id = 0;
 		nlbus_topic_put(topic);
 	}
@@ -455,6 +480,7 @@ void nlbus_topic_delete(struct nlbus_topic *topic)
 	xa_erase(&topics->by_id, topic->id);
 	nlbus_group_retire(&topics->groups, topic->group);
 	WRITE_ONCE(topics->count, topics->count - 1);
+	nlbus_share_topic_deleted(topic->history.share);
 
 	WRITE_ONCE(topic->dead, true);
 	smp_mb(); /* pairs with nlbus_topic_remember() */

@@ -19,6 +19,7 @@
 
 struct nlbus_bus;
 struct nlbus_refusal;
+struct nlbus_share;
 
 /* Topics that are found again without their secret hash. */
 #define NLBUS_TOPICS_RECENT	32
@@ -118,6 +119,7 @@ int nlbus_topic_refuse_full(struct nlbus_refusal *refusal, const u8 *name,
 struct nlbus_topic *nlbus_topic_prepare(struct nlbus_bus *bus, const u8 *name,
 					u8 len,
 					const struct nlbus_access *access,
+					struct nlbus_share *share,
 					struct nlbus_refusal *refusal);
 void nlbus_topics_commit(struct nlbus_bus *bus);
 void nlbus_topics_abort(struct nlbus_topics *topics);

@@ -16,7 +16,8 @@ const SOON: Duration = Duration::from_millis(100);
 
 /// Becomes the user `uid`, if there is one, in the group `gid`, of the same number unless given, and in the `groups`
 /// besides. With `joins` he may join the groups of a user broker, which takes `CAP_NET_ADMIN`, and isn't root to it. With
-/// `userns` he makes a user namespace, in which he has all capabilities, and stays in the bus's network namespace.
+/// `userns` he makes a user namespace, in which he has all capabilities; he stays in the bus's network namespace unless
+/// with `netns` he makes one of these, too.
 ///
 /// # Panics
 /// When he can't.
@@ -38,11 +39,14 @@ pub fn become_another(place: Place, args: &Args) {
     if args.get("userns").unwrap_or(false) {
         unshare(CloneFlags::CLONE_NEWUSER).unwrap_or_else(|errno| panic!("a user namespace: {errno}"));
     }
+    if args.get("netns").unwrap_or(false) {
+        unshare(CloneFlags::CLONE_NEWNET).unwrap_or_else(|errno| panic!("a network namespace: {errno}"));
+    }
 }
 
 /// Becomes somebody, says `ready` and does what it is told with the library:
 ///
-/// - `publish TOPIC`, answered by `published seq= pid=`; `send TOPIC`, which publishes and flushes, by `sent`
+/// - `publish TOPIC [bytes=1]`, answered by `published seq= pid=`; `send TOPIC`, which publishes and flushes, by `sent`
 /// - `subscribe FILTER`, by `subscribed`; what comes is said after `next`: `TOPIC SEQ`, `lost TOPIC FROM TO`,
 ///   `ended TOPIC REASON`, or `nothing` after [`patience`]; after `soon` that comes at once, nearly
 /// - `create TOPIC [mode=0640] [uid=] [gid=] [history=]` and `set` the same, by `topic mode= uid= gid= history=`; `look
@@ -78,7 +82,7 @@ fn obey(bus: &Bus, verb: &str, rest: &str) -> String {
     let args = Args::new(words);
     let settings = || options(bus, &topic, &args);
     match verb {
-        "publish" => match bus.publish_acked(&topic, "x") {
+        "publish" => match bus.publish_acked(&topic, &vec![b'x'; args.get("bytes").unwrap_or(1)]) {
             Ok(seq) => format!("published seq={seq} pid={}", process::id()),
             Err(error) => unpublished(&error),
         },

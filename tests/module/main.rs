@@ -8,6 +8,7 @@ mod discovery;
 mod failures;
 mod kernel;
 mod parameters;
+mod quotas;
 mod retire;
 mod unload;
 
@@ -22,10 +23,11 @@ fn main() -> ExitCode {
             discovery::CASES,
             unload::CASES,
             parameters::CASES,
+            quotas::CASES,
             retire::CASES,
             failures::CASES,
         ],
-        &[],
+        quotas::ROLES,
     );
     if nlbus_tests::broker_kind() == nlbus::BrokerKind::Module {
         kernel::reload("");

@@ -248,6 +248,11 @@ fn values_that_make_no_sense_are_refused() {
         "private_groups=1022",
         "topic_mode=0777",
         "topic_mode=-1",
+        "user_topics=0",
+        "user_topics=16385",
+        "user_queue=1",
+        "user_history=67108865",
+        "user_private_groups=0",
     ] {
         assert_eq!(load(MODULE, parameters), Err(Errno::EINVAL), "{parameters}");
         assert!(!is_loaded());

@@ -6,8 +6,8 @@ use nlbus::wire::{
     Content, EventView, Heartbeat, Info, MovedTopic, ReplayRequest, TopicDeleted, TopicKey, TopicPageEnd, TopicRequest,
     TopicSettings, TopicsAnnouncement, push_info_request, push_publish,
 };
-use nlbus::{Bus, TopicRecord};
-use nlbus_tests::{Datagram, Endpoint, Fixture, OtherSocket, RawClient, cases};
+use nlbus::{BrokerKind, Bus, TopicRecord};
+use nlbus_tests::{Datagram, Endpoint, Fixture, OtherSocket, RawClient, broker_kind, cases};
 use std::collections::VecDeque;
 
 cases![
@@ -176,7 +176,7 @@ fn changes_and_ends_are_announced_and_counted() {
     assert_eq!(beat.moved, listener.moved);
 }
 
-/// One datagram, so that nothing is announced in between.
+/// One datagram, so that nothing is announced in between, mostly.
 fn a_topic_that_changed_and_went_is_named_once() {
     let fixture = Fixture::new();
     let (bus, raw) = (fixture.connect(), fixture.raw());
@@ -191,9 +191,16 @@ fn a_topic_that_changed_and_went_is_named_once() {
     let (by_a, by_b) = (TopicKey::Id(a.id), TopicKey::Id(b.id));
     let frame = [change(by_a, 0o644), change(by_b, 0o644), change(by_a, 0o666), delete(by_b)].concat();
     raw.send(Endpoint::Request, &frame);
+    // A slow machine may take longer for the datagram than the module waits between two announcements.
+    let (moved, ended) = (MovedTopic { id: a.id, end: 0 }, MovedTopic { id: b.id, end: 1 });
     let mut named = listener.named();
+    while !named.contains(&ended) {
+        assert_eq!(broker_kind(), BrokerKind::Module, "{named:?}");
+        assert_eq!(named, [moved]);
+        named = listener.named();
+    }
     named.sort_by_key(|topic| topic.id);
-    assert_eq!(named, [MovedTopic { id: a.id, end: 0 }, MovedTopic { id: b.id, end: 1 }]);
+    assert!(named == [moved, ended] || (broker_kind() == BrokerKind::Module && named == [ended]), "{named:?}");
     bus.delete_topic("a").unwrap();
     assert_eq!(listener.named(), [MovedTopic { id: a.id, end: 1 }]);
 }

@@ -20,8 +20,13 @@ cases![
 
 pub(crate) const ROLES: &[(&str, Role)] = &[("filler", filler), ("hoarder", hoarder)];
 
-const NOBODY: u32 = 65534;
-const OTHER: u32 = 65533;
+/// Users, of each test one of its own: the module counts what a user has on all buses, and a bus ends some time after its
+/// namespace.
+const CREATOR: u32 = 60001;
+const GIVER: u32 = 60002;
+const FLOODER: u32 = 60003;
+const HOARDER: u32 = 60004;
+const OTHER: u32 = 60005;
 
 /// Nearly a datagram.
 const LARGE: usize = 60_000;
@@ -94,7 +99,7 @@ fn who_has_his_share_of_topics_creates_no_more() {
     let fixture = Fixture::new();
     let bus = fixture.connect();
     let share = bus.info().unwrap().limits.user_topics as usize;
-    let mut nobody = user(&fixture, NOBODY);
+    let mut nobody = user(&fixture, CREATOR);
     create(&mut nobody, "his", share - 1);
     // One more, but not two.
     let two = publishes(["his/0", "one/more", "two/more"]);
@@ -105,7 +110,7 @@ fn who_has_his_share_of_topics_creates_no_more() {
     for (to, frame) in [(Endpoint::Publish, publish("two/more")), (Endpoint::Request, make.clone())] {
         let refusal = refused(&mut nobody, to, &frame).expect("a refusal");
         assert_eq!(refusal.errno, Errno::EDQUOT, "{refusal}");
-        for word in ["two/more", "65534", &share.to_string()] {
+        for word in ["two/more", &CREATOR.to_string(), &share.to_string()] {
             assert!(refusal.message.contains(word), "no {word}: {refusal}");
         }
     }
@@ -129,13 +134,13 @@ fn a_topic_is_charged_to_who_created_it() {
     let fixture = Fixture::new();
     let bus = fixture.connect();
     let share = bus.info().unwrap().limits.user_topics as usize;
-    let (mut nobody, mut other) = (user(&fixture, NOBODY), user(&fixture, OTHER));
+    let (mut nobody, mut other) = (user(&fixture, GIVER), user(&fixture, OTHER));
     create(&mut nobody, "his", share);
     bus.topic_options("his/0").owner(OTHER).mode(0o666).set().unwrap();
     assert_eq!(errno(&mut other, Endpoint::Publish, &publish("his/0")), None);
     assert_eq!(errno(&mut nobody, Endpoint::Publish, &publish("more")), Some(Errno::EDQUOT));
     // Root gives him one, which is root's all the same.
-    bus.topic_options("given").owner(NOBODY).create_new().unwrap();
+    bus.topic_options("given").owner(GIVER).create_new().unwrap();
     assert_eq!(errno(&mut nobody, Endpoint::Publish, &publish("given")), None);
     let settings = TopicSettings { mode: Some(0o600), ..TopicSettings::default() };
     let change = request(TopicRequest::Change { key: TopicKey::Name("given"), settings });
@@ -192,12 +197,12 @@ fn a_flood_evicts_what_is_the_flooders() {
         [vec![format!("uid={uid}"), format!("prefix={prefix}"), history.clone()], numbers.to_vec()].concat()
     };
     let large = limits.user_history / 4 / LARGE as u64;
-    for (uid, prefix) in [(0, "root"), (OTHER, "other"), (NOBODY, "before")] {
+    for (uid, prefix) in [(0, "root"), (OTHER, "other"), (FLOODER, "before")] {
         fill(&fixture, &words(uid, &format!("{prefix}/large"), 1, large, LARGE));
         fill(&fixture, &words(uid, &format!("{prefix}/small"), 4, 400, 64));
     }
     let count = 5 * limits.user_history / LARGE as u64 / TOPICS * TOPICS;
-    fill(&fixture, &words(NOBODY, "flood", TOPICS, count, LARGE));
+    fill(&fixture, &words(FLOODER, "flood", TOPICS, count, LARGE));
     wait_for_head(&bus, "flood/0", count / TOPICS);
     for (prefix, large) in [("root", large), ("other", large)] {
         assert_eq!(kept(&bus, &format!("{prefix}/large/0")), (1, large), "{prefix}");
@@ -253,7 +258,7 @@ fn newest_events_that_are_too_much_alone_are_the_last() {
     for at in 1..=100 {
         assert_eq!(bus.publish_acked("roots", &payload(1, at, 64)).unwrap(), at);
     }
-    let mut hoarder = fixture.spawn("hoarder", &[format!("uid={NOBODY}")]);
+    let mut hoarder = fixture.spawn("hoarder", &[format!("uid={HOARDER}")]);
     let line = hoarder.line();
     assert_eq!(value(&line, "errno"), Errno::EDQUOT as u64, "{line}");
     let topics = value(&line, "topics");
@@ -261,14 +266,14 @@ fn newest_events_that_are_too_much_alone_are_the_last() {
     let bytes = topics * LARGE as u64;
     assert!(bytes > 2 * limit * 9 / 10 && bytes < 2 * limit * 11 / 10, "{bytes} bytes, of {limit} twice");
     let words = hoarder.line();
-    for word in [&format!("hoard/{topics}"), "65534", "delete"] {
+    for word in [&format!("hoard/{topics}"), &HOARDER.to_string(), "delete"] {
         assert!(words.contains(word), "no {word}: {words}");
     }
     // His topics take nothing more, whoever publishes; others' do.
     let error = bus.publish_acked("hoard/0", "x").unwrap_err();
     assert_eq!(error.errno(), Some(Errno::EDQUOT), "{error}");
     assert_eq!(errno(&mut user(&fixture, OTHER), Endpoint::Publish, &publish("others")), None);
-    assert_eq!(errno(&mut user(&fixture, NOBODY), Endpoint::Publish, &publish("roots")), None);
+    assert_eq!(errno(&mut user(&fixture, HOARDER), Endpoint::Publish, &publish("roots")), None);
     assert_eq!(kept(&bus, "roots"), (1, 101));
     hoarder.say("empty");
     hoarder.expect("emptied");

@@ -186,10 +186,11 @@ enum nlbus_limit_attr {
 					 * read, each used once; 0: they share
 					 */
 	NLBUS_LIMIT_A_TOPIC_MODE,	/* u32: of a topic, unless set */
-	NLBUS_LIMIT_A_USER_TOPICS,	/* u32: topics that one user created */
-	NLBUS_LIMIT_A_USER_QUEUE,	/* u64: of QUEUE, one user's; 0: no quota */
-	NLBUS_LIMIT_A_USER_HISTORY,	/* u64: bytes of one user's topics' histories */
-	NLBUS_LIMIT_A_USER_PRIVATE_GROUPS, /* u32: of one user's topics; 0: no quota */
+	/* What one user may have; 0 where that isn't limited. */
+	NLBUS_LIMIT_A_USER_TOPICS,	/* u32: of TOPICS, those he created */
+	NLBUS_LIMIT_A_USER_QUEUE,	/* u64: of QUEUE */
+	NLBUS_LIMIT_A_USER_HISTORY,	/* u64: of HISTORY, of topics he created */
+	NLBUS_LIMIT_A_USER_PRIVATE_GROUPS, /* u32: of PRIVATE_GROUPS */
 	__NLBUS_LIMIT_A_MAX,
 };
 

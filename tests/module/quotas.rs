@@ -1,0 +1,341 @@
+//! What a user may have at most, however many namespaces he makes. What a quota does where there is one bus, the suite asks.
+
+use crate::kernel::reload;
+use nix::unistd::setuid;
+use nlbus::Bus;
+use nlbus::wire::uapi::NLBUS_EVENT_F_NO_WAIT;
+use nlbus::wire::{Content, push_publish};
+use nlbus_tests::{
+    Args, Child, Endpoint, Fixture, Place, Role, become_another, cases, hear, payload, say, value, wait_for,
+};
+use std::fs;
+use std::process;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+cases![
+    making_namespaces_multiplies_nothing module_only alone,
+    all_within_a_namespace_count_as_who_made_it module_only alone,
+    all_within_a_namespace_that_root_made_count_as_one module_only alone,
+    a_user_cannot_use_up_the_private_groups module_only alone,
+    what_users_leave_is_for_the_privileged module_only alone,
+    what_users_leave_of_history_is_for_the_privileged module_only alone,
+    histories_of_all_buses_count_together module_only alone,
+    a_user_cannot_fill_the_queue module_only alone,
+    who_is_killed_while_he_waits_for_room_leaves_nothing_behind module_only alone,
+];
+
+pub(crate) const ROLES: &[(&str, Role)] = &[("gusher", gusher), ("subordinate", subordinate)];
+
+const NOBODY: &str = "uid=65534";
+const SOMEBODY: &str = "uid=65533";
+
+/// A client who is these words.
+fn client(fixture: &Fixture, who: &[&str]) -> Child {
+    let mut child = fixture.spawn("client", &who.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>());
+    child.expect("ready");
+    child
+}
+
+/// What it answers.
+fn ask(client: &mut Child, line: &str) -> String {
+    client.say(line);
+    client.line()
+}
+
+fn creates(client: &mut Child, line: &str) {
+    let said = ask(client, &format!("create {line}"));
+    assert!(said.starts_with("topic "), "{line}: {said}");
+}
+
+/// Is refused it, with an error that names the topic and the limit.
+fn is_refused(client: &mut Child, what: &str, errno: &str, limit: &str) {
+    let said = ask(client, what);
+    let topic = what.split(' ').nth(1).expect("a topic");
+    assert!(said.starts_with(&format!("refused {errno} ")), "{what}: {said}");
+    assert!(said.contains(topic) && said.contains(limit), "{what}: {said}");
+}
+
+/// Neither user namespaces nor network namespaces, which have a bus of their own each.
+fn making_namespaces_multiplies_nothing() {
+    reload("topics=64 user_topics=3");
+    let fixture = Fixture::new();
+    let mut plain = client(&fixture, &[NOBODY]);
+    let mut mapped = client(&fixture, &[NOBODY, "userns=true"]);
+    let mut apart = client(&fixture, &[NOBODY, "userns=true", "netns=true"]);
+    creates(&mut plain, "a/0");
+    creates(&mut mapped, "a/1");
+    creates(&mut apart, "a/2");
+    for client in [&mut plain, &mut mapped, &mut apart] {
+        is_refused(client, "create a/3", "EDQUOT", "user_topics");
+        is_refused(client, "publish a/3", "EDQUOT", "user_topics");
+    }
+    // Others have theirs, and who is privileged as many as there are.
+    let mut other = client(&fixture, &[SOMEBODY]);
+    creates(&mut other, "b/0");
+    let bus = fixture.connect();
+    for at in 0..5 {
+        bus.create_topic(&format!("c/{at}")).unwrap();
+    }
+    // What is given away still counts for who made it; what is deleted doesn't, once it is over.
+    bus.topic_options("a/0").owner(65533).set().unwrap();
+    is_refused(&mut plain, "create a/3", "EDQUOT", "user_topics");
+    bus.delete_topic("a/0").unwrap();
+    wait_for("room for another one", || ask(&mut apart, "create a/3").starts_with("topic ").then_some(()));
+    is_refused(&mut plain, "create a/4", "EDQUOT", "user_topics");
+    // What a bus had goes with it.
+    apart.end();
+    wait_for("room for another one", || ask(&mut plain, "create a/4").starts_with("topic ").then_some(()));
+    creates(&mut plain, "a/5");
+    is_refused(&mut plain, "create a/6", "EDQUOT", "user_topics");
+}
+
+/// Becomes somebody who makes a user namespace, says `made`, and when it is mapped becomes user 1 in there. Then it says `ready`,
+/// and of each topic that it is told to create what became of that.
+fn subordinate(place: Place, args: &Args) {
+    become_another(place, args);
+    say(format_args!("made"));
+    hear();
+    setuid(1.into()).expect("to be another user of one's own namespace");
+    let bus = place.connect();
+    say(format_args!("ready"));
+    loop {
+        match bus.create_topic(&hear()) {
+            Ok(_) => say(format_args!("created")),
+            Err(error) => say(format_args!("{error}")),
+        }
+    }
+}
+
+/// Whichever of his subordinate users somebody is: he can have thousands of them.
+fn all_within_a_namespace_count_as_who_made_it() {
+    reload("topics=64 user_topics=3");
+    let fixture = Fixture::new();
+    let mut inside = fixture.spawn("subordinate", &[NOBODY.to_owned(), "userns=true".to_owned()]);
+    inside.expect("made");
+    fs::write(format!("/proc/{}/uid_map", inside.pid()), "0 65534 1\n1 100000 1000\n").unwrap();
+    inside.say("mapped");
+    inside.expect("ready");
+    for at in 0..2 {
+        assert_eq!(ask(&mut inside, &format!("a/{at}")), "created");
+    }
+    let mut plain = client(&fixture, &[NOBODY]);
+    creates(&mut plain, "a/2");
+    is_refused(&mut plain, "create a/3", "EDQUOT", "user_topics");
+    let said = ask(&mut inside, "a/3");
+    assert!(said.contains("a/3") && said.contains("user_topics"), "{said}");
+    assert_eq!(fixture.connect().topic("a/0").unwrap().map(|topic| topic.uid), Some(100_000));
+    // Who has that uid outside is somebody else.
+    creates(&mut client(&fixture, &["uid=100000"]), "b");
+}
+
+/// To whoever is in there the namespace is given, as a container is: in it one may be whom one likes.
+fn all_within_a_namespace_that_root_made_count_as_one() {
+    reload("topics=64 user_topics=3");
+    let fixture = Fixture::new();
+    let mut contained = client(&fixture, &["uid=0", "userns=true"]);
+    let mut another = client(&fixture, &["uid=0", "userns=true"]);
+    for at in 0..3 {
+        creates(&mut contained, &format!("a/{at}"));
+    }
+    is_refused(&mut contained, "create a/3", "EDQUOT", "user_topics");
+    creates(&mut another, "b/0");
+    // Nor are they root.
+    fixture.connect().create_topic("c").unwrap();
+}
+
+fn a_user_cannot_use_up_the_private_groups() {
+    reload("groups=32 private_groups=16 user_private_groups=2");
+    let fixture = Fixture::new();
+    let mut plain = client(&fixture, &[NOBODY]);
+    let mut mapped = client(&fixture, &[NOBODY, "userns=true"]);
+    creates(&mut plain, "a/0 mode=0600");
+    creates(&mut plain, "a/1");
+    assert!(ask(&mut mapped, "set a/1 mode=0640").starts_with("topic "));
+    for what in ["create a/2 mode=0600", "set a/1 mode=0600"] {
+        is_refused(&mut plain, what, "EDQUOT", "user_private_groups");
+    }
+    // They aren't given back.
+    assert_eq!(ask(&mut plain, "delete a/0"), "deleted");
+    is_refused(&mut plain, "create a/0 mode=0600", "EDQUOT", "user_private_groups");
+    creates(&mut plain, "a/0");
+    let mut other = client(&fixture, &[SOMEBODY]);
+    creates(&mut other, "b mode=0600");
+    let bus = fixture.connect();
+    for at in 0..3 {
+        bus.topic_options(&format!("c/{at}")).mode(0o600).create_new().unwrap();
+    }
+    let info = bus.info().unwrap();
+    assert_eq!((info.limits.user_private_groups, info.counters.private_groups), (2, 6));
+}
+
+/// However many users come together.
+fn what_users_leave_is_for_the_privileged() {
+    reload("groups=32 private_groups=8 topics=16 user_topics=16 user_private_groups=8");
+    let fixture = Fixture::new();
+    let mut plain = client(&fixture, &[NOBODY]);
+    for at in 0..7 {
+        creates(&mut plain, &format!("a/{at} mode=0600"));
+    }
+    is_refused(&mut plain, "create a/7 mode=0600", "ENOSPC", "private_groups");
+    // 14 of 16, with the broker's own three.
+    for at in 7..11 {
+        creates(&mut plain, &format!("a/{at}"));
+    }
+    is_refused(&mut plain, "create a/11", "ENOSPC", "16 topics");
+    let bus = fixture.connect();
+    bus.topic_options("root").mode(0o600).create_new().unwrap();
+    bus.create_topic("root/2").unwrap();
+    let error = bus.create_topic("root/3").unwrap_err().to_string();
+    assert!(error.contains("16 topics"), "{error}");
+}
+
+/// Of histories, too: else many small ones could take the place of a large one.
+fn what_users_leave_of_history_is_for_the_privileged() {
+    const HISTORY: u64 = 1 << 20;
+    reload(&format!("history={HISTORY} topic_history={} user_history={HISTORY}", HISTORY / 8));
+    let fixture = Fixture::new();
+    let bus = fixture.connect();
+    for _ in 0..7 {
+        bus.publish_acked("root", &[7; 10_000]).unwrap();
+    }
+    let roots = bus.topic("root").unwrap().unwrap();
+    assert!(roots.bytes <= HISTORY / 8, "{roots:?}");
+    let mut plain = client(&fixture, &[NOBODY]);
+    for number in 0..120 {
+        let said = ask(&mut plain, &format!("publish a/{} bytes=10000", number % 40));
+        assert!(said.starts_with("published "), "{said}");
+    }
+    let counters = bus.info().unwrap().counters;
+    assert!(counters.history <= HISTORY && counters.evicted > 0, "{counters:?}");
+    assert_eq!(bus.topic("root").unwrap(), Some(roots));
+}
+
+/// A user's own give, of the largest first; nobody else's.
+fn histories_of_all_buses_count_together() {
+    const LIMIT: u64 = 256 * 1024;
+    reload(&format!("user_history={LIMIT} topic_history={LIMIT}"));
+    let fixture = Fixture::new();
+    let bus = fixture.connect();
+    assert_eq!(bus.info().unwrap().limits.user_history, LIMIT);
+    for _ in 0..10 {
+        bus.publish_acked("root", &[7; 10_000]).unwrap();
+    }
+    let before = bus.info().unwrap().counters.history;
+    let kept = |bus: &Bus, topic: &str| bus.topic(topic).unwrap().map(|topic| topic.head + 1 - topic.first);
+    let fills = |client: &mut Child, topic: &str, events: u64, bytes: u64| {
+        for _ in 0..events {
+            let said = ask(client, &format!("publish {topic} bytes={bytes}"));
+            assert!(said.starts_with("published "), "{topic}: {said}");
+        }
+    };
+
+    // On another bus, of which nothing is seen from here but that there is less room.
+    let mut apart = client(&fixture, &[NOBODY, "userns=true", "netns=true"]);
+    fills(&mut apart, "far", 5, 10_000);
+    let mut plain = client(&fixture, &[NOBODY]);
+    fills(&mut plain, "small", 5, 1000);
+    fills(&mut plain, "large", 40, 10_000);
+    let after = bus.info().unwrap().counters.history;
+    assert!(after - before + 50_000 <= LIMIT, "{before} {after}");
+    assert!(kept(&bus, "large").is_some_and(|kept| kept > 5), "{:?}", kept(&bus, "large"));
+    assert_eq!((kept(&bus, "small"), kept(&bus, "root")), (Some(5), Some(10)));
+    // The newest of each topic stays, and where these alone are far too many, there is no more.
+    let said = (0..200).map(|at| ask(&mut plain, &format!("publish n/{at} bytes=60000")));
+    let refused = said.filter(|said| said.starts_with("refused EDQUOT ") && said.contains("user_history")).count();
+    assert!((110..195).contains(&refused), "{refused} refused");
+    assert_eq!(kept(&bus, "root"), Some(10));
+    let held = bus.info().unwrap().counters.history - before;
+    assert!(held <= LIMIT + (4 << 20) + 70_000, "{held}");
+}
+
+/// Becomes somebody and publishes as much as it can until it is told to stop; says `ready` first and `sent=` in the end.
+fn gusher(place: Place, args: &Args) {
+    become_another(place, args);
+    let raw = place.raw();
+    let stop = AtomicBool::new(false);
+    let mut frame = Vec::new();
+    push_publish(&mut frame, 1, false, 0, Content::Opaque, "gush", &payload(1, 1, 60_000));
+    let mut sent = 0;
+    say(format_args!("ready"));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            hear();
+            stop.store(true, Ordering::Relaxed);
+        });
+        while !stop.load(Ordering::Relaxed) {
+            raw.send(Endpoint::Publish, &frame);
+            sent += 1;
+        }
+    });
+    say(format_args!("sent={sent}"));
+    process::exit(0); // what is behind a test's end, loading the module anew, isn't for a child
+}
+
+/// Ten of them.
+fn gush(fixture: &Fixture, who: &[&str]) -> Vec<Child> {
+    let words: Vec<_> = who.iter().map(|word| (*word).to_owned()).collect();
+    let start = |_| {
+        let mut child = fixture.spawn("gusher", &words);
+        child.expect("ready");
+        child
+    };
+    (0..10).map(start).collect()
+}
+
+/// Of what he leaves somebody who doesn't wait has his part.
+fn a_user_cannot_fill_the_queue() {
+    const SHARE: u64 = 256 * 1024;
+    reload(&format!("queue={} user_queue={SHARE}", 4 * SHARE));
+    let fixture = Fixture::new();
+    let bus = fixture.connect();
+    assert_eq!(bus.info().unwrap().limits.user_queue, SHARE);
+    bus.create_topic("gush").unwrap();
+    let mut gushers = gush(&fixture, &[NOBODY]);
+    let mut other = fixture.socket_of(&[SOMEBODY]);
+    let mut frame = Vec::new();
+    push_publish(&mut frame, 1, true, NLBUS_EVENT_F_NO_WAIT, Content::Opaque, "other", &payload(2, 1, 30_000));
+    let mut most = 0;
+    for number in 1..=300 {
+        most = most.max(bus.info().unwrap().counters.queue);
+        let ack = other.ask(Endpoint::Publish, &frame).answer();
+        assert_eq!(ack.result, Ok(Some(number)), "who doesn't wait");
+    }
+    gushers.iter_mut().for_each(|child| child.say("stop"));
+    let sent: u64 = gushers.iter_mut().map(|child| value(&child.line(), "sent")).sum();
+    println!("    {sent} events of ten processes at once; at most {most} bytes were seen in the queue");
+    // Room is given back a little after the ack.
+    let other_has = 32 * 1024;
+    assert!(most > 0 && most <= SHARE + other_has, "{most} of {SHARE}");
+    wait_for("an empty queue", || (bus.info().unwrap().counters.queue == 0).then_some(()));
+    // None of it was lost, nor is any of the share.
+    assert_eq!(bus.topic("gush").unwrap().map(|topic| topic.head), Some(sent));
+    let mut plain = client(&fixture, &[NOBODY]);
+    let said = ask(&mut plain, "publish gush bytes=60000");
+    assert!(said.starts_with("published "), "{said}");
+}
+
+/// Neither in the line that he waited in, his own or that of all, nor of the room that he had.
+fn who_is_killed_while_he_waits_for_room_leaves_nothing_behind() {
+    const LEAST: u64 = 256 * 1024;
+    reload(&format!("queue={} user_queue={LEAST}", 2 * LEAST));
+    let fixture = Fixture::new();
+    let bus = fixture.connect();
+    bus.create_topic("gush").unwrap();
+    let refused = || bus.info().unwrap().counters.refused;
+    for who in [&[NOBODY][..], &[]] {
+        let before = refused();
+        let killed = wait_for("one to be killed while he waits", || {
+            gush(&fixture, who).iter_mut().for_each(Child::kill);
+            Some(refused() - before).filter(|refused| *refused > 0)
+        });
+        println!("    {killed} were killed while they waited");
+        wait_for("an empty queue", || (bus.info().unwrap().counters.queue == 0).then_some(()));
+        // As many bytes as there are go through, in datagrams that take a quarter of them each.
+        let mut after = client(&fixture, who);
+        for _ in 0..10 {
+            let said = ask(&mut after, "publish gush bytes=60000");
+            assert!(said.starts_with("published "), "{said}");
+        }
+    }
+}
