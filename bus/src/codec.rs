@@ -2,6 +2,8 @@
 //! types stay out of the public API so that another crate can take its place with the same bytes.
 
 mod bounded;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 
 use crate::wire::Content;
 use crate::wire::uapi::NLBUS_PAYLOAD_MAX;

@@ -102,7 +102,11 @@ pub mod wire;
 pub use batch::Batch;
 #[cfg(fuzzing)]
 #[doc(hidden)]
-pub use broker::fuzzing;
+pub mod fuzzing {
+    //! What the fuzz targets call: parts that are no caller's.
+    pub use crate::broker::fuzzing::*;
+    pub use crate::codec::fuzzing::*;
+}
 pub use broker::{Broker, BrokerBuilder, BrokerError, BrokerHandle};
 pub use buffered::BufferedPublisher;
 pub use builder::Builder;

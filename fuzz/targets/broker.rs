@@ -6,6 +6,8 @@
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use nlbus::Content;
+use nlbus::fuzzing::Step;
+use nlbus::wire::uapi::NLBUS_DATAGRAM_MAX;
 use nlbus::wire::{ReplayRequest, TopicKey, TopicRequest, TopicSettings, push_info_request, push_publish};
 
 const TOPICS: [&str; 16] =
@@ -13,14 +15,45 @@ const TOPICS: [&str; 16] =
 
 #[derive(Debug, Arbitrary)]
 enum Frame {
-    Publish { topic: u8, len: u16, ack: bool, flags: u8, content: u8 },
+    Publish {
+        topic: u8,
+        len: u16,
+        ack: bool,
+        flags: u8,
+        content: u8,
+    },
+    /// As many publishes of a topic as a datagram takes.
+    Run {
+        topic: u8,
+        len: u16,
+        ack: bool,
+    },
     Info,
-    Get { id: u8 },
-    Create { topic: u8, exclusive: bool, settings: Settings },
-    Change { id: u8, settings: Settings },
-    Delete { id: u8 },
-    List { cursor: u8, since: Option<u16> },
-    Replay { epoch: bool, id: u8, from: u16, limit: Option<u8> },
+    Get {
+        id: u8,
+    },
+    Create {
+        topic: u8,
+        exclusive: bool,
+        settings: Settings,
+    },
+    Change {
+        id: u8,
+        settings: Settings,
+    },
+    Delete {
+        id: u8,
+    },
+    List {
+        cursor: u8,
+        since: Option<u16>,
+    },
+    Replay {
+        epoch: bool,
+        id: u8,
+        from: u16,
+        limit: Option<u8>,
+    },
     Any(Vec<u8>),
 }
 
@@ -44,12 +77,13 @@ impl Settings {
 }
 
 #[derive(Debug, Arbitrary)]
-struct Step {
+struct Sending {
     port: u8,
     ms: u16,
     frames: Vec<Frame>,
     /// Where a byte is changed, and what is xored to it.
     change: Option<(u16, u8)>,
+    again: u8,
 }
 
 impl Frame {
@@ -65,6 +99,17 @@ impl Frame {
                 topic(number),
                 &vec![7; usize::from(len) % 4000],
             ),
+            Frame::Run { topic: number, len, ack } => {
+                let payload = vec![7; usize::from(len) % 4000];
+                let mut end = to.len();
+                loop {
+                    push_publish(to, 1, ack, 0, Content::Opaque, topic(number), &payload);
+                    if to.len() > NLBUS_DATAGRAM_MAX {
+                        break to.truncate(end);
+                    }
+                    end = to.len();
+                }
+            }
             Frame::Info => push_info_request(to, 2),
             Frame::Get { id } => TopicRequest::Get(TopicKey::Id(u32::from(id))).push(to, 3),
             Frame::Create { topic: number, exclusive, ref settings } => {
@@ -87,20 +132,22 @@ impl Frame {
     }
 }
 
-fuzz_target!(|steps: Vec<Step>| {
-    let steps: Vec<_> = steps
-        .iter()
-        .map(|step| {
-            let mut datagram = Vec::new();
-            step.frames.iter().take(20).for_each(|frame| frame.push(&mut datagram));
-            if let Some((at, xor)) = step.change
-                && !datagram.is_empty()
-            {
-                let at = usize::from(at) % datagram.len();
-                datagram[at] ^= xor;
-            }
-            (u32::from(step.port), u32::from(step.ms), datagram)
-        })
-        .collect();
-    nlbus::fuzzing::broker(&steps);
+impl Sending {
+    fn step(&self) -> Step {
+        let mut datagram = Vec::new();
+        self.frames.iter().take(20).for_each(|frame| frame.push(&mut datagram));
+        if let Some((at, xor)) = self.change
+            && !datagram.is_empty()
+        {
+            let at = usize::from(at) % datagram.len();
+            datagram[at] ^= xor;
+        }
+        Step { port: self.port.into(), ms: self.ms.into(), datagram, again: self.again % 32 }
+    }
+}
+
+fuzz_target!(|all: (bool, Vec<Sending>)| {
+    let (large, steps) = all;
+    let steps: Vec<_> = steps.iter().take(100).map(Sending::step).collect();
+    nlbus::fuzzing::broker(large, &steps);
 });

@@ -1,26 +1,40 @@
 //! The core, for the fuzzer: what it must keep to whatever comes.
 
 use super::config::Config;
-use super::core::{Action, Core, Endpoint, Now, Sender};
+use super::core::{Action, Core, Endpoint, MEMORY, Now, Sender};
 use super::pack::join;
 use crate::wire::uapi::{NLBUS_DATAGRAM_MAX, NLM_F_MULTI, NLMSG_ALIGNTO};
 use crate::wire::{EventView, Messages};
 use std::collections::HashMap;
 use std::time::Duration;
 
-/// Gives the core datagrams, each from a port id and so many milliseconds after the one before, and checks what it sends.
+/// A datagram and where it comes from.
+#[derive(Debug, Clone, Default)]
+pub struct Step {
+    /// Port id that sends it: even ones publish, odd ones request.
+    pub port: u32,
+    /// How long after the one before.
+    pub ms: u32,
+    /// Its bytes.
+    pub datagram: Vec<u8>,
+    /// How often it comes again.
+    pub again: u8,
+}
+
+/// Gives the core datagrams and checks what it sends. With a large history it may keep whole datagrams as they are.
 ///
 /// # Panics
 /// When it sends what can't be read, numbers that aren't consecutive, or keeps more than it may.
 ///
 /// ```ignore
-/// nlbus::fuzzing::broker(&[(1, 0, vec![0; 16])]); // built with cfg(fuzzing) alone
+/// nlbus::fuzzing::broker(false, &[nlbus::fuzzing::Step::default()]); // built with cfg(fuzzing) alone
 /// ```
-pub fn broker(steps: &[(u32, u32, Vec<u8>)]) {
+pub fn broker(large: bool, steps: &[Step]) {
+    let history = if large { 4 << 20 } else { 20_000 };
     let config = Config {
         heartbeat: Duration::from_millis(500),
-        history: 20_000,
-        topic_history: 8_000,
+        history,
+        topic_history: history * 2 / 5,
         topics_max: 12,
         ..Config::default()
     };
@@ -46,16 +60,20 @@ pub fn broker(steps: &[(u32, u32, Vec<u8>)]) {
         }
         true
     };
-    for (port, ms, datagram) in steps {
+    let times = steps.iter().flat_map(|step| (0..=step.again).map(move |_| step));
+    for Step { port, ms, datagram, .. } in times {
         now.boot_ns += u64::from(ms % 2000) * 1_000_000;
         let to = if port % 2 == 0 { Endpoint::Publish } else { Endpoint::Request };
         let sender = Sender { port: *port, pid: 1, uid: port % 3, gid: 0, to };
-        core.accept(&mut datagram.clone(), sender, now, &mut sent);
+        // In memory as the sockets' reader has it.
+        let mut memory = Vec::with_capacity(MEMORY);
+        memory.extend(datagram);
+        core.accept(&mut memory, sender, now, &mut sent);
         core.flush(now, &mut sent);
         let info = core.info();
         // Each topic's newest event is kept beyond the limit, and what is reserved for the exempt.
-        let is_least = |slot| core.topics.kept(slot).count() <= 1 || core.topics.record(slot).bytes <= 20_000 / 8;
+        let is_least = |slot| core.topics.kept(slot).count() <= 1 || core.topics.record(slot).bytes <= history / 8;
         let is_least = || core.topics.list(0, None).all(is_least);
-        assert!((info.counters.history <= 20_000 || is_least()) && core.topics.len() <= 12, "{info:?}");
+        assert!((info.counters.history <= history || is_least()) && core.topics.len() <= 12, "{info:?}");
     }
 }
