@@ -11,6 +11,8 @@ use nlbus::wire::{
 };
 use nlbus::{Bus, Delivery};
 use nlbus_tests::{Endpoint, Fixture, RawClient, Tally, cases, in_new_namespace, payload, wait_for};
+use rustix::process::Uid;
+use rustix::thread::set_thread_res_uid;
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -18,6 +20,7 @@ use std::os::unix::fs::FileExt;
 
 cases![
     each_allocation_of_a_datagram_may_fail module_only alone needs_fault_injection,
+    each_allocation_for_a_new_user_may_fail module_only alone needs_fault_injection,
     each_allocation_of_a_bus_that_starts_may_fail module_only alone needs_fault_injection,
     each_allocation_of_the_bus_thread_may_fail module_only alone needs_fault_injection,
 ];
@@ -198,6 +201,58 @@ fn each_allocation_of_a_datagram_may_fail() {
         assert!(is_told || ["publish", "nonsense"].contains(name), "{name}: no failure was one of the module's");
     }
     println!("    failed allocations by the function that asked:\n{}", faults.table());
+}
+
+/// Makes the calling thread, and it alone, another user's for as long as this runs. That takes memory: without, it isn't run.
+fn as_user(uid: u32, run: impl FnOnce() -> String) -> String {
+    let uid = Uid::from_raw(uid);
+    match set_thread_res_uid(uid, uid, Uid::ROOT) {
+        Ok(()) => run(),
+        Err(error) => error.to_string(),
+    }
+}
+
+/// Who has a quota is known by memory of his own, on all buses and on this one.
+fn each_allocation_for_a_new_user_may_fail() {
+    reload("");
+    let mut faults = Faults::new();
+    let fixture = Fixture::new();
+    let bus = fixture.connect();
+    bus.create_topic("old").unwrap();
+    let mut uid = 50_000;
+    for (name, topic, count, size) in
+        [("a new topic", "new", 8, 64), ("one after the other", "other", 1, 64), ("a full datagram", "old", 20, 3000)]
+    {
+        let mut outcomes: BTreeMap<String, usize> = BTreeMap::new();
+        for n in 1..=MANY {
+            assert!(n < MANY, "{name}: the {n}th allocation fails, and still it isn't the last one");
+            let raw = fixture.raw();
+            uid += 1;
+            let datagram = publishes(&if topic == "old" { topic.into() } else { format!("{topic}/{n}") }, count, size);
+            let (sent, injected) =
+                faults.inject(OWN, n, || as_user(uid, || outcome(&raw, Endpoint::Publish, &datagram)));
+            set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT).expect("to be root again");
+            let got = answers(&raw).join(" ");
+            *outcomes.entry(format!("{sent}, answer: {got}")).or_default() += 1;
+            assert!(got.is_empty() || got == "ack" || got.starts_with("ENOMEM"), "{name}: {outcomes:?}");
+            bus.publish_acked("alive", "x").unwrap();
+            if !injected {
+                break;
+            }
+        }
+        println!("    {name}: {outcomes:?}");
+    }
+    println!("    failed allocations by the function that asked:\n{}", faults.table());
+    for function in ["nlbus_account_get", "nlbus_share_get"] {
+        assert!(faults.hit.keys().any(|hit| hit.starts_with(function)), "none of {function}: {:?}", faults.hit);
+    }
+    assert_eq!(bus.info().unwrap().counters.queue, 0);
+    // Whoever was refused for want of memory has all that he may have.
+    let mut client = fixture.spawn("client", &["uid=50001".to_owned()]);
+    client.expect("ready");
+    client.say("publish another");
+    let said = client.line();
+    assert!(said.starts_with("published "), "{said}");
 }
 
 fn each_allocation_of_a_bus_that_starts_may_fail() {
