@@ -43,6 +43,7 @@ test: ## run all tests: natively, and on the module in a VM; the suite on both d
 		suite && NLBUS_SUITE_DRIVER=direct suite && examples && module && frames'
 
 # value: as it was given; make would take $HOME in it for its own variable H.
+# Without the flood: behind it an acknowledgement takes such a kernel seconds.
 test-debug: ## test the module on a kernel that finds mistakes, count the lines reached, look for leaks (builds the kernel once)
 	@scripts/need build kmod vm debug
 	VM_TIMEOUT=$$((3600 + $(FRAMES_SECONDS))) tests/vm/coverage 'export NLBUS_SUITE_BROKER=module; \
