@@ -35,7 +35,6 @@ static DECLARE_WAIT_QUEUE_HEAD(nlbus_account_fewer);
 static void nlbus_usage_init(struct nlbus_usage *usage, size_t queue)
 {
 	atomic_set(&usage->topics, 0);
-	atomic_set(&usage->dead, 0);
 	atomic_long_set(&usage->history, 0);
 	nlbus_room_init(&usage->queue, queue);
 }
@@ -252,7 +251,7 @@ void nlbus_account_remove_topic(struct nlbus_account *account)
 void nlbus_account_topic_deleted(struct nlbus_account *account)
 {
 	nlbus_account_remove_topic(account);
-	atomic_inc(&account->usage.dead);
+	atomic_inc(&account->dead);
 }
 
 /**
@@ -261,7 +260,7 @@ void nlbus_account_topic_deleted(struct nlbus_account *account)
  */
 void nlbus_account_topic_freed(struct nlbus_account *account)
 {
-	atomic_dec(&account->usage.dead);
+	atomic_dec(&account->dead);
 	wake_up(&nlbus_account_fewer);
 }
 
@@ -276,7 +275,7 @@ int nlbus_account_wait(struct nlbus_account *account)
 	if (!account)
 		return 0;
 	return wait_event_killable(nlbus_account_fewer,
-				   atomic_read(&account->usage.dead) <
+				   atomic_read(&account->dead) <
 				   nlbus_params.user_topics) ?
 		-EINTR : 0;
 }

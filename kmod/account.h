@@ -34,13 +34,11 @@ struct user_namespace;
 /**
  * struct nlbus_usage - what is used on all buses
  * @topics: topics that were created, and not deleted
- * @dead: topics that were deleted, and are not freed yet
- * @history: bytes of their histories
+ * @history: bytes of histories, of deleted topics' too until these end
  * @queue: bytes in publish queues
  */
 struct nlbus_usage {
 	atomic_t topics;
-	atomic_t dead;
 	atomic_long_t history;
 	struct nlbus_room queue;
 };
@@ -48,11 +46,12 @@ struct nlbus_usage {
 /**
  * struct nlbus_account - a user
  * @node: in the table of all
- * @refs: one for each share, one for each run that is queued
+ * @refs: one for each share, one for each run that is queued, one for each look-up
  * @id: never used again
  * @uid: the user; invalid for a namespace
  * @user_ns: a user namespace that the super-user made, with a reference; or NULL
  * @usage: what he has
+ * @dead: topics that he created, that were deleted, and are not freed yet
  */
 struct nlbus_account {
 	struct hlist_node node;
@@ -61,6 +60,7 @@ struct nlbus_account {
 	kuid_t uid;
 	struct user_namespace *user_ns;
 	struct nlbus_usage usage;
+	atomic_t dead;
 };
 
 void nlbus_accounts_init(void);

@@ -104,7 +104,7 @@ void nlbus_share_hold(struct nlbus_share *share)
 
 /**
  * nlbus_share_put() - let go of a share
- * @share: the share, or NULL
+ * @share: what nlbus_share_get() returned
  */
 void nlbus_share_put(struct nlbus_share *share)
 {
