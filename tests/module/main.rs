@@ -6,6 +6,7 @@ mod burst;
 mod direct;
 mod discovery;
 mod failures;
+mod faults;
 mod kernel;
 mod parameters;
 mod quotas;

@@ -209,6 +209,16 @@ fn what_users_leave_of_history_is_for_the_privileged() {
     let counters = bus.info().unwrap().counters;
     assert!(counters.history <= HISTORY && counters.evicted > 0, "{counters:?}");
     assert_eq!(bus.topic("root").unwrap(), Some(roots));
+    // Who has more than that part gives, too, when it is his turn.
+    let bytes = |prefix: &str| {
+        let topics = bus.topics().unwrap().into_iter().filter(|topic| topic.name.starts_with(prefix));
+        topics.map(|topic| topic.bytes).sum::<u64>()
+    };
+    for number in 0..60 {
+        bus.publish_acked(&format!("root/{}", number % 8), &[7; 10_000]).unwrap();
+    }
+    let (users, roots) = (bytes("a/"), bytes("root"));
+    assert!(users + roots <= HISTORY && users > HISTORY / 3 && roots > HISTORY / 3, "{users} {roots}");
 }
 
 /// A user's own give, of the largest first; nobody else's.
