@@ -204,8 +204,13 @@ impl Core {
         }
     }
 
-    fn refuse(&mut self, refused: &RefusedDatagram, sender: Sender, out: &mut impl FnMut(Action<'_>) -> bool) {
+    /// Counts a datagram as refused, of whoever isn't told: there was no room for it.
+    pub(super) fn count_refused(&mut self) {
         self.counts.refused += 1;
+    }
+
+    fn refuse(&mut self, refused: &RefusedDatagram, sender: Sender, out: &mut impl FnMut(Action<'_>) -> bool) {
+        self.count_refused();
         self.scratch.clear();
         wire::push_refusal(&mut self.scratch, refused.header, refused.len, &refused.refusal);
         out(sender.sent(&self.scratch));

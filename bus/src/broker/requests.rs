@@ -72,14 +72,14 @@ impl Requests {
         self.bytes == 0
     }
 
-    /// Has a datagram wait for its turn, if there is room for it.
-    pub(super) fn push(&mut self, sender: Sender, datagram: &[u8]) {
+    /// Has a datagram wait for its turn. Returns whether there is room for it.
+    pub(super) fn push(&mut self, sender: Sender, datagram: &[u8]) -> bool {
         let cost = datagram.len() + OVERHEAD;
         let user = self.users.turns.get(&sender.uid);
         let client = user.and_then(|user| user.clients.turns.get(&sender.port));
         let taken = [self.bytes, user.map_or(0, |user| user.bytes), client.map_or(0, |client| client.bytes)];
         if taken.iter().zip([TOTAL_MAX, USER_MAX, CLIENT_MAX]).any(|(bytes, max)| bytes + cost > max) {
-            return;
+            return false;
         }
         let user = self.users.place(sender.uid);
         let client = user.clients.place(sender.port);
@@ -87,6 +87,7 @@ impl Requests {
         client.bytes += cost;
         user.bytes += cost;
         self.bytes += cost;
+        true
     }
 
     /// The datagram whose turn it is.
@@ -115,7 +116,7 @@ mod tests {
     }
 
     fn push(requests: &mut Requests, uid: u32, port: u32, numbers: std::ops::Range<u8>) {
-        numbers.for_each(|number| requests.push(sender(uid, port), &[number]));
+        numbers.for_each(|number| assert!(requests.push(sender(uid, port), &[number])));
     }
 
     #[test]
@@ -135,7 +136,8 @@ mod tests {
         let mut requests = Requests::default();
         let large = vec![0; 60_000];
         for port in 0..100 {
-            (0..100).for_each(|_| requests.push(sender(1, port), &large));
+            let taken = (0..100).filter(|_| requests.push(sender(1, port), &large)).count();
+            assert!(taken < 20, "{taken} by {port}");
         }
         assert!(requests.bytes <= USER_MAX && requests.bytes > USER_MAX - large.len() - OVERHEAD);
         let kept = requests.users.turns[&1].clients.turns[&0].bytes;
@@ -143,9 +145,11 @@ mod tests {
         push(&mut requests, 2, 1000, 0..1);
         assert_eq!((requests.pop().unwrap().0.port, requests.pop().unwrap().0.port), (0, 1000));
         for uid in 3..20 {
-            (0..100).for_each(|_| requests.push(sender(uid, uid * 100), &large));
+            let taken = (0..100).filter(|_| requests.push(sender(uid, uid * 100), &large)).count();
+            assert!(taken < 20, "{taken} by {uid}");
         }
-        (20..9000).for_each(|uid| requests.push(sender(uid, uid), &large));
+        let taken = (20..9000).filter(|uid| requests.push(sender(*uid, *uid), &large)).count();
+        assert!(taken < 600, "{taken} by everybody");
         assert!(requests.bytes <= TOTAL_MAX && requests.bytes > TOTAL_MAX - large.len() - OVERHEAD);
         while requests.pop().is_some() {}
         assert!(requests.is_empty() && requests.users.turns.is_empty(), "who has nothing waiting has no turn");

@@ -222,8 +222,9 @@ impl Running {
         for _ in 0..REQUESTS_AGAIN {
             taken += receive(requests, &out.sockets.request)?;
             for (datagram, bytes) in requests.iter_mut() {
-                if let Some(sender) = sender_of(datagram.port, datagram.credentials, Endpoint::Request) {
-                    waiting.push(sender, bytes);
+                let sender = sender_of(datagram.port, datagram.credentials, Endpoint::Request);
+                if sender.is_some_and(|sender| !waiting.push(sender, bytes)) {
+                    core.count_refused();
                 }
             }
             if requests.is_drained() {
