@@ -149,7 +149,8 @@ static void nlbus_room_serve(struct nlbus_room *room)
 }
 
 /* Has one who was killed wait no more. Each room is looked at in the order in which
- * he takes them: who moves him on sees that he was killed, or is seen.
+ * he takes them: who moves him on sees that he was killed, or is seen. Those whom
+ * he kept out go on when what he waited for is given back.
  */
 static void nlbus_room_leave(struct nlbus_waiter *waiter)
 {
@@ -165,11 +166,8 @@ static void nlbus_room_leave(struct nlbus_waiter *waiter)
 		if (waits)
 			list_del(&waiter->link);
 		spin_unlock_irq(&room->lock);
-		if (waits) {
-			/* He alone may have kept out those behind him. */
-			nlbus_room_serve(room);
+		if (waits)
 			return;
-		}
 	}
 	wait_for_completion(&waiter->done);
 }
