@@ -293,6 +293,13 @@ fn gush(fixture: &Fixture, who: &[&str], count: usize) -> Vec<Child> {
     (0..count).map(start).collect()
 }
 
+/// Whether it is in the one sleep of a publisher's that no signal but a fatal one ends.
+fn sleeps_killably(child: &Child) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", child.pid())).unwrap();
+    let state = stat.rsplit(") ").next().expect("what follows its name");
+    state.starts_with('D')
+}
+
 /// Of what he leaves somebody who doesn't wait has his part.
 fn a_user_cannot_fill_the_queue() {
     const SHARE: u64 = 256 * 1024;
@@ -342,7 +349,9 @@ fn who_is_killed_while_he_waits_for_room_leaves_nothing_behind() {
     for who in [&[NOBODY][..], &[]] {
         let before = refused();
         wait_for("some to be killed while they wait", || {
-            gush(&fixture, who, 1).iter_mut().for_each(Child::kill);
+            let mut victim = gush(&fixture, who, 1).remove(0);
+            wait_for("it to wait", || sleeps_killably(&victim).then_some(()));
+            victim.kill();
             (refused() - before >= KILLED).then_some(())
         });
         let mut after = client(&fixture, who);
