@@ -31,7 +31,8 @@
 #define NLBUS_TOPIC_LEN	(NLMSG_HDRLEN + \
 			 6 * nla_total_size(sizeof(u32)) + \
 			 8 * nla_total_size_64bit(sizeof(u64)) + \
-			 nla_total_size(NLBUS_TOPIC_MAX))
+			 nla_total_size(NLBUS_TOPIC_MAX) + \
+			 nla_total_size(NLBUS_TYPE_MAX))
 
 /* The message that closes a replay. */
 #define NLBUS_REPLAY_END_LEN	(NLMSG_HDRLEN + nla_total_size(sizeof(u32)) + \
@@ -95,8 +96,9 @@ static int nlbus_answer_put_topic(struct sk_buff *skb, struct nlbus_bus *bus,
 	struct nlbus_history *history = &topic->history;
 	u64 first, head, bytes, limit, change;
 	struct nlbus_access access;
+	u8 type[NLBUS_TYPE_MAX];
 	struct nlmsghdr *nlh;
-	u32 group;
+	u32 group, type_len;
 
 	spin_lock(&history->lock);
 	first = history->first;
@@ -106,6 +108,8 @@ static int nlbus_answer_put_topic(struct sk_buff *skb, struct nlbus_bus *bus,
 	change = history->change;
 	access = topic->access;
 	group = topic->group;
+	type_len = topic->type_len;
+	memcpy(type, topic->type, type_len);
 	spin_unlock(&history->lock);
 	if (since && change <= *since)
 		return 0;
@@ -138,7 +142,9 @@ static int nlbus_answer_put_topic(struct sk_buff *skb, struct nlbus_bus *bus,
 			      atomic64_read(&topic->dropped), NLBUS_TOPIC_A_PAD) ||
 	    nla_put_u64_64bit(skb, NLBUS_TOPIC_A_REPLAYED,
 			      atomic64_read(&topic->replayed),
-			      NLBUS_TOPIC_A_PAD))
+			      NLBUS_TOPIC_A_PAD) ||
+	    (type_len &&
+	     nla_put(skb, NLBUS_TOPIC_A_TYPE, type_len, type)))
 		return -EMSGSIZE;
 	nlmsg_end(skb, nlh);
 	return 1;

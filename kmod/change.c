@@ -7,6 +7,7 @@
 #include <linux/errno.h>
 #include <linux/mutex.h>
 #include <linux/slab.h>
+#include <linux/string.h>
 #include <net/net_namespace.h>
 #include <uapi/linux/nlbus.h>
 
@@ -139,6 +140,65 @@ static int nlbus_change_check(struct nlbus_caller *caller,
 	return 0;
 }
 
+static bool nlbus_type_differs(const struct nlbus_topic *topic,
+			       const struct nlbus_request *request)
+{
+	return (request->has & NLBUS_HAS_TYPE) &&
+	       (request->type_len != topic->type_len ||
+		memcmp(request->type, topic->type, topic->type_len));
+}
+
+static void nlbus_type_set(struct nlbus_topic *topic,
+			   const struct nlbus_request *request)
+{
+	topic->type_len = request->type_len;
+	memcpy(topic->type, request->type, request->type_len);
+}
+
+/* Gives a topic another owner, group or mode, another type if the request has one,
+ * and another multicast group unless that is 0.
+ */
+static void nlbus_change_apply(struct nlbus_topic *topic,
+			       const struct nlbus_request *request,
+			       const struct nlbus_access *to, u32 group)
+{
+	struct nlbus_groups *groups = &topic->bus->topics.groups;
+	u32 before = topic->group;
+
+	spin_lock(&topic->history.lock);
+	topic->access.uid = to->uid;
+	topic->access.gid = to->gid;
+	WRITE_ONCE(topic->access.mode, to->mode);
+	if (request->has & NLBUS_HAS_TYPE)
+		nlbus_type_set(topic, request);
+	/* Behind the mode, or those could join who might read it before. */
+	if (group) {
+		nlbus_group_open(groups, topic, group);
+		WRITE_ONCE(topic->group, group);
+	}
+	topic->history.change = atomic64_inc_return(&topic->bus->change);
+	spin_unlock(&topic->history.lock);
+
+	if (group)
+		nlbus_group_retire(groups, before);
+	nlbus_moves_changed(topic);
+}
+
+/* Somebody would create a topic that is there: if it has no type it gets his, as
+ * long as he may publish to it, and is to be told of it.
+ */
+static void nlbus_create_type(struct nlbus_topic *topic,
+			      struct nlbus_caller *caller,
+			      const struct nlbus_request *request)
+{
+	struct nlbus_access same = topic->access;
+
+	if (!topic->type_len && nlbus_type_differs(topic, request) &&
+	    nlbus_caller_may_look(caller, topic) &&
+	    nlbus_caller_may(caller, topic, NLBUS_WRITE))
+		nlbus_change_apply(topic, request, &same, 0);
+}
+
 static struct nlbus_topic *nlbus_create(struct nlbus_bus *bus,
 					struct nlbus_caller *caller,
 					const struct nlbus_request *request,
@@ -151,8 +211,10 @@ static struct nlbus_topic *nlbus_create(struct nlbus_bus *bus,
 
 	topic = nlbus_topic_by_name(&bus->topics, request->name,
 				    request->name_len);
-	if (topic && !request->exclusive)
+	if (topic && !request->exclusive) {
+		nlbus_create_type(topic, caller, request);
 		return topic;
+	}
 	if (topic) {
 		nlbus_topic_put(topic);
 		return ERR_PTR(nlbus_refusal_set(refusal, -EEXIST,
@@ -179,6 +241,8 @@ static struct nlbus_topic *nlbus_create(struct nlbus_bus *bus,
 		return topic;
 	if (request->has & NLBUS_HAS_HISTORY)
 		topic->history.limit = request->history;
+	if (request->has & NLBUS_HAS_TYPE)
+		nlbus_type_set(topic, request);
 	nlbus_topics_commit(bus);
 	return topic;
 }
@@ -232,32 +296,6 @@ static struct nlbus_topic *nlbus_change_find(struct nlbus_bus *bus,
 	return ERR_PTR(err);
 }
 
-/* Gives a topic another owner, group or mode, and another multicast group unless
- * that is 0.
- */
-static void nlbus_change_apply(struct nlbus_topic *topic,
-			       const struct nlbus_access *to, u32 group)
-{
-	struct nlbus_groups *groups = &topic->bus->topics.groups;
-	u32 before = topic->group;
-
-	spin_lock(&topic->history.lock);
-	topic->access.uid = to->uid;
-	topic->access.gid = to->gid;
-	WRITE_ONCE(topic->access.mode, to->mode);
-	/* Behind the mode, or those could join who might read it before. */
-	if (group) {
-		nlbus_group_open(groups, topic, group);
-		WRITE_ONCE(topic->group, group);
-	}
-	topic->history.change = atomic64_inc_return(&topic->bus->change);
-	spin_unlock(&topic->history.lock);
-
-	if (group)
-		nlbus_group_retire(groups, before);
-	nlbus_moves_changed(topic);
-}
-
 /* Takes another group for a topic that fewer may read from now on. It counts for
  * who has that done, whose topic ever it is.
  */
@@ -297,8 +335,9 @@ static int nlbus_change(struct nlbus_bus *bus, struct nlbus_caller *caller,
 			return group;
 	}
 
-	if (!nlbus_access_same(&topic->access, &to))
-		nlbus_change_apply(topic, &to, group);
+	if (!nlbus_access_same(&topic->access, &to) ||
+	    nlbus_type_differs(topic, request))
+		nlbus_change_apply(topic, request, &to, group);
 	if (request->has & NLBUS_HAS_HISTORY)
 		nlbus_history_set_limit(bus, &topic->history,
 					request->history);
@@ -306,7 +345,7 @@ static int nlbus_change(struct nlbus_bus *bus, struct nlbus_caller *caller,
 }
 
 /**
- * nlbus_topic_change() - change a topic: its owner, group, mode and history
+ * nlbus_topic_change() - change a topic: its owner, group, mode, history, type
  * @bus: the bus
  * @caller: who asks for it
  * @request: the request

@@ -33,6 +33,7 @@ static const struct nla_policy nlbus_topic_policy[] = {
 	[NLBUS_TOPIC_A_UID]	= NLBUS_U32,
 	[NLBUS_TOPIC_A_GID]	= NLBUS_U32,
 	[NLBUS_TOPIC_A_HISTORY]	= NLBUS_U64,
+	[NLBUS_TOPIC_A_TYPE]	= { .type = NLA_BINARY }, /* likewise */
 };
 
 static const struct nla_policy nlbus_replay_policy[] = {
@@ -86,6 +87,28 @@ static int nlbus_info_check(const struct nlmsghdr *nlh,
 	return nlbus_parse(nlh, tb, 0, nlbus_info_policy, refusal);
 }
 
+/* Takes what a topic's values are to be called. */
+static int nlbus_type_check(const struct nlattr *type,
+			    struct nlbus_request *request,
+			    struct nlbus_refusal *refusal)
+{
+	const u8 *name = nla_data(type);
+	int len = nla_len(type), i;
+
+	if (len > NLBUS_TYPE_MAX)
+		return nlbus_refusal_set(refusal, -ENAMETOOLONG,
+					 "a type's name has 1 to %u bytes, not %d",
+					 NLBUS_TYPE_MAX, len);
+	for (i = 0; i < len; i++)
+		if (name[i] < ' ' || name[i] > '~')
+			return nlbus_invalid(refusal,
+					     "a type's name has printable ASCII characters only");
+	request->type = name;
+	request->type_len = len;
+	request->has |= NLBUS_HAS_TYPE;
+	return 0;
+}
+
 /* Takes what a topic is to be given. */
 static int nlbus_settings_check(struct nlattr **tb,
 				struct nlbus_request *request,
@@ -113,13 +136,20 @@ static int nlbus_settings_check(struct nlattr **tb,
 		request->history = nla_get_u64(tb[NLBUS_TOPIC_A_HISTORY]);
 		request->has |= NLBUS_HAS_HISTORY;
 	}
+	if (tb[NLBUS_TOPIC_A_TYPE]) {
+		int err = nlbus_type_check(tb[NLBUS_TOPIC_A_TYPE], request,
+					   refusal);
+
+		if (err)
+			return err;
+	}
 
 	if (request->replace && !request->has)
 		return nlbus_invalid(refusal,
-				     "REPLACE takes MODE, UID, GID or HISTORY");
+				     "REPLACE takes MODE, UID, GID, HISTORY or TYPE");
 	if (request->has && !request->replace && !request->create)
 		return nlbus_invalid(refusal,
-				     "MODE, UID, GID and HISTORY go with CREATE or REPLACE");
+				     "MODE, UID, GID, HISTORY and TYPE go with CREATE or REPLACE");
 	return 0;
 }
 

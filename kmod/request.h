@@ -16,6 +16,7 @@ struct nlbus_refusal;
 #define NLBUS_HAS_UID		BIT(1)
 #define NLBUS_HAS_GID		BIT(2)
 #define NLBUS_HAS_HISTORY	BIT(3)
+#define NLBUS_HAS_TYPE		BIT(4)
 
 /**
  * struct nlbus_request - a request that was checked
@@ -23,11 +24,13 @@ struct nlbus_refusal;
  * @create: TOPIC: create it if it doesn't exist
  * @exclusive: TOPIC: refuse one that exists
  * @replace: TOPIC: change one that exists
- * @has: TOPIC: which of the four that follow are given
+ * @has: TOPIC: which of the five that follow are given
  * @mode: TOPIC: as &nlbus_access.mode
  * @uid: TOPIC: owner, as the bus's user namespace has it
  * @gid: TOPIC: owning group, likewise
  * @history: TOPIC: bytes that it may keep
+ * @type: TOPIC: what its values are called, in the message
+ * @type_len: TOPIC: bytes of it, 0 for not known
  * @name: TOPIC: name, in the message; or NULL
  * @name_len: TOPIC: its bytes
  * @id: TOPIC, REPLAY: topic's id
@@ -48,6 +51,8 @@ struct nlbus_request {
 	u32 uid;
 	u32 gid;
 	u64 history;
+	const u8 *type;
+	u8 type_len;
 	const u8 *name;
 	u8 name_len;
 	u32 id;

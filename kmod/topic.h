@@ -12,6 +12,7 @@
 #include <linux/siphash.h>
 #include <linux/types.h>
 #include <linux/xarray.h>
+#include <uapi/linux/nlbus.h>
 
 #include "access.h"
 #include "group.h"
@@ -45,6 +46,9 @@ struct nlbus_share;
  * @dropped: of these, not taken by some socket that asks for it; written likewise
  * @replayed: events sent out of history
  * @end: one more than its last number once it has ended, else 0; the bus thread's
+ * @type_len: bytes of @type, 0 for not known
+ * @type: what its values are called; changed under &nlbus_topics.lock and the
+ *        history's lock
  * @name_len: bytes of the name
  * @name: the name, not terminated, but with its padding
  */
@@ -65,6 +69,8 @@ struct nlbus_topic {
 	atomic64_t dropped;
 	atomic64_t replayed;
 	u64 end;
+	u8 type_len;
+	u8 type[NLBUS_TYPE_MAX];
 	u8 name_len;
 	u8 name[];
 };

@@ -2,8 +2,10 @@
 
 mod requests;
 mod topic_options;
+mod typed_publisher;
 
 pub use topic_options::TopicOptions;
+pub use typed_publisher::TypedPublisher;
 
 use crate::buffered::BufferedPublisher;
 use crate::builder::Builder;
@@ -13,6 +15,7 @@ use crate::driver::Command;
 use crate::link::ConnectError;
 use crate::publish_batch::PublishBatch;
 use crate::publisher::{self, PublishError, PublishReason, Wait};
+use crate::request::RequestError;
 use crate::subscriber::{SubscribeError, Subscriber};
 use crate::subscription::Subscription;
 use crate::typed::TypedSubscription;
@@ -208,6 +211,27 @@ impl Bus {
     /// ```
     pub fn publish_value_acked<T: Serialize + ?Sized>(&self, topic: &str, value: &T) -> Result<u64, PublishError> {
         publisher::with_encoded(topic, value, |bytes| self.publish_content_acked(topic, Content::Bincode, bytes))
+    }
+
+    /// Publishes values of one type to a topic, and has the topic say so: its [type](crate::TopicRecord::type_name) is the name
+    /// of `T` ([`TypeName::of`](crate::TypeName::of)) from now on, unless it has one. The topic is created if need be.
+    ///
+    /// # Errors
+    /// Any [`RequestError`]: [`OtherType`](RequestError::OtherType) where it has another type; refused is, too, whom the
+    /// broker doesn't let create it.
+    ///
+    /// # Example
+    /// ```no_run
+    /// # use serde::{Deserialize, Serialize};
+    /// # #[derive(Serialize, Deserialize)]
+    /// # struct Reading { celsius: f32 }
+    /// # let bus = nlbus::Bus::connect()?;
+    /// let readings = bus.publisher_as::<Reading>("sensors/1")?;
+    /// readings.publish(&Reading { celsius: 21.5 })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn publisher_as<T: Serialize + ?Sized>(&self, topic: &str) -> Result<TypedPublisher<T>, RequestError> {
+        self.topic_options(topic).publisher_as()
     }
 
     /// A batch of events that go to the broker in one datagram, which accepts all of them or none.

@@ -127,9 +127,10 @@ impl Restarted {
     }
 }
 
-/// A topic that this subscription followed is over for it: it was deleted, or may not be read any more. What it had not
+/// A topic is over for this subscription: it was deleted, may not be read any more, or turned out to have values of another
+/// type ([`Subscriber::type_name`](crate::Subscriber::type_name)). What it had not
 /// delivered of it is reported as [`Lost`] before. The subscription lives on: a new topic of that name is read from its first
-/// event, and one that may be read again from the next one on.
+/// event, and one that may be read again, or has the right type by now, from the next one on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Ended {
@@ -153,6 +154,8 @@ pub enum EndReason {
     Deleted,
     /// Its mode or owner changed, and doesn't let this process read it any more.
     Denied,
+    /// Its values are of another type than the subscription's.
+    OtherType,
 }
 
 impl EndReason {
@@ -165,6 +168,7 @@ impl EndReason {
         match self {
             EndReason::Deleted => "deleted",
             EndReason::Denied => "denied",
+            EndReason::OtherType => "other type",
         }
     }
 }

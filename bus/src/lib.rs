@@ -95,6 +95,7 @@ mod subscriber;
 mod subscription;
 mod sys;
 mod topic;
+mod type_name;
 mod typed;
 mod unread;
 pub mod wire;
@@ -110,7 +111,7 @@ pub mod fuzzing {
 pub use broker::{Broker, BrokerBuilder, BrokerError, BrokerHandle};
 pub use buffered::BufferedPublisher;
 pub use builder::Builder;
-pub use bus::{Bus, BusCounters, TopicOptions};
+pub use bus::{Bus, BusCounters, TopicOptions, TypedPublisher};
 pub use client::{ClientCounters, Start};
 pub use codec::{DecodeError, EncodeError};
 pub use counts::SubscriptionCounters;
@@ -126,6 +127,7 @@ pub use request::RequestError;
 pub use subscriber::{CAPACITY, SubscribeError, SubscribeReason, Subscriber};
 pub use subscription::Subscription;
 pub use topic::{Filter, TopicError, is_reserved};
+pub use type_name::{TypeMismatch, TypeName, TypeNameError};
 pub use typed::{TypedDelivery, TypedSubscription};
 pub use wire::{BrokerKind, Content, Counters, Info, Limits, Refusal, TopicRecord};
 

@@ -100,6 +100,14 @@ impl Publisher {
         matches!(&*self.way.read().unwrap_or_else(PoisonError::into_inner), Way::Gone)
     }
 
+    /// The epoch of the broker that publishes go to, as far as is known.
+    pub(crate) fn epoch(&self) -> Option<u64> {
+        match &*self.way.read().unwrap_or_else(PoisonError::into_inner) {
+            Way::Open(route) => Some(route.epoch),
+            Way::Gone | Way::Closed => None,
+        }
+    }
+
     /// The broker moved, or went.
     pub(crate) fn reroute(&self, way: Way) {
         let mut present = self.way.write().unwrap_or_else(PoisonError::into_inner);

@@ -5,6 +5,7 @@ use crate::connection::Shared;
 use crate::driver::{Ask, Command};
 use crate::publisher::{CLOSED, FORKED, GONE};
 use crate::topic::TopicError;
+use crate::type_name::TypeMismatch;
 use crate::wire::uapi::NLM_F_MULTI;
 use crate::wire::{Malformed, Message, Messages, Refusal};
 use crossbeam_channel::{RecvTimeoutError, bounded};
@@ -84,6 +85,8 @@ pub enum RequestError {
         /// What is wrong with it.
         error: TopicError,
     },
+    /// The topic's values are of another type.
+    OtherType(Box<TypeMismatch>),
     /// The broker refused it.
     Refused(Refusal),
     /// No answer came in time; the broker may have carried it out.
@@ -104,6 +107,7 @@ impl fmt::Display for RequestError {
             RequestError::Topic { name, error } => {
                 write!(f, "'{}' can't be a topic: {error}", name.escape_debug())
             }
+            RequestError::OtherType(mismatch) => mismatch.fmt(f),
             RequestError::Refused(refusal) => write!(f, "the broker refused: {refusal}"),
             RequestError::TimedOut => f.write_str(TIMED_OUT),
             RequestError::NoBroker => f.write_str(GONE),

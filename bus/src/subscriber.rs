@@ -9,6 +9,7 @@ use crate::publisher::{CLOSED, FORKED, GONE};
 use crate::request::TIMED_OUT;
 use crate::subscription::Subscription;
 use crate::topic::{Filter, TopicError};
+use crate::type_name::{TypeMismatch, TypeName};
 use crate::typed::TypedSubscription;
 use crate::wire::Refusal;
 use crossbeam_channel::{RecvTimeoutError, bounded};
@@ -43,6 +44,9 @@ pub enum SubscribeReason {
         /// Its newest sequence number, 0 for none yet.
         head: u64,
     },
+    /// The values of a topic, of a wildcard the first one where it is so, are of another type than the subscription's
+    /// ([`Subscriber::type_name`]).
+    OtherType(Box<TypeMismatch>),
     /// The broker refused to look the topics up: `EACCES` for one exact topic that may not be read.
     Refused(Refusal),
     /// The kernel refused to let the socket join a group.
@@ -108,6 +112,7 @@ impl fmt::Display for SubscribeError {
                  positions of this bus",
                 topic.escape_debug()
             ),
+            SubscribeReason::OtherType(mismatch) => mismatch.fmt(f),
             SubscribeReason::Refused(refusal) if refusal.errno == Errno::EACCES => write!(
                 f,
                 "{refusal}; its owner or root can let you in: 'nlbus topic set {} --mode 0644', say, or another '--group'",
@@ -159,6 +164,19 @@ pub struct Subscriber {
     start: Start,
     resume: Option<Positions>,
     overflow: Overflow,
+    expected: Expected,
+}
+
+/// What a subscription's values are to be called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Expected {
+    /// As the type that they are decoded into, if they are.
+    #[default]
+    AsDecoded,
+    /// This.
+    Named(TypeName),
+    /// Anything.
+    Any,
 }
 
 impl Subscriber {
@@ -170,6 +188,7 @@ impl Subscriber {
             start: Start::default(),
             resume: None,
             overflow: Overflow::default(),
+            expected: Expected::default(),
         }
     }
 
@@ -234,6 +253,37 @@ impl Subscriber {
         self
     }
 
+    /// What the values of its topics are called: opening fails where a topic that the filter matches is known to have another
+    /// [type](crate::TopicRecord::type_name), and one that turns out later to have another is [over](crate::Ended) for this
+    /// subscription. A topic of which nobody has said it matches. Unless set, [`open_as`](Self::open_as) takes the name of
+    /// its type ([`TypeName::of`]), and [`open`](Self::open) any.
+    ///
+    /// ```no_run
+    /// # use serde::{Deserialize, Serialize};
+    /// # #[derive(Serialize, Deserialize)]
+    /// # struct Temperature { celsius: f32 }
+    /// # let bus = nlbus::Bus::connect()?;
+    /// let sensors = bus.subscriber("sensors/#").type_name("sensor_msgs/Temperature".parse()?);
+    /// let mut temperatures = sensors.open_as::<Temperature>()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn type_name(mut self, name: TypeName) -> Self {
+        self.expected = Expected::Named(name);
+        self
+    }
+
+    /// Takes values of any type, whatever they are decoded into.
+    ///
+    /// ```no_run
+    /// # let bus = nlbus::Bus::connect()?;
+    /// let mut numbers = bus.subscriber("counts/#").any_type().open_as::<u64>()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn any_type(mut self) -> Self {
+        self.expected = Expected::Any;
+        self
+    }
+
     /// Subscribes. When this returns, nothing that is published can be missed any more.
     ///
     /// # Errors
@@ -246,6 +296,10 @@ impl Subscriber {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn open(mut self) -> Result<Subscription, SubscribeError> {
+        let type_name = match self.expected {
+            Expected::Named(name) => Some(name),
+            Expected::AsDecoded | Expected::Any => None,
+        };
         let resume = self.resume.take();
         let fail = |reason| SubscribeError::new(&self.filter, reason);
         let filter = Filter::new(&self.filter).map_err(|error| fail(SubscribeReason::Filter(error)))?;
@@ -255,13 +309,14 @@ impl Subscriber {
         let remote = self.bus.remote.clone();
         let (inlet, outlet) = inlet(self.overflow, self.capacity, Arc::new(move || remote.wake()));
         let (opener, opened) = bounded(1);
-        let opening = Opening { filter: filter.clone(), start: self.start, resume, inlet, opener };
+        let opening = Opening { filter: filter.clone(), start: self.start, resume, type_name, inlet, opener };
         self.bus.tell(Command::Open(Box::new(opening)));
         let deadline = Instant::now().checked_add(self.bus.patience.max(self.bus.outage));
         match self.bus.receive(&opened, deadline) {
             Ok(Ok(opened)) => Ok(Subscription::new(self.bus.clone(), opened, filter, outlet)),
             Ok(Err(Refused::Broker(refusal))) => Err(fail(SubscribeReason::Refused(refusal))),
             Ok(Err(Refused::Join(errno))) => Err(fail(SubscribeReason::Join(errno))),
+            Ok(Err(Refused::OtherType(mismatch))) => Err(fail(SubscribeReason::OtherType(mismatch))),
             Ok(Err(Refused::Beyond { topic, head })) => Err(fail(SubscribeReason::Beyond { topic, head })),
             Err(RecvTimeoutError::Timeout) if self.bus.is_gone() => Err(fail(SubscribeReason::NoBroker)),
             Ok(Err(Refused::TimedOut)) | Err(RecvTimeoutError::Timeout) => Err(fail(SubscribeReason::TimedOut)),
@@ -270,7 +325,7 @@ impl Subscriber {
         }
     }
 
-    /// Subscribes, and decodes each payload into a `T`.
+    /// Subscribes, and decodes each payload into a `T`; by the name of `T` unless another one was [set](Self::type_name).
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -287,6 +342,10 @@ impl Subscriber {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn open_as<T: DeserializeOwned>(self) -> Result<TypedSubscription<T>, SubscribeError> {
-        self.open().map(TypedSubscription::new)
+        let expected = match self.expected {
+            Expected::AsDecoded => Expected::Named(TypeName::of::<T>()),
+            set => set,
+        };
+        Subscriber { expected, ..self }.open().map(TypedSubscription::new)
     }
 }

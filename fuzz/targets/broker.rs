@@ -8,6 +8,7 @@ use libfuzzer_sys::fuzz_target;
 use nlbus::Content;
 use nlbus::fuzzing::Step;
 use nlbus::wire::uapi::NLBUS_DATAGRAM_MAX;
+use nlbus::TypeName;
 use nlbus::wire::{ReplayRequest, TopicKey, TopicRequest, TopicSettings, push_info_request, push_publish};
 
 const TOPICS: [&str; 16] =
@@ -63,6 +64,7 @@ struct Settings {
     uid: Option<u8>,
     gid: Option<u8>,
     history: Option<u32>,
+    type_name: Option<bool>,
 }
 
 impl Settings {
@@ -72,6 +74,7 @@ impl Settings {
             uid: self.uid.map(u32::from),
             gid: self.gid.map(u32::from),
             history: self.history.map(u64::from),
+            type_name: self.type_name.map(|is_named| is_named.then(TypeName::of::<Settings>)),
         }
     }
 }

@@ -4,6 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use nlbus::{Content, Ended, Event, Lost, Restarted};
 use serde::Serialize;
+use serde_json::value::RawValue;
 
 /// An event.
 #[derive(Debug, Serialize)]
@@ -21,6 +22,18 @@ pub struct EventJson<'a> {
     stands_for: Option<u64>,
     #[serde(flatten)]
     payload: Payload<'a>,
+    /// What it is, where it says that it is JSON and that holds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<Box<RawValue>>,
+}
+
+/// JSON in one line: the characters that end lines are blanks between its parts, since its strings escape them.
+fn decoded(content: Content, payload: &[u8]) -> Option<Box<RawValue>> {
+    if content != Content::Json {
+        return None;
+    }
+    let value: &RawValue = serde_json::from_slice(payload).ok()?;
+    RawValue::from_string(value.get().replace(['\n', '\r'], " ")).ok()
 }
 
 /// A string where the bytes are UTF-8.
@@ -55,6 +68,7 @@ impl<'a> From<&'a Event> for EventJson<'a> {
             content: content_name(event.content()),
             stands_for: Some(event.stands_for()).filter(|events| *events != 1),
             payload: event.payload().into(),
+            value: decoded(event.content(), event.payload()),
         }
     }
 }
@@ -133,6 +147,7 @@ mod tests {
             content: content_name(Content::Text),
             stands_for: None,
             payload: payload.into(),
+            value: None,
         }
     }
 
@@ -144,6 +159,21 @@ mod tests {
         );
         let binary = serde_json::to_string(&event(b"\xff\0")).unwrap();
         assert!(binary.ends_with(r#","payload_base64":"/wA="}"#), "{binary}");
+    }
+
+    #[test]
+    fn json_is_decoded_into_one_line_and_nothing_else_is() {
+        let value = |content, payload: &str| decoded(content, payload.as_bytes()).map(|value| value.get().to_owned());
+        assert_eq!(value(Content::Json, "{\n \"a\\n\":\r\n1.50}").as_deref(), Some("{  \"a\\n\":  1.50}"));
+        let exact = "{\"b\":2,\"a\":1,\"a\":12345678901234567890123}";
+        assert_eq!(value(Content::Json, exact).as_deref(), Some(exact), "no key is lost, no number rounded");
+        for bad in ["", "{", "1 2", "nul", "\u{feff}1"] {
+            assert_eq!(value(Content::Json, bad), None, "{bad}");
+        }
+        assert_eq!((value(Content::Text, "1"), value(Content::Opaque, "1")), (None, None));
+        let json =
+            EventJson { content: content_name(Content::Json), value: decoded(Content::Json, b"[1]"), ..event(b"[1]") };
+        assert!(serde_json::to_string(&json).unwrap().ends_with(r#","payload":"[1]","value":[1]}"#));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! question of usage, not of the bus.
 
 use nix::unistd::{Group, User};
-use nlbus::{Choice, Filter, Start, TopicError};
+use nlbus::{Choice, Filter, Start, TopicError, TypeName, TypeNameError};
 use std::time::Duration;
 
 /// The longest time that arguments take, a hundred years: it can be added to any clock's time.
@@ -59,6 +59,15 @@ pub fn mode(text: &str) -> Result<u32, String> {
 /// A mode as [`mode`] takes it.
 pub fn mode_name(mode: u32) -> String {
     format!("{mode:04o}")
+}
+
+/// What a topic's values are called, if anything. (clap takes a bare `Option` for whether the argument is given.)
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TypeArg(pub Option<TypeName>);
+
+/// What a topic's values are called; nothing for not known.
+pub fn type_name(text: &str) -> Result<TypeArg, TypeNameError> {
+    if text.is_empty() { Ok(TypeArg(None)) } else { text.parse().map(Some).map(TypeArg) }
 }
 
 /// A user, by name or number.
@@ -142,6 +151,13 @@ mod tests {
         for bad in ["", "-1", "4294967295", "no such name"] {
             assert!(user(bad).is_err() && group(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_type_may_be_none() {
+        assert_eq!(type_name(""), Ok(TypeArg(None)));
+        assert_eq!(type_name("Reading").map(|name| name.0.map(|name| name.to_string())), Ok(Some("Reading".into())));
+        assert!(type_name("a\n").is_err() && type_name(&"x".repeat(64)).is_err());
     }
 
     #[test]

@@ -129,7 +129,8 @@ fn each_allocation_for_a_new_user_may_fail() {
     let fixture = Fixture::new();
     let bus = fixture.connect();
     bus.create_topic("old").unwrap();
-    const PRIVATE: TopicSettings = TopicSettings { mode: Some(0o600), uid: None, gid: None, history: None };
+    const PRIVATE: TopicSettings =
+        TopicSettings { mode: Some(0o600), uid: None, gid: None, history: None, type_name: None };
     let operations: [(&str, Write); 6] = [
         ("publish 8 to a new topic", |_| (Endpoint::Publish, publishes("new", 8, 64))),
         ("publish", |_| (Endpoint::Publish, publishes("old", 1, 64))),

@@ -30,6 +30,7 @@ mod resume;
 mod slow;
 mod spoof;
 mod topics;
+mod types;
 
 use std::process::ExitCode;
 
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
     nlbus_tests::main(
         &[
             topics::CASES,
+            types::CASES,
             order::CASES,
             loss::CASES,
             faults::CASES,
@@ -67,6 +69,6 @@ fn main() -> ExitCode {
             forks::CASES,
             many::CASES,
         ],
-        &[forks::ROLES, quota::ROLES, flood::ROLES].concat(),
+        &[forks::ROLES, quota::ROLES, flood::ROLES, types::ROLES].concat(),
     )
 }

@@ -74,7 +74,7 @@ impl Core {
             TopicRequest::Get(key) => self.look(key, sender)?,
             TopicRequest::Create { name, exclusive, settings } => match self.topics.find(name) {
                 Some(_) if exclusive => return Err(Refusal::new(Errno::EEXIST, format!("topic '{name}' exists"))),
-                Some(_) => self.look(TopicKey::Name(name), sender)?,
+                Some(slot) => self.look_typed(slot, name, &settings, sender)?,
                 None => self.create_checked(name, &settings, sender)?,
             },
             TopicRequest::Change { key, settings } => self.change_checked(key, &settings, sender)?,
@@ -91,7 +91,9 @@ impl Core {
         if self.room_for_topics(charged).0 == 0 {
             return Err(self.one_topic_too_many(name, charged));
         }
-        Ok(self.create(name, access, charged, settings.history))
+        let slot = self.create(name, access, charged);
+        self.topics.set(slot, access, settings);
+        Ok(slot)
     }
 
     fn change_checked(&mut self, key: TopicKey<'_>, settings: &TopicSettings, sender: Sender) -> Result<Slot, Refusal> {
@@ -116,6 +118,22 @@ impl Core {
         let slot = self.look_up(key)?;
         let access = self.topics.get(slot).access;
         if access.may_look(sender) { Ok(slot) } else { Err(access.denied(&in_words(key), "read", sender)) }
+    }
+
+    /// A topic that somebody would create: one that has no type gets his, if he may publish to it.
+    fn look_typed(
+        &mut self,
+        slot: Slot,
+        name: &str,
+        settings: &TopicSettings,
+        sender: Sender,
+    ) -> Result<Slot, Refusal> {
+        self.look(TopicKey::Name(name), sender)?;
+        let access = self.topics.get(slot).access;
+        if settings.type_name.is_some() && !self.topics.is_typed(slot) && access.may_write(sender) {
+            self.change(slot, access, &TopicSettings { type_name: settings.type_name, ..TopicSettings::default() });
+        }
+        Ok(slot)
     }
 
     /// A topic that the sender may change, or delete.

@@ -217,9 +217,9 @@ impl Core {
     }
 
     /// Creates a topic that doesn't exist, and for which there is room.
-    pub(super) fn create(&mut self, name: &str, access: Access, charged: Charged, history: Option<u64>) -> Slot {
+    pub(super) fn create(&mut self, name: &str, access: Access, charged: Charged) -> Slot {
         self.announcer.created();
-        self.topics.create(name, access, charged, history)
+        self.topics.create(name, access, charged)
     }
 
     /// Ends a topic. What was accepted of it is sent before.
@@ -231,7 +231,7 @@ impl Core {
 
     /// Sets what is to be set of a topic, by who may.
     pub(super) fn change(&mut self, slot: Slot, access: Access, settings: &TopicSettings) {
-        if self.topics.set(slot, access, settings.history) {
+        if self.topics.set(slot, access, settings) {
             self.announcer.moved(self.topics.get(slot).id, 0);
         }
     }

@@ -117,8 +117,7 @@ impl Core {
     ) -> u64 {
         // The same datagram may have created it.
         let target = target.or_else(|| self.topics.find_again(run.topic));
-        let slot =
-            target.unwrap_or_else(|| self.create(run.topic, self.new_access(sender), self.charged(sender), None));
+        let slot = target.unwrap_or_else(|| self.create(run.topic, self.new_access(sender), self.charged(sender)));
         self.sequence(slot, run.messages(), event_of(sender), out)
     }
 }

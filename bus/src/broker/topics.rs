@@ -4,10 +4,11 @@ use super::access::{Access, Owner};
 use super::config::Config;
 use super::users::{Charged, Users};
 use crate::history::{History, Place};
-use crate::wire::TopicRecord;
+use crate::type_name::TypeName;
 use crate::wire::uapi::{
     NLBUS_GROUP_FIRST, NLBUS_GROUP_SYS, NLBUS_SYS_CLOSING, NLBUS_SYS_HEARTBEAT, NLBUS_SYS_TOPICS, NLBUS_USER_GROUPS,
 };
+use crate::wire::{TopicRecord, TopicSettings};
 use hashbrown::HashTable;
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
@@ -46,6 +47,8 @@ pub(super) struct Topic {
     change: u64,
     pub(super) access: Access,
     counts: Counts,
+    /// What its values are called. Looked at so seldom that it stays elsewhere.
+    type_name: Option<Box<TypeName>>,
 }
 
 /// What is counted for a topic besides its events.
@@ -151,9 +154,9 @@ impl Topics {
 
     /// Creates a topic that doesn't exist yet, and charges it to somebody as long as it exists. Groups are dealt out in turn, so topics share them once there are more
     /// topics than groups.
-    pub(super) fn create(&mut self, name: &str, access: Access, charged: Charged, history: Option<u64>) -> Slot {
+    pub(super) fn create(&mut self, name: &str, access: Access, charged: Charged) -> Slot {
         let turn = (self.last_id - SYS_COUNT) % (NLBUS_USER_GROUPS - NLBUS_GROUP_FIRST + 1);
-        self.add(name, NLBUS_GROUP_FIRST + turn, access, charged, history.unwrap_or(self.topic_history))
+        self.add(name, NLBUS_GROUP_FIRST + turn, access, charged, self.topic_history)
     }
 
     fn add(&mut self, name: &str, group: u32, access: Access, charged: Charged, history: u64) -> Slot {
@@ -162,7 +165,7 @@ impl Topics {
         self.change += 1;
         self.last_id += 1;
         let (name, counts) = ((start, name.len()), Counts::default());
-        let topic = Topic { id: self.last_id, name, group, change: self.change, access, counts };
+        let topic = Topic { id: self.last_id, name, group, change: self.change, access, counts, type_name: None };
         let account = self.users.open(charged, &mut self.history);
         let slot = Slot(self.history.add_topic(history, account) as u32);
         match self.topics.get_mut(slot.index()) {
@@ -299,19 +302,30 @@ impl Topics {
             broadcast: kept.end - 1,
             dropped: topic.counts.dropped,
             replayed: topic.counts.replayed,
+            type_name: topic.type_name.as_deref().copied(),
         }
     }
 
-    /// Sets who may use a topic and, if that is given, how much its history may keep. Whether the first changes anything.
-    pub(super) fn set(&mut self, slot: Slot, access: Access, history: Option<u64>) -> bool {
+    /// Sets who may use a topic and, as far as that is given, what its values are called and how much its history may keep.
+    /// Whether anything changes that subscribers are to be told of.
+    pub(super) fn set(&mut self, slot: Slot, access: Access, settings: &TopicSettings) -> bool {
         self.change += 1;
         let topic = &mut self.topics[slot.index()];
         topic.change = self.change;
-        let moves = std::mem::replace(&mut topic.access, access) != access;
-        if let Some(limit) = history {
+        let mut is_news = std::mem::replace(&mut topic.access, access) != access;
+        if let Some(type_name) = settings.type_name {
+            is_news |= topic.type_name.as_deref() != type_name.as_ref();
+            topic.type_name = type_name.map(Box::new);
+        }
+        if let Some(limit) = settings.history {
             self.history.set_limit(slot.index(), limit);
         }
-        moves
+        is_news
+    }
+
+    /// Whether it is said what its values are called.
+    pub(super) fn is_typed(&self, slot: Slot) -> bool {
+        self.get(slot).type_name.is_some()
     }
 
     /// Whether it is one of the broker's own.
@@ -346,7 +360,7 @@ mod tests {
     }
 
     fn create(topics: &mut Topics, name: &str) -> Slot {
-        topics.create(name, ACCESS, None, None)
+        topics.create(name, ACCESS, None)
     }
 
     #[test]

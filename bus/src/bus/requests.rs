@@ -5,7 +5,7 @@ use crate::driver::Command;
 use crate::request::{self, RequestError};
 use crate::topic::check_name;
 use crate::wire::{
-    Info, Malformed, TopicDeleted, TopicKey, TopicPageEnd, TopicRecord, TopicRequest, push_info_request,
+    Info, Malformed, TopicDeleted, TopicKey, TopicPageEnd, TopicRecord, TopicRequest, TopicSettings, push_info_request,
 };
 use crossbeam_channel::bounded;
 use nix::errno::Errno;
@@ -112,7 +112,7 @@ impl Bus {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn topic_options(&self, name: &str) -> TopicOptions<'_> {
-        TopicOptions::new(self, name)
+        TopicOptions::new(self, name, TopicSettings::default())
     }
 
     /// Sets how many bytes the history of a topic that exists may keep: at most [`Limits::history`](crate::Limits::history).

@@ -1,8 +1,10 @@
-//! Who may use a topic, and how much of it is kept.
+//! Who may use a topic, how much of it is kept, what its values are.
 
-use super::Bus;
+use super::{Bus, TypedPublisher};
 use crate::request::RequestError;
+use crate::type_name::TypeName;
 use crate::wire::{TopicKey, TopicRecord, TopicRequest, TopicSettings};
+use serde::Serialize;
 
 /// What a topic is to be like: for one that is created, or to change one that exists. Made by [`Bus::topic_options`]; what
 /// isn't set is the broker's default, or stays as it is.
@@ -27,8 +29,8 @@ pub struct TopicOptions<'a> {
 }
 
 impl<'a> TopicOptions<'a> {
-    pub(super) fn new(bus: &'a Bus, name: &str) -> TopicOptions<'a> {
-        TopicOptions { bus, name: name.into(), settings: TopicSettings::default() }
+    pub(super) fn new(bus: &'a Bus, name: &str, settings: TopicSettings) -> TopicOptions<'a> {
+        TopicOptions { bus, name: name.into(), settings }
     }
 
     /// Who may read and write: bits of `0o666`, as chmod(2) has them. Others are refused.
@@ -81,7 +83,22 @@ impl<'a> TopicOptions<'a> {
         self
     }
 
-    /// Creates the topic like this, at once; one that exists stays as it is.
+    /// What its values are called, or `None` for not known any more: who [subscribes to another
+    /// type](crate::Subscriber::type_name) is told.
+    ///
+    /// ```no_run
+    /// # let bus = nlbus::Bus::connect()?;
+    /// bus.topic_options("sensors/1").type_name("sensor_msgs/Temperature".parse()?).set()?;
+    /// bus.topic_options("sensors/1").type_name(None).set()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn type_name(mut self, name: impl Into<Option<TypeName>>) -> Self {
+        self.settings.type_name = Some(name.into());
+        self
+    }
+
+    /// Creates the topic like this, at once; one that exists stays as it is, but gets the type if it has none and this process
+    /// may publish to it.
     ///
     /// # Errors
     /// Any [`RequestError`]; refused is `EACCES` for an owner or a group that can't be given, and for a topic that exists and
@@ -114,6 +131,22 @@ impl<'a> TopicOptions<'a> {
     /// ```
     pub fn create_new(self) -> Result<TopicRecord, RequestError> {
         self.create_with(true)
+    }
+
+    /// As [`Bus::publisher_as`], of a topic that is created like this. Its type has the name that was set, or that of `T`.
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// # Example
+    /// ```no_run
+    /// # let bus = nlbus::Bus::connect()?;
+    /// let counts = bus.topic_options("counts/a").mode(0o644).publisher_as::<u64>()?;
+    /// counts.publish(&17)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn publisher_as<T: Serialize + ?Sized>(self) -> Result<TypedPublisher<T>, RequestError> {
+        TypedPublisher::new(self.bus, &self.name, self.settings)
     }
 
     fn create_with(self, exclusive: bool) -> Result<TopicRecord, RequestError> {

@@ -357,6 +357,7 @@ impl Client {
 
     /// At the end of each input, or of several: sends the batches that were filled, and asks for what is missing.
     pub(crate) fn finish(&mut self, now: Instant) {
+        self.registry.sweep(&mut self.outputs);
         for id in self.registry.flush() {
             self.close(id);
         }

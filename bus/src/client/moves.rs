@@ -1,10 +1,10 @@
-//! Topics that move and topics that end. A topic whose mode or owner changed may have another group, or may not be read any
+//! Topics that move and topics that end for those who follow them. A topic whose mode or owner changed may have another group, or may not be read any
 //! more; one that was deleted is gone. The broker names them ([`TopicsAnnouncement`]) and counts them, so whoever missed an
 //! announcement finds that out by the count, and looks at all of his.
 
 use super::answers::Purpose;
 use super::by_id::ById;
-use super::registry::Registry;
+use super::registry::{Follow, Registry};
 use super::requests::PATIENCE;
 use super::subscriber::{Refused, SubId};
 use super::{Client, Output};
@@ -133,6 +133,26 @@ impl Client {
             // What it had before its new group was joined shows in its head alone.
             self.request(Purpose::Seek(record.id), 0, now);
         }
+        let lost = self.registry.part(self.epoch, record.id);
+        self.counters.lost = self.counters.lost.saturating_add(lost);
+    }
+
+    /// Whether a topic's values are of another type than a subscription's, which is told so once.
+    pub(super) fn is_mistyped(&mut self, sub: SubId, record: &TopicRecord) -> bool {
+        let Some(subscriber) = self.registry.subscribers.get_mut(&sub) else { return false };
+        if subscriber.wants_another(record.type_name).is_none() {
+            subscriber.mistyped.remove(&record.id);
+            return false;
+        }
+        if subscriber.mistyped.insert(record.id) {
+            if subscriber.inlet.is_flushed() {
+                self.registry.touched.push(sub);
+            }
+            let (epoch, topic) = (self.epoch, record.name.as_str().into());
+            let (topic_id, last, reason) = (record.id, record.head, EndReason::OtherType);
+            subscriber.inlet.push(Delivery::Ended(Ended { epoch, topic, topic_id, last, reason }));
+        }
+        true
     }
 
     /// Lets a subscription follow a topic after `seq`, as far as it isn't over.
@@ -164,6 +184,9 @@ impl Client {
         let after = if record.id > self.watermark { 0 } else { record.head };
         let mut picked = false;
         for sub in self.registry.strangers(record) {
+            if self.is_mistyped(sub, record) {
+                continue;
+            }
             self.track(record, now);
             self.follow(sub, record.id, after, now);
             picked = true;
@@ -247,22 +270,47 @@ impl Registry {
     /// Tells those who follow a topic that it is over, and forgets it. Returns how many events they will not see.
     fn end(&mut self, epoch: u64, topic_id: u32, last: u64, reason: EndReason, outputs: &mut VecDeque<Output>) -> u64 {
         let Some(topic) = self.topics.get_mut(&topic_id) else { return 0 };
-        let (name, mut lost) = (topic.name.clone(), 0u64);
-        for mut follow in std::mem::take(&mut topic.follows) {
+        let ended = Ended { epoch, topic: topic.name.clone(), topic_id, last, reason };
+        let follows = std::mem::take(&mut topic.follows);
+        let lost = self.tell(follows, &ended);
+        self.forget_topic(topic_id, outputs);
+        lost
+    }
+
+    /// Has those leave a topic whose values are of another type than theirs, as it turns out. Returns as [`end`](Self::end).
+    fn part(&mut self, epoch: u64, topic_id: u32) -> u64 {
+        let Some(topic) = self.topics.get_mut(&topic_id) else { return 0 };
+        let (subscribers, has) = (&mut self.subscribers, topic.type_name);
+        let is_mistyped = |follow: &mut Follow| {
+            let subscriber = subscribers.get_mut(&follow.sub);
+            subscriber.is_some_and(|sub| sub.wants_another(has).is_some() && sub.mistyped.insert(topic_id))
+        };
+        let parted: Vec<Follow> = topic.follows.extract_if(.., is_mistyped).collect();
+        if parted.is_empty() {
+            return 0;
+        }
+        let (topic, last) = (topic.name.clone(), topic.head);
+        self.unswept = true;
+        self.tell(parted, &Ended { epoch, topic, topic_id, last, reason: EndReason::OtherType })
+    }
+
+    /// Tells those who followed a topic that it is over for them. Returns how many events they will not see.
+    fn tell(&mut self, follows: Vec<Follow>, ended: &Ended) -> u64 {
+        let Ended { epoch, topic_id, last, .. } = *ended;
+        let mut lost = 0u64;
+        for mut follow in follows {
             let Some(subscriber) = self.subscribers.get_mut(&follow.sub) else { continue };
             let inlet = &mut subscriber.inlet;
             if inlet.is_flushed() {
                 self.touched.push(follow.sub);
             }
-            let topic = name.clone();
             if let Some((from, to)) = follow.cursor.skip_to(last.saturating_add(1)) {
-                let (topic, cause) = (topic.clone(), follow.behind.unwrap_or(Cause::Overrun));
+                let (topic, cause) = (ended.topic.clone(), follow.behind.unwrap_or(Cause::Overrun));
                 inlet.push(Delivery::Lost(Lost { epoch, topic, topic_id, from, to, cause }));
                 lost = lost.saturating_add(to - from + 1);
             }
-            inlet.push(Delivery::Ended(Ended { epoch, topic, topic_id, last, reason }));
+            inlet.push(Delivery::Ended(ended.clone()));
         }
-        self.forget_topic(topic_id, outputs);
         lost
     }
 }

@@ -7,6 +7,7 @@ use super::answers::{Phase, Purpose};
 use super::subscriber::{Opened, Refused, Start, SubId, Subscriber};
 use crate::delivery::{Delivery, Restarted};
 use crate::topic::Filter;
+use crate::type_name::TypeMismatch;
 use crate::wire::uapi::NLBUS_GROUP_SYS;
 use crate::wire::{TopicPageEnd, TopicRecord};
 use nix::errno::Errno;
@@ -39,6 +40,12 @@ impl Client {
         if phase == Phase::Find {
             subscriber.watermark = Some(record.id);
         }
+        if let Some(refused) = self.mistyped_opening(id, record) {
+            return self.refuse_opening(id, refused);
+        }
+        if self.is_mistyped(id, record) {
+            return self.finish_opening(id);
+        }
         let moved = self.registry.is_elsewhere(record);
         self.track(record, now);
         match phase {
@@ -52,6 +59,13 @@ impl Client {
                 self.finish_opening(id);
             }
         }
+    }
+
+    /// Why a subscription can't be opened that would follow this topic. One that is open already is told of such a topic instead.
+    fn mistyped_opening(&self, id: SubId, record: &TopicRecord) -> Option<Refused> {
+        let subscriber = self.registry.subscribers.get(&id).filter(|subscriber| subscriber.opener.is_some())?;
+        let (wanted, has) = (subscriber.wants_another(record.type_name)?, record.type_name?);
+        Some(Refused::OtherType(TypeMismatch::new(&record.name, has, wanted)))
     }
 
     /// Whether the answer to a look is older than what the client was told of topics since it asked, and concerns the
@@ -88,6 +102,12 @@ impl Client {
         }
         let filter = subscriber.filter.clone();
         for record in records.iter().filter(|record| filter.matches(&record.name)) {
+            if let Some(refused) = self.mistyped_opening(id, record) {
+                return self.refuse_opening(id, refused);
+            }
+            if self.is_mistyped(id, record) {
+                continue;
+            }
             self.track(record, now);
             if phase == Phase::Baseline
                 && let Err(refused) = self.follow_from_start(id, record, now)
@@ -117,6 +137,9 @@ impl Client {
             let subs: Vec<SubId> =
                 self.registry.subscribers.iter().filter(|(_, sub)| new_for(sub)).map(|(id, _)| *id).collect();
             for sub in subs {
+                if self.is_mistyped(sub, record) {
+                    continue;
+                }
                 self.track(record, now);
                 self.follow(sub, record.id, 0, now);
                 followed = true;

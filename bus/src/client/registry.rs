@@ -8,6 +8,7 @@ use crate::delivery::Cause;
 use crate::inlet::Inlet;
 use crate::run::Run;
 use crate::sequence::{Cursor, Place};
+use crate::type_name::TypeName;
 use crate::wire::TopicRecord;
 use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -18,8 +19,10 @@ use std::sync::Arc;
 pub(super) struct Topic {
     pub(super) name: Arc<str>,
     group: u32,
-    /// The bus's change count when the group was told.
+    /// The bus's change count when the group and the type were told.
     change: u64,
+    /// What its values are called.
+    pub(super) type_name: Option<TypeName>,
     /// Its mode doesn't let its owner read it. He is told of it all the same, so whether this process may read it, a replay
     /// says, and who follows it waits for that.
     is_doubtful: bool,
@@ -111,7 +114,7 @@ pub(super) struct Registry {
     /// Subscriptions with a batch to send.
     pub(super) touched: Vec<SubId>,
     /// A subscription is gone, and topics without a follower may be left of it.
-    unswept: bool,
+    pub(super) unswept: bool,
     next_id: u64,
 }
 
@@ -194,6 +197,7 @@ impl Registry {
                 name,
                 group,
                 change,
+                type_name: record.type_name,
                 is_doubtful: is_doubtful(record),
                 is_shut_out: false,
                 has_vanished: false,
@@ -218,6 +222,9 @@ impl Registry {
                     self.turns.add(id, follow, subscriber);
                 }
             }
+        }
+        if topic.type_name != record.type_name {
+            (topic.type_name, topic.change) = (record.type_name, change);
         }
         if topic.group == group {
             return false;
@@ -340,6 +347,7 @@ impl Registry {
         self.forget_turns();
         for subscriber in self.subscribers.values_mut() {
             subscriber.watermark = None;
+            subscriber.mistyped.clear();
         }
     }
 

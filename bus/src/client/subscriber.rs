@@ -4,9 +4,11 @@ use super::turns::Backlog;
 use crate::inlet::Inlet;
 use crate::positions::Positions;
 use crate::topic::Filter;
+use crate::type_name::{TypeMismatch, TypeName};
 use crate::wire::Refusal;
 use crossbeam_channel::Sender;
 use nix::errno::Errno;
+use std::collections::HashSet;
 
 /// Names a subscription within its client. Never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,6 +37,8 @@ pub(crate) struct Opening {
     pub(crate) start: Start,
     /// Where to go on, in place of `start` for the topics that these positions know.
     pub(crate) resume: Option<Positions>,
+    /// What its topics' values have to be called, where that is known of them.
+    pub(crate) type_name: Option<TypeName>,
     pub(crate) inlet: Inlet,
     pub(crate) opener: Opener,
 }
@@ -59,6 +63,8 @@ pub(crate) enum Refused {
     Join(Errno),
     /// `Start::From`, or a position to resume from, lies beyond the topic's newest event + 1.
     Beyond { topic: String, head: u64 },
+    /// A topic's values are of another type than the subscription's.
+    OtherType(Box<TypeMismatch>),
     /// The broker didn't answer.
     TimedOut,
 }
@@ -84,6 +90,10 @@ pub(super) struct Subscriber {
     pub(super) backlog: Backlog,
     /// The broker restarted: all of its topics are newer than the subscription.
     pub(super) from_the_beginning: bool,
+    /// As [`Opening::type_name`].
+    type_name: Option<TypeName>,
+    /// Topics that it was told have another type.
+    pub(super) mistyped: HashSet<u32>,
 }
 
 impl Subscriber {
@@ -100,6 +110,13 @@ impl Subscriber {
             overtaken: false,
             backlog: Backlog::default(),
             from_the_beginning: false,
+            type_name: opening.type_name,
+            mistyped: HashSet::new(),
         }
+    }
+
+    /// The type that its topics' values are to be of, where they are of this one instead.
+    pub(super) fn wants_another(&self, has: Option<TypeName>) -> Option<TypeName> {
+        self.type_name.filter(|wanted| has.is_some_and(|has| has != *wanted))
     }
 }

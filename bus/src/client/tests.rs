@@ -40,7 +40,7 @@ impl World {
         let (inlet, outlet) = inlet(Overflow::CatchUp, capacity, Arc::new(|| ()));
         let (opener, opened) = bounded(1);
         let filter = Filter::new("#").unwrap();
-        self.client.open(Opening { filter, start: Start::All, resume: None, inlet, opener }, self.now);
+        self.client.open(Opening { filter, start: Start::All, resume: None, type_name: None, inlet, opener }, self.now);
         (outlet.batches, opened)
     }
 
@@ -143,7 +143,7 @@ fn a_group_is_left_when_those_who_might_have_needed_it_have_found_something_else
     let (inlet, _outlet) = inlet(Overflow::CatchUp, 1, Arc::new(|| ()));
     let (opener, other) = bounded(1);
     let filter = Filter::new("other/#").unwrap();
-    world.client.open(Opening { filter, start: Start::Live, resume: None, inlet, opener }, world.now);
+    world.client.open(Opening { filter, start: Start::Live, resume: None, type_name: None, inlet, opener }, world.now);
     world.client.close(opened.try_recv().unwrap().unwrap().id);
     assert!(!world.client.registry.topics.is_empty(), "the other one may match it");
     let mut left = false;
@@ -266,8 +266,14 @@ fn follow(client: &mut Client, overflow: Overflow, first: u32, topics: u32) -> (
 
 fn follow_awake(client: &mut Client, overflow: Overflow, first: u32, topics: u32, wake: Wake) -> (SubId, Outlet) {
     let (inlet, outlet) = inlet(overflow, 1, wake);
-    let opening =
-        Opening { filter: Filter::new("#").unwrap(), start: Start::All, resume: None, inlet, opener: bounded(1).0 };
+    let opening = Opening {
+        filter: Filter::new("#").unwrap(),
+        start: Start::All,
+        resume: None,
+        type_name: None,
+        inlet,
+        opener: bounded(1).0,
+    };
     let id = client.registry.insert(Subscriber::new(opening, 1));
     for topic in first..first + topics {
         let record =

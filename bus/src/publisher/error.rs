@@ -2,6 +2,7 @@
 
 use crate::codec::EncodeError;
 use crate::topic::TopicError;
+use crate::type_name::TypeMismatch;
 use crate::wire::Refusal;
 use crate::wire::uapi::NLBUS_PAYLOAD_MAX;
 use nix::errno::Errno;
@@ -36,6 +37,8 @@ pub enum PublishReason {
     BatchFull,
     /// The value can't be encoded.
     Encode(EncodeError),
+    /// The topic's values are of another type: it was set by hand, or by another publisher since a broker restarted.
+    OtherType(Box<TypeMismatch>),
     /// The broker refused this event.
     Refused(Refusal),
     /// The broker refused what was published before, without waiting for its verdict. This event was not sent.
@@ -164,6 +167,7 @@ impl fmt::Display for PublishError {
             }
             PublishReason::BatchFull => f.write_str("the batch is full; send it and begin another"),
             PublishReason::Encode(error) => error.fmt(f),
+            PublishReason::OtherType(mismatch) => mismatch.fmt(f),
             PublishReason::Refused(refusal) | PublishReason::EarlierRefused { refusal, .. } => refusal.fmt(f),
             PublishReason::NoBroker => f.write_str(GONE),
             PublishReason::Send(error) if error.kind() == io::ErrorKind::WouldBlock => {

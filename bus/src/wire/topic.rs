@@ -9,7 +9,10 @@ use super::publish::{check_publishable, refuse_name};
 use super::uapi::*;
 use super::{Attribute, AttributeIter, Attributes, Malformed, Refusal};
 use crate::topic::check_name;
+use crate::type_name::{TYPE_MAX, TypeName, TypeNameError};
 use nix::errno::Errno;
+
+const _: () = assert!(TYPE_MAX == NLBUS_TYPE_MAX, "the library's own limit is the protocol's");
 
 /// How a request names a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,7 +24,7 @@ pub enum TopicKey<'a> {
     Id(u32),
 }
 
-/// What can be set of a topic, as far as it is to be: who may use it, and how much of it is kept.
+/// What can be set of a topic, as far as it is to be: who may use it, how much of it is kept, what its values are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct TopicSettings {
     /// Who may read and write: bits of `0o666`, as chmod(2) has them.
@@ -32,6 +35,8 @@ pub struct TopicSettings {
     pub gid: Option<u32>,
     /// Bytes that its history may keep; its newest event is kept in any case.
     pub history: Option<u64>,
+    /// What its values are called; `Some(None)` takes that away.
+    pub type_name: Option<Option<TypeName>>,
 }
 
 impl TopicSettings {
@@ -57,6 +62,9 @@ impl TopicSettings {
         if let Some(history) = self.history {
             body.u64(NLBUS_TOPIC_A_HISTORY, history);
         }
+        if let Some(name) = &self.type_name {
+            body.bytes(NLBUS_TOPIC_A_TYPE, name.as_ref().map_or("", TypeName::as_str).as_bytes());
+        }
     }
 
     /// Whether there is a mode that no topic can have.
@@ -77,7 +85,8 @@ pub enum TopicRequest<'a> {
         name: &'a str,
         /// Refuse a topic that exists, with `EEXIST`.
         exclusive: bool,
-        /// What it begins with; of one that exists they change nothing.
+        /// What it begins with; of one that exists they change nothing, but that one without a type gets this one, if
+        /// the sender may publish to it.
         settings: TopicSettings,
     },
     /// One topic, of which something is set: its owner may, and `CAP_NET_ADMIN`.
@@ -170,7 +179,8 @@ impl<'a> TopicRequest<'a> {
     pub fn check(flags: u16, body: &'a [u8]) -> Result<Self, Refusal> {
         let bad = |what: &'static str| Refusal::new(Errno::EINVAL, what);
         let given = Given::read(body).map_err(|error| bad(error.0))?;
-        let Given { op, id, name, cursor, since, settings } = given;
+        let Given { op, id, name, cursor, since, mut settings, type_name } = given;
+        settings.type_name = type_name.map(check_type).transpose()?;
         let has = |flag: u16| flags & flag != 0;
         let (create, exclusive, replace) = (has(NLM_F_CREATE), has(NLM_F_EXCL), has(NLM_F_REPLACE));
         if exclusive && !create {
@@ -183,10 +193,10 @@ impl<'a> TopicRequest<'a> {
             return Err(bad("CREATE and REPLACE go with no OP but GET"));
         }
         if !settings.is_empty() && !create && !replace {
-            return Err(bad("MODE, UID, GID and HISTORY go with CREATE or REPLACE"));
+            return Err(bad("MODE, UID, GID, HISTORY and TYPE go with CREATE or REPLACE"));
         }
         if settings.is_empty() && replace {
-            return Err(bad("REPLACE takes at least one of MODE, UID, GID and HISTORY"));
+            return Err(bad("REPLACE takes at least one of MODE, UID, GID, HISTORY and TYPE"));
         }
         if op != NLBUS_TOPIC_OP_LIST && (cursor.is_some() || since.is_some()) {
             return Err(bad("CURSOR and SINCE go with LIST"));
@@ -220,6 +230,7 @@ struct Given<'a> {
     cursor: Option<u32>,
     since: Option<u64>,
     settings: TopicSettings,
+    type_name: Option<&'a [u8]>,
 }
 
 impl<'a> Given<'a> {
@@ -239,14 +250,29 @@ impl<'a> Given<'a> {
                 NLBUS_TOPIC_A_UID => given.settings.uid = number(&attribute)?,
                 NLBUS_TOPIC_A_GID => given.settings.gid = number(&attribute)?,
                 NLBUS_TOPIC_A_HISTORY => given.settings.history = large(&attribute)?,
+                NLBUS_TOPIC_A_TYPE => given.type_name = Some(attribute.value),
                 _ => {
                     return Err(Malformed(
-                        "TOPIC takes the attributes OP, ID, NAME, CURSOR, SINCE, MODE, UID, GID and HISTORY",
+                        "TOPIC takes the attributes OP, ID, NAME, CURSOR, SINCE, MODE, UID, GID, HISTORY and TYPE",
                     ));
                 }
             }
         }
         Ok(given)
+    }
+}
+
+/// The name of a type as it came; none takes it away.
+fn check_type(name: &[u8]) -> Result<Option<TypeName>, Refusal> {
+    let refuse = |error: TypeNameError| {
+        let errno = if matches!(error, TypeNameError::TooLong(_)) { Errno::ENAMETOOLONG } else { Errno::EINVAL };
+        Refusal::new(errno, error.to_string())
+    };
+    match str::from_utf8(name) {
+        Ok("") => Ok(None),
+        Ok(name) => name.parse().map(Some).map_err(refuse),
+        Err(_) if name.len() > NLBUS_TYPE_MAX => Err(refuse(TypeNameError::TooLong(name.len()))),
+        Err(_) => Err(refuse(TypeNameError::Unprintable)),
     }
 }
 
@@ -275,10 +301,12 @@ mod tests {
     proptest! {
         #[test]
         fn requests_survive(name in "[a-z/]{1,20}", id: u32, since: Option<u64>, exclusive: bool,
-                            mode in prop::option::of(0u32..=0o666), gid in prop::option::of(any::<u32>())) {
+                            mode in prop::option::of(0u32..=0o666), gid in prop::option::of(any::<u32>()),
+                            type_name in prop::option::of("[ -~]{0,63}")) {
             prop_assume!(!crate::topic::is_reserved(&name));
             let mode = mode.map(|mode| mode & NLBUS_TOPIC_MODE_MASK);
-            let settings = TopicSettings { mode, uid: gid.map(|gid| gid / 2), gid, history: since };
+            let settings = TopicSettings { mode, uid: gid.map(|gid| gid / 2), gid, history: since,
+                type_name: type_name.map(|name| name.parse().ok()) };
             let history = TopicSettings { history: Some(7), ..settings };
             for request in [
                 TopicRequest::Get(TopicKey::Name(&name)),

@@ -26,6 +26,7 @@ constants! {
     NLBUS_GROUP_CLIENTS: u32 = 2;
     NLBUS_GROUP_FIRST: u32 = 3;
     NLBUS_TOPIC_MAX: usize = 255;
+    NLBUS_TYPE_MAX: usize = 63;
     NLBUS_PAYLOAD_MAX: usize = 64512;
     NLBUS_DATAGRAM_MAX: usize = 65216;
     NLBUS_TOPIC_ALIGNTO: usize = 8;
@@ -122,7 +123,8 @@ constants! {
     NLBUS_TOPIC_A_DROPPED: u16 = 18;
     NLBUS_TOPIC_A_REPLAYED: u16 = 19;
     NLBUS_TOPIC_A_MOVED: u16 = 20;
-    NLBUS_TOPIC_A_MAX: u16 = 20;
+    NLBUS_TOPIC_A_TYPE: u16 = 21;
+    NLBUS_TOPIC_A_MAX: u16 = 21;
 
     NLBUS_TOPIC_MODE_MASK: u32 = 0o666;
 

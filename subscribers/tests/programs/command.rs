@@ -235,6 +235,22 @@ fn a_loss_is_told_in_line_and_can_be_a_failure() {
 }
 
 #[test]
+fn json_and_text_are_decoded() {
+    on_a_host(|host| {
+        let _broker = host.broker();
+        let sub = host.sub(&["#", "--json", "--count", "4"]);
+        for (content, payload) in [("json", "{\n\"on\": true}"), ("json", "{"), ("text", "1"), ("opaque", "1")] {
+            host.nlbus(&["pub", "x", payload, "--content", content]).succeeds();
+        }
+        let seen: Vec<_> = sub.succeeds().iter().map(|line| json(line)).collect();
+        assert_eq!(seen[0]["value"], json(r#"{"on":true}"#));
+        assert_eq!(seen[0]["payload"], "{\n\"on\": true}", "as it is, too");
+        assert!(seen[1..].iter().all(|event| event.get("value").is_none()), "{seen:?}");
+        assert_eq!([1, 2, 3].map(|at| seen[at]["payload"].as_str().unwrap().to_owned()), ["{", "1", "1"]);
+    });
+}
+
+#[test]
 fn topics_and_info_describe_the_bus() {
     on_a_host(|host| {
         let _broker = host.broker();

@@ -102,3 +102,22 @@ fn the_broker_has_the_limits_that_it_is_told() {
         assert_eq!(numbers.map(|key| limits[key].as_u64()), [100, 8 << 20, 7, 1 << 20, 0, 0].map(Some), "{limits}");
     });
 }
+
+#[test]
+fn a_topic_says_what_its_values_are() {
+    on_a_host(|host| {
+        let _broker = host.broker();
+        let created = host.nlbus(&["topic", "create", "x", "--type", "Reading"]).succeeds();
+        assert!(created[1].contains("  Reading  "), "{created:?}");
+        let type_of = |topic| json(&host.nlbus(&["topics", topic, "--json"]).succeeds()[0])["type"].clone();
+        assert_eq!(type_of("x"), "Reading");
+        host.nlbus(&["topic", "create", "x", "--type", "Other"]).succeeds();
+        assert_eq!(type_of("x"), "Reading", "it has one");
+        host.nlbus(&["topic", "set", "x", "--type", ""]).succeeds();
+        assert_eq!(type_of("x"), Value::Null);
+        host.nlbus(&["topic", "create", "x", "--type", "[u8; 4]"]).succeeds();
+        assert_eq!(type_of("x"), "[u8; 4]", "it had none");
+        let refused = host.nlbus(&["topic", "set", "x", "--type", "größer"]).end();
+        assert!(refused.code == Some(2) && refused.notes[0].contains("printable ASCII"), "{refused:?}");
+    });
+}

@@ -152,6 +152,11 @@ fn limit(flags: u16, name: &[u8], history: u64) -> Vec<u8> {
     topic(flags, |body| (body.bytes(NLBUS_TOPIC_A_NAME, name), body.u64(NLBUS_TOPIC_A_HISTORY, history)).0)
 }
 
+/// A topic that isn't there, and what its values are called.
+fn typed(flags: u16, name: &[u8]) -> Vec<u8> {
+    topic(flags, |body| (body.bytes(NLBUS_TOPIC_A_NAME, b"no/such"), body.bytes(NLBUS_TOPIC_A_TYPE, name)).0)
+}
+
 pub(super) fn requests(epoch: u64, id: u32, head: u64) -> Vec<Row> {
     use Errno::{EACCES, EEXIST, EINVAL, ENAMETOOLONG, ENOENT, EOPNOTSUPP, ERANGE, ESTALE};
     let create = NLM_F_CREATE;
@@ -185,6 +190,14 @@ pub(super) fn requests(epoch: u64, id: u32, head: u64) -> Vec<Row> {
         row("CREATE and REPLACE", EINVAL, limit(create | NLM_F_REPLACE, b"x", 1)),
         row("LIST with REPLACE", EINVAL, topic(NLM_F_REPLACE, list)),
         row("LIST with HISTORY", EINVAL, topic(0, |b| (list(b), b.u64(NLBUS_TOPIC_A_HISTORY, 1)).0)),
+        row("TYPE of 64 bytes", ENAMETOOLONG, typed(NLM_F_REPLACE, &[b'x'; 64])),
+        row("TYPE of 64 bytes that aren't text, with CREATE", ENAMETOOLONG, typed(create, &[0xff; 64])),
+        row("TYPE with a newline", EINVAL, typed(NLM_F_REPLACE, b"a\n")),
+        row("TYPE with U+0000", EINVAL, typed(create, b"a\0")),
+        row("TYPE beyond ASCII", EINVAL, typed(create, "ö".as_bytes())),
+        row("TYPE without CREATE or REPLACE", EINVAL, typed(0, b"x")),
+        row("LIST with TYPE", EINVAL, topic(0, |b| (list(b), b.bytes(NLBUS_TOPIC_A_TYPE, b"x")).0)),
+        row("TYPE of no topic", ENOENT, typed(NLM_F_REPLACE, b"")),
         row("HISTORY of 4 bytes", EINVAL, topic(NLM_F_REPLACE, |b| b.u32(NLBUS_TOPIC_A_HISTORY, 1))),
         row("REPLACE without NAME or ID", EINVAL, topic(NLM_F_REPLACE, |b| b.u64(NLBUS_TOPIC_A_HISTORY, 1))),
         row("HISTORY beyond all histories, with CREATE", ERANGE, limit(create, b"no/such", u64::MAX)),

@@ -211,7 +211,7 @@ impl World {
                     epoch: self.epoch,
                     restarted: false,
                 });
-                let opening = Opening { filter, start, resume: None, inlet, opener };
+                let opening = Opening { filter, start, resume: None, type_name: None, inlet, opener };
                 self.hosts[client].client.open(opening, self.instant);
             }
             Step::ReadReplies { client } => {

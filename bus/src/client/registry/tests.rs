@@ -88,7 +88,7 @@ fn an_event_finds_who_follows_its_topic_by_the_topics_id_alone() {
     let (mut registry, mut outputs) = (Registry::default(), VecDeque::new());
     let (inlet, outlet) = inlet(Overflow::CatchUp, 100, Arc::new(|| ()));
     let filter = Filter::new("#").unwrap();
-    let opening = Opening { filter, start: Start::Live, resume: None, inlet, opener: bounded(1).0 };
+    let opening = Opening { filter, start: Start::Live, resume: None, type_name: None, inlet, opener: bounded(1).0 };
     let sub = registry.insert(Subscriber::new(opening, 1));
     for id in 1..=10 {
         let mut record = TopicRecord { mode: 0o666, ..TopicRecord::default() };

@@ -3,6 +3,7 @@
 use super::super::moves::SEEKS;
 use super::*;
 use crate::delivery::EndReason;
+use crate::type_name::TypeName;
 use crate::wire::{Heartbeat, MovedTopic, TopicKey, TopicRequest, TopicsAnnouncement};
 
 /// A broker that has what topics it is said to have, and lets no one read those that are denied.
@@ -43,17 +44,33 @@ impl Broker {
         self.topics.push(TopicRecord { id, name, group, head, first: 1, change, mode, ..TopicRecord::default() });
     }
 
+    /// Says what a topic's values are called.
+    fn calls(&mut self, id: u32, type_name: &str) {
+        let change = self.topics.iter().map(|topic| topic.change).max().unwrap_or_default() + 1;
+        let topic = self.topics.iter_mut().find(|topic| topic.id == id).unwrap();
+        (topic.type_name, topic.change) = (type_name.parse().ok(), change);
+        self.announce(&[(id, 0)]);
+    }
+
     fn open(&mut self, filter: &str) -> (Outlet, Receiver<Result<Opened, Refused>>) {
+        self.open_as(filter, None)
+    }
+
+    fn open_as(&mut self, filter: &str, type_name: Option<TypeName>) -> (Outlet, Receiver<Result<Opened, Refused>>) {
         let (inlet, outlet) = inlet(Overflow::CatchUp, 100, Arc::new(|| ()));
         let (opener, opened) = bounded(1);
         let filter = Filter::new(filter).unwrap();
-        self.client.open(Opening { filter, start: Start::Live, resume: None, inlet, opener }, self.now);
+        self.client.open(Opening { filter, start: Start::Live, resume: None, type_name, inlet, opener }, self.now);
         self.serve();
         (outlet, opened)
     }
 
     fn subscribe(&mut self, filter: &str) -> Outlet {
-        let (outlet, opened) = self.open(filter);
+        self.subscribe_as(filter, None)
+    }
+
+    fn subscribe_as(&mut self, filter: &str, type_name: Option<TypeName>) -> Outlet {
+        let (outlet, opened) = self.open_as(filter, type_name);
         opened.try_recv().unwrap().unwrap();
         // It knows the newest topic, and has looked at all heads.
         self.announce(&[]);
@@ -389,5 +406,60 @@ fn what_may_not_be_read_is_not_subscribed_to() {
 
 #[test]
 fn the_reasons_have_words() {
-    assert_eq!([EndReason::Deleted, EndReason::Denied].map(EndReason::as_str), ["deleted", "denied"]);
+    let reasons = [EndReason::Deleted, EndReason::Denied, EndReason::OtherType];
+    assert_eq!(reasons.map(EndReason::as_str), ["deleted", "denied", "other type"]);
+}
+
+#[test]
+fn a_topic_goes_over_to_those_of_its_type() {
+    let mut broker = Broker::new();
+    let [first, second] = ["First", "Second"].map(|name| name.parse::<TypeName>().ok());
+    let (of_first, of_second) = (broker.subscribe_as("#", first), broker.subscribe_as("a", second));
+    // Whose type it has follows it; whose it hasn't is told once.
+    broker.calls(4, "First");
+    broker.announce(&[(4, 0)]);
+    assert_eq!((read(&of_first), read(&of_second)), (vec![], vec!["a other type 2".to_owned()]));
+    // It changes hands in one look, and isn't let go of in between.
+    broker.has(4, "a", 3, 5);
+    broker.joins.clear();
+    broker.calls(4, "Second");
+    assert_eq!(broker.joins, []);
+    assert_eq!((read(&of_first), read(&of_second)), (vec!["a lost 3-5".to_owned(), "a other type 5".into()], vec![]));
+    let of_any = broker.subscribe("a");
+    broker.has(4, "a", 3, 6);
+    broker.calls(4, "Second");
+    assert_eq!(
+        [read(&of_first), read(&of_second), read(&of_any)],
+        [vec![], vec!["a 6".to_owned()], vec!["a 6".into()]]
+    );
+    drop(of_any);
+    broker.has(4, "a", 3, 7);
+    broker.calls(4, "Second");
+    assert_eq!((read(&of_first), read(&of_second)), (vec![], vec!["a 7".to_owned()]));
+    // Nobody is left: its group is, too.
+    broker.joins.clear();
+    broker.calls(4, "Third");
+    assert_eq!(read(&of_second), ["a other type 7"]);
+    assert_eq!(broker.joins, [Output::Leave(3)]);
+    assert!(broker.client.registry.topics.is_empty());
+    // Until it has the right type again, and from then on.
+    broker.calls(4, "First");
+    broker.has(4, "a", 3, 8);
+    broker.calls(4, "First");
+    assert_eq!(read(&of_first), ["a 8"]);
+}
+
+#[test]
+fn a_subscription_to_another_type_does_not_open() {
+    let mut broker = Broker::new();
+    broker.calls(4, "First");
+    let second = "Second".parse::<TypeName>().ok();
+    for filter in ["a", "#"] {
+        let (_, opened) = broker.open_as(filter, second);
+        let refused = opened.try_recv().unwrap().unwrap_err();
+        assert!(matches!(&refused, Refused::OtherType(mismatch) if mismatch.topic == "a"), "{refused:?}");
+    }
+    assert!(broker.client.registry.subscribers.is_empty() && broker.client.registry.topics.is_empty());
+    broker.has(4, "a", 3, 2);
+    broker.subscribe_as("a", second);
 }

@@ -1,6 +1,7 @@
 //! What a broker says of topics.
 
 use crate::topic::check_name;
+use crate::type_name::TypeName;
 use crate::wire::uapi::*;
 use crate::wire::{AttributeIter, Header, Malformed, push_message};
 
@@ -36,6 +37,8 @@ pub struct TopicRecord {
     pub dropped: u64,
     /// Events sent out of history.
     pub replayed: u64,
+    /// What its values are called, if that is known.
+    pub type_name: Option<TypeName>,
 }
 
 impl TopicRecord {
@@ -70,6 +73,9 @@ impl TopicRecord {
             body.u64(NLBUS_TOPIC_A_BROADCAST, self.broadcast);
             body.u64(NLBUS_TOPIC_A_DROPPED, self.dropped);
             body.u64(NLBUS_TOPIC_A_REPLAYED, self.replayed);
+            if let Some(name) = &self.type_name {
+                body.bytes(NLBUS_TOPIC_A_TYPE, name.as_str().as_bytes());
+            }
         });
     }
 
@@ -108,6 +114,10 @@ impl TopicRecord {
                 NLBUS_TOPIC_A_BROADCAST => record.broadcast = attribute.u64()?,
                 NLBUS_TOPIC_A_DROPPED => record.dropped = attribute.u64()?,
                 NLBUS_TOPIC_A_REPLAYED => record.replayed = attribute.u64()?,
+                NLBUS_TOPIC_A_TYPE => {
+                    let name = str::from_utf8(attribute.value).ok().and_then(|name| name.parse().ok());
+                    record.type_name = Some(name.ok_or(Malformed("TOPIC with a bad type"))?);
+                }
                 _ => {}
             }
         }
@@ -253,10 +263,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn replies_survive(name in "[a-z/]{1,20}", n: [u32; 4], m: [u64; 8], cursor: Option<u32>) {
+        fn replies_survive(name in "[a-z/]{1,20}", n: [u32; 4], m: [u64; 8], cursor: Option<u32>,
+                           type_name in prop::option::of("[ -~]{1,63}")) {
+            let type_name = type_name.map(|name| name.parse().unwrap());
             let record = TopicRecord { id: n[0].max(1), name, group: n[1].max(1), head: m[0], first: m[1], bytes: m[2],
                 change: m[3], mode: n[2], uid: n[3], gid: n[0], history: m[4], broadcast: m[5], dropped: m[6],
-                replayed: m[7] };
+                replayed: m[7], type_name };
             let end = TopicPageEnd { last_id: n[0], change: m[0], moved: m[1], cursor };
             let deleted = TopicDeleted { id: n[0] };
             let mut datagram = Vec::new();

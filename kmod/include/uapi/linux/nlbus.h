@@ -67,6 +67,7 @@ enum nlbus_genl_cmd {
  * and the closing message of a replay, still fits the largest datagram.
  */
 #define NLBUS_TOPIC_MAX		255
+#define NLBUS_TYPE_MAX		63
 #define NLBUS_PAYLOAD_MAX	64512
 #define NLBUS_DATAGRAM_MAX	65216
 
@@ -222,11 +223,13 @@ enum nlbus_counter_attr {
 enum nlbus_topic_op {
 	/* By NAME or ID; of one that may not be read only its owner is told.
 	 * With NLM_F_CREATE and NAME the topic is created when it does not
-	 * exist, with MODE, UID, GID and HISTORY if given; NLM_F_EXCL then
-	 * refuses one that does. With NLM_F_REPLACE those of them that are
-	 * given are set: the owner may, and CAP_NET_ADMIN; a UID that is not
-	 * his takes CAP_NET_ADMIN, and so does a GID that he is not in. Reply:
-	 * one TOPIC message, with ID to REPLAYED.
+	 * exist, with MODE, UID, GID, HISTORY and TYPE if given; NLM_F_EXCL
+	 * then refuses one that does. Of one that does, and has no type, TYPE
+	 * is set if the sender may write to it. With NLM_F_REPLACE those of
+	 * the five that are given are set: the owner may, and CAP_NET_ADMIN; a
+	 * UID that is not his takes CAP_NET_ADMIN, and so does a GID that he
+	 * is not in. Reply: one TOPIC message, with ID to REPLAYED, and TYPE
+	 * if it has one.
 	 */
 	NLBUS_TOPIC_OP_GET,
 	/* A page of the topics that may be read, in the order of their ids,
@@ -271,6 +274,10 @@ enum nlbus_topic_attr {
 					 */
 	NLBUS_TOPIC_A_REPLAYED,		/* u64: events sent out of history */
 	NLBUS_TOPIC_A_MOVED,		/* u64: see struct nlbus_sys_topics */
+	NLBUS_TOPIC_A_TYPE,		/* what its values are called: 1 to
+					 * NLBUS_TYPE_MAX bytes of printable ASCII;
+					 * with REPLACE none takes it away
+					 */
 	__NLBUS_TOPIC_A_MAX,
 };
 

@@ -169,9 +169,11 @@ fn a_change_is_the_owners_and_whole_or_nothing() {
         assert_eq!(bus.errno(ROOT, &frame(own)), Some(Errno::EACCES), "the broker's own");
         assert_eq!(bus.errno(ROOT, &frame(TopicRequest::Delete(TopicKey::Id(id)))), Some(Errno::EACCES));
     }
-    let all = TopicSettings { mode: Some(0o640), uid: Some(62), gid: Some(9), history: Some(7) };
+    let type_name = Some(Some(crate::TypeName::of::<u64>()));
+    let all = TopicSettings { mode: Some(0o640), uid: Some(62), gid: Some(9), history: Some(7), type_name };
     let changed = bus.verdict(ROOT, &change("a", all)).unwrap().unwrap();
     assert_eq!((changed.mode, changed.uid, changed.gid, changed.history), (0o640, 62, 9, 7));
+    assert_eq!(Some(changed.type_name), type_name);
     assert_eq!(bus.errno(OWNER, &change("a", settings(0o666))), Some(Errno::EACCES), "it is another one's now");
     assert_eq!(bus.errno(STRANGER, &change("a", settings(0o666))), None);
 }

@@ -134,7 +134,7 @@ fn accounts_of_users_without_topics_are_used_again() {
         assert_eq!((bus.core.topics_of(round), bus.core.topics_of(round + 1)), (0, 0));
     }
     // The exempt's, the common one, and those two.
-    let slot = bus.core.create("x", bus.core.topics.get(SYS_TOPICS).access, Some(1), None);
+    let slot = bus.core.create("x", bus.core.topics.get(SYS_TOPICS).access, Some(1));
     assert!(bus.core.topics.account_of(slot) < 4, "{}", bus.core.topics.account_of(slot));
 }
 

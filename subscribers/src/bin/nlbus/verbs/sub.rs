@@ -25,7 +25,7 @@ pub struct Args {
     /// Topics, or filters with '+' for one level and '#' for all that follow.
     #[arg(required = true, value_name = "FILTER")]
     filters: Vec<Filter>,
-    /// Print one JSON object a line.
+    /// Print one JSON object a line. What is published as JSON (--content json) is in its `value`.
     #[arg(long, conflicts_with = "raw")]
     json: bool,
     /// Print the payload's bytes and a newline.

@@ -4,9 +4,9 @@ use super::topics;
 use nlbus::{Bus, TopicOptions};
 use nlbus_subscribers::connect::connect;
 use nlbus_subscribers::end::End;
-use nlbus_subscribers::values;
+use nlbus_subscribers::values::{self, TypeArg};
 
-/// Create a topic, change who may use it and how much it keeps, or delete it.
+/// Create a topic, change who may use it, how much it keeps and what its values are, or delete it.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -46,11 +46,18 @@ struct Settings {
     /// How much history keeps of it, like 64KiB or 16MiB; its newest event is kept in any case.
     #[arg(long, value_name = "BYTES", value_parser = values::size)]
     history: Option<u64>,
+    /// What its values are called: 1 to 63 printable ASCII characters; '' for not known any more.
+    #[arg(long = "type", value_name = "TYPE", value_parser = values::type_name)]
+    type_name: Option<TypeArg>,
 }
 
 impl Settings {
     fn is_empty(&self) -> bool {
-        self.mode.is_none() && self.owner.is_none() && self.group.is_none() && self.history.is_none()
+        self.mode.is_none()
+            && self.owner.is_none()
+            && self.group.is_none()
+            && self.history.is_none()
+            && self.type_name.is_none()
     }
 
     fn of<'a>(&self, bus: &'a Bus, topic: &str) -> TopicOptions<'a> {
@@ -67,6 +74,9 @@ impl Settings {
         if let Some(bytes) = self.history {
             options = options.history(bytes);
         }
+        if let Some(TypeArg(name)) = self.type_name {
+            options = options.type_name(name);
+        }
         options
     }
 }
@@ -75,7 +85,7 @@ pub fn run(args: &Args) -> Result<(), End> {
     let record = match &args.verb {
         Verb::Create { topic, settings } => settings.of(&connect()?, topic).create()?,
         Verb::Set { settings, .. } if settings.is_empty() => {
-            return Err(End::Usage("nothing to set: give --mode, --owner, --group or --history".into()));
+            return Err(End::Usage("nothing to set: give --mode, --owner, --group, --history or --type".into()));
         }
         Verb::Set { topic, settings } => settings.of(&connect()?, topic).set()?,
         Verb::Rm { topic } => return Ok(connect()?.delete_topic(topic)?),

@@ -1,7 +1,7 @@
 //! `nlbus topics`: what is on the bus.
 
 use nix::unistd::{Gid, Group, Uid, User};
-use nlbus::{Filter, TopicRecord};
+use nlbus::{Filter, TopicRecord, TypeName};
 use nlbus_subscribers::connect::connect;
 use nlbus_subscribers::end::End;
 use nlbus_subscribers::text::Escaped;
@@ -54,13 +54,15 @@ fn as_json(topic: &TopicRecord) -> String {
         "mode": values::mode_name(topic.mode),
         "uid": topic.uid,
         "gid": topic.gid,
+        "type": topic.type_name.as_ref().map(TypeName::as_str),
     });
     format!("{object}\n")
 }
 
 fn as_table(topics: &[TopicRecord]) -> String {
-    let header = ["ID", "GROUP", "FIRST", "NEWEST", "EVENTS", "BYTES", "LIMIT", "DROPPED", "REPLAYED", "MODE", "OWNER"]
-        .map(str::to_owned);
+    let header =
+        ["ID", "GROUP", "FIRST", "NEWEST", "EVENTS", "BYTES", "LIMIT", "DROPPED", "REPLAYED", "MODE", "OWNER", "TYPE"]
+            .map(str::to_owned);
     let rows = topics.iter().map(|topic| {
         [
             topic.id.to_string(),
@@ -74,11 +76,12 @@ fn as_table(topics: &[TopicRecord]) -> String {
             topic.replayed.to_string(),
             values::mode_name(topic.mode),
             owner(topic),
+            topic.type_name.map_or_else(|| "-".into(), |name| name.to_string()),
         ]
     });
     let rows: Vec<_> = std::iter::once(header).chain(rows).collect();
     let names = std::iter::once("TOPIC").chain(topics.iter().map(|topic| topic.name.as_str()));
-    let mut widths = [0; 11];
+    let mut widths = [0; 12];
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = cell.len().max(*width);
@@ -86,7 +89,7 @@ fn as_table(topics: &[TopicRecord]) -> String {
     }
     let mut table = String::new();
     for (row, name) in rows.iter().zip(names) {
-        // Numbers stand to the right, the owner to the left.
+        // Numbers stand to the right, the owner and the type to the left.
         for (at, (cell, width)) in row.iter().zip(widths).enumerate() {
             let _ = if at < 10 { write!(table, "{cell:>width$}  ") } else { write!(table, "{cell:<width$}  ") };
         }
@@ -116,6 +119,7 @@ mod tests {
         (topic.first, topic.head, topic.bytes, topic.history) = (2, 5, 100, 4096);
         (topic.broadcast, topic.dropped, topic.replayed) = (5, 1, 3);
         (topic.mode, topic.uid, topic.gid) = (0o660, 4_000_001, 4_000_002);
+        topic.type_name = "[u8;4]".parse().ok();
         topic
     }
 
@@ -123,13 +127,13 @@ mod tests {
     fn table_and_json_say_the_same() {
         assert_eq!(
             as_table(&[topic()]),
-            "ID  GROUP  FIRST  NEWEST  EVENTS  BYTES  LIMIT  DROPPED  REPLAYED  MODE  OWNER            TOPIC\n \
-              4      3      2       5       4    100   4096        1         3  0660  4000001:4000002  a\\x20b\n"
+            "ID  GROUP  FIRST  NEWEST  EVENTS  BYTES  LIMIT  DROPPED  REPLAYED  MODE  OWNER            TYPE    TOPIC\n \
+              4      3      2       5       4    100   4096        1         3  0660  4000001:4000002  [u8;4]  a\\x20b\n"
         );
         assert_eq!(
             as_json(&topic()),
             "{\"topic\":\"a b\",\"id\":4,\"group\":3,\"first\":2,\"head\":5,\"events\":4,\"bytes\":100,\
-             \"history\":4096,\"broadcast\":5,\"dropped\":1,\"replayed\":3,\"mode\":\"0660\",\"uid\":4000001,\"gid\":4000002}\n"
+             \"history\":4096,\"broadcast\":5,\"dropped\":1,\"replayed\":3,\"mode\":\"0660\",\"uid\":4000001,\"gid\":4000002,\"type\":\"[u8;4]\"}\n"
         );
     }
 
