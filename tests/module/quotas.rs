@@ -1,6 +1,7 @@
 //! What a user may have at most, however many namespaces he makes. What a quota does where there is one bus, the suite asks.
 
 use crate::kernel::reload;
+use nix::mount::{MsFlags, mount, umount};
 use nix::unistd::setuid;
 use nlbus::Bus;
 use nlbus::wire::uapi::NLBUS_EVENT_F_NO_WAIT;
@@ -8,7 +9,9 @@ use nlbus::wire::{Content, push_publish};
 use nlbus_tests::{
     Args, Child, Endpoint, Fixture, Place, Role, become_another, cases, hear, payload, say, value, wait_for,
 };
+use std::env;
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -23,6 +26,7 @@ cases![
     histories_of_all_buses_count_together module_only alone,
     a_user_cannot_fill_the_queue module_only alone,
     who_is_killed_while_he_waits_for_room_leaves_nothing_behind module_only alone,
+    what_is_kept_is_charged_to_the_cgroup_of_who_published_it module_only alone,
 ];
 
 pub(crate) const ROLES: &[(&str, Role)] = &[("gusher", gusher), ("subordinate", subordinate)];
@@ -362,4 +366,65 @@ fn who_is_killed_while_he_waits_for_room_leaves_nothing_behind() {
     }
     filling.iter_mut().for_each(Child::kill);
     wait_for("an empty queue", || (bus.info().unwrap().counters.queue == 0).then_some(()));
+}
+
+/// Whoever reads it: so a limit of his memory bounds what he has the kernel keep.
+fn what_is_kept_is_charged_to_the_cgroup_of_who_published_it() {
+    const EVENTS: u64 = 50;
+    const BYTES: u64 = 60_000;
+    reload("");
+    let fixture = Fixture::new();
+    let groups = ControlGroups::mount();
+    let (mut publisher, mut reader) = (client(&fixture, &[NOBODY]), client(&fixture, &[SOMEBODY]));
+    creates(&mut publisher, &format!("kept history={}", 2 * EVENTS * BYTES));
+    let (of_publisher, of_reader) = (groups.hold("publisher", &publisher), groups.hold("reader", &reader));
+    let before = [groups.memory(of_publisher), groups.memory(of_reader)];
+    assert_eq!(ask(&mut reader, "subscribe kept"), "subscribed");
+    for seq in 1..=EVENTS {
+        let said = ask(&mut publisher, &format!("publish kept bytes={BYTES}"));
+        assert!(said.starts_with("published "), "{said}");
+        assert_eq!(ask(&mut reader, "next"), format!("kept {seq}"));
+    }
+    let grown = |group, before| groups.memory(group).saturating_sub(before);
+    let (published, read) = (grown(of_publisher, before[0]), grown(of_reader, before[1]));
+    println!("    {} bytes kept: the publisher's memory grew by {published}, the reader's by {read}", EVENTS * BYTES);
+    assert!(published >= EVENTS * BYTES && read < EVENTS * BYTES / 2);
+}
+
+/// The hierarchy of control groups, with the memory controller; gone when dropped, but for what is charged to the groups.
+struct ControlGroups(PathBuf);
+
+impl ControlGroups {
+    fn mount() -> ControlGroups {
+        let at = env::temp_dir().join("nlbus-cgroups");
+        fs::create_dir_all(&at).unwrap();
+        mount(None::<&Path>, &at, Some("cgroup2"), MsFlags::empty(), None::<&Path>).expect("to mount cgroup2");
+        fs::write(at.join("cgroup.subtree_control"), "+memory").expect("the memory controller");
+        ControlGroups(at)
+    }
+
+    /// Puts a process into a group of its own. Returns the group's name.
+    fn hold<'a>(&self, group: &'a str, process: &Child) -> &'a str {
+        let at = self.0.join(group);
+        fs::create_dir(&at).unwrap();
+        fs::write(at.join("cgroup.procs"), process.pid().to_string()).unwrap();
+        group
+    }
+
+    /// Bytes that are charged to a group.
+    fn memory(&self, group: &str) -> u64 {
+        fs::read_to_string(self.0.join(group).join("memory.current")).unwrap().trim().parse().unwrap()
+    }
+}
+
+impl Drop for ControlGroups {
+    fn drop(&mut self) {
+        let groups = fs::read_dir(&self.0).into_iter().flatten().flatten().filter(|entry| entry.path().is_dir());
+        for group in groups {
+            // Only what holds nobody any more can be removed.
+            let _ = fs::remove_dir(group.path());
+        }
+        let _ = umount(&self.0);
+        let _ = fs::remove_dir(&self.0);
+    }
 }

@@ -65,7 +65,7 @@ fn the_module_loads_serves_and_unloads_a_hundred_times() {
 }
 
 fn namespaces_come_and_go_under_traffic() {
-    const NAMESPACES: u32 = 50;
+    const NAMESPACES: u32 = 200;
     const EACH: u64 = 40;
     reload("");
     let mut log = KernelLog::from_now();
