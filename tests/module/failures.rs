@@ -3,13 +3,11 @@
 //!
 //! The kernel has to be built for that (`CONFIG_FAILSLAB`, `fail-nth`): the debug kernel of tests/vm is.
 
-use crate::faults::{Faults, OWN, answers, as_user, bus_thread, outcome, publishes, request};
+use crate::faults::{Faults, OWN, answers, as_user, be_root, bus_thread, outcome, publishes, request};
 use crate::kernel::reload;
 use nlbus::wire::{ReplayRequest, TopicKey, TopicRequest, TopicSettings, push_info_request};
 use nlbus::{Bus, Delivery};
 use nlbus_tests::{Endpoint, Fixture, Tally, cases, in_new_namespace, payload, wait_for};
-use rustix::process::Uid;
-use rustix::thread::set_thread_res_uid;
 use std::collections::BTreeMap;
 use std::thread;
 use std::time::Duration;
@@ -20,8 +18,13 @@ cases![
     each_allocation_of_a_bus_that_starts_may_fail module_only alone needs_fault_injection,
     each_allocation_of_the_bus_thread_may_fail module_only alone needs_fault_injection,
     all_allocations_from_some_moment_on_may_fail module_only alone needs_fault_injection,
+    tables_may_have_no_memory_to_grow module_only alone needs_fault_injection,
     the_bus_thread_may_have_no_memory_for_a_while module_only alone needs_fault_injection,
 ];
+
+/// Bytes by which the moment moves from which on all allocations fail: nearly the smallest one; and more than any operation takes.
+const STEP: usize = 32;
+const MOST: u32 = 1 << 17;
 
 /// More allocations than any operation makes: what fails so often isn't injected.
 const MANY: u32 = 200;
@@ -156,7 +159,7 @@ fn each_allocation_for_a_new_user_may_fail() {
             bus.topic_options(&his).owner(uid).create_new().unwrap();
             let (endpoint, datagram) = write(&his);
             let (sent, injected) = faults.inject(OWN, n, || as_user(uid, || outcome(&raw, endpoint, &datagram)));
-            set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT).expect("to be root again");
+            be_root();
             *outcomes.entry(format!("{sent}, answer: {}", answers(&raw).join(" "))).or_default() += 1;
             // What he made is gone, and with it what is known of him, but for used private groups.
             for topic in bus.topics().unwrap().iter().filter(|topic| ["new", "few", &his].contains(&&*topic.name)) {
@@ -246,9 +249,6 @@ fn each_allocation_of_the_bus_thread_may_fail() {
 /// Not one allocation, but this and all that come behind it: what the kernel tries a second time fails then, too. For the answer
 /// there is no memory, either.
 fn all_allocations_from_some_moment_on_may_fail() {
-    /// Bytes: nearly the smallest allocation; and more than any operation takes.
-    const STEP: usize = 32;
-    const MOST: u32 = 1 << 17;
     reload("");
     let _faults = Faults::new();
     let fixture = Fixture::new();
@@ -273,6 +273,38 @@ fn all_allocations_from_some_moment_on_may_fail() {
         println!("    {name}: {outcomes:?}");
         check(name, &outcomes);
     }
+}
+
+/// Those of topics and of a bus's users grow by many entries at once, so most new ones take no memory: this topic and this user do.
+fn tables_may_have_no_memory_to_grow() {
+    /// Entries of an xarray's node (`XA_CHUNK_SIZE`).
+    const CHUNK: u32 = 64;
+    const UID: u32 = 50_000;
+    reload("");
+    let _faults = Faults::new();
+    let fixture = Fixture::new();
+    let bus = fixture.connect();
+    let mut id = bus.create_topic("first").unwrap().id;
+    while !(id + 1).is_multiple_of(CHUNK) {
+        id = bus.create_topic(&format!("t/{id}")).unwrap().id;
+    }
+    let mut outcomes: BTreeMap<String, usize> = BTreeMap::new();
+    for spared in (0..=MOST).step_by(STEP) {
+        assert!(spared < MOST, "{spared} bytes, and still there is more");
+        let raw = fixture.raw();
+        let create = request(|to| TopicRequest::create("his").push(to, 7));
+        let (sent, starved) =
+            Faults::starve(OWN, spared, || as_user(UID, || outcome(&raw, Endpoint::Request, &create)));
+        *outcomes.entry(format!("{sent}, answer: {}", answers(&raw).join(" "))).or_default() += 1;
+        // What the answer takes behind that may fail as well.
+        if !starved || bus.topic("his").unwrap().is_some() {
+            break;
+        }
+    }
+    println!("    {outcomes:?}");
+    check("create", &outcomes);
+    let his = bus.topic("his").unwrap().expect("a topic");
+    assert_eq!((his.id, his.uid), (id + 1, UID), "no number was used up");
 }
 
 /// Long enough for heartbeats and announcements to be due. Nothing that was accepted is lost without a word.

@@ -9,7 +9,7 @@ use rustix::process::Uid;
 use rustix::thread::set_thread_res_uid;
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 
 /// The events of `topic`, published by the raw client; the last one asks for an ack.
@@ -74,16 +74,17 @@ impl Faults {
             set(name, value);
         }
         set("space", &spared.to_string());
-        set("probability", "100");
-        let path = &format!("{task}/make-it-fail");
-        let file = OpenOptions::new().write(true).open(path).expect(path);
-        file.write_all_at(b"1", 0).expect(path);
+        // Open before: that takes memory, and root.
+        let [mut percent, mut ours] = [&format!("{SLAB}/probability"), &format!("{task}/make-it-fail")]
+            .map(|path| OpenOptions::new().write(true).open(path).expect(path));
+        ours.write_all(b"1").expect("make-it-fail");
+        percent.write_all(b"100").expect("probability");
         let result = run();
-        file.write_all_at(b"0", 0).expect(path);
+        percent.write_all(b"0").expect("probability");
+        be_root();
+        ours.write_all(b"0").expect("make-it-fail");
         let left = fs::read_to_string(format!("{SLAB}/times")).expect("times");
-        for (name, value) in
-            [("probability", "0"), ("verbose", "2"), ("task-filter", "N"), ("space", "0"), ("times", "1")]
-        {
+        for (name, value) in [("verbose", "2"), ("task-filter", "N"), ("space", "0"), ("times", "1")] {
             set(name, value);
         }
         (result, left.trim() != OFTEN)
@@ -139,13 +140,19 @@ pub(crate) fn answers(raw: &RawClient) -> Vec<String> {
     }
 }
 
-/// Makes the calling thread, and it alone, another user's for as long as this runs. That takes memory: without, it isn't run.
+/// Makes the calling thread, and it alone, another user's and runs this, until [`be_root`]. That takes memory: without, it
+/// isn't run.
 pub(crate) fn as_user(uid: u32, run: impl FnOnce() -> String) -> String {
     let uid = Uid::from_raw(uid);
     match set_thread_res_uid(uid, uid, Uid::ROOT) {
         Ok(()) => run(),
         Err(error) => error.to_string(),
     }
+}
+
+/// The end of [`as_user`].
+pub(crate) fn be_root() {
+    set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT).expect("to be root again");
 }
 
 /// The folder of the bus thread in /proc; it is the one of this namespace's bus, which was started last.

@@ -20,6 +20,7 @@ cases![
     making_namespaces_multiplies_nothing module_only alone,
     all_within_a_namespace_count_as_who_made_it module_only alone,
     all_within_a_namespace_that_root_made_count_as_one module_only alone,
+    many_users_in_many_namespaces_have_a_limit_together module_only alone,
     a_user_cannot_use_up_the_private_groups module_only alone,
     what_users_leave_is_for_the_privileged module_only alone,
     what_users_leave_of_history_is_for_the_privileged module_only alone,
@@ -146,6 +147,38 @@ fn all_within_a_namespace_that_root_made_count_as_one() {
     creates(&mut another, "b/0");
     // Nor are they root.
     fixture.connect().create_topic("c").unwrap();
+}
+
+/// Four times what one bus may have: who can be many users doesn't get as many buses' worth.
+fn many_users_in_many_namespaces_have_a_limit_together() {
+    const TOPICS: usize = 32;
+    reload(&format!("topics={TOPICS} user_topics={TOPICS}"));
+    let fixture = Fixture::new();
+    let mut all = Vec::new();
+    let (mut created, mut refusal) = (0, String::new());
+    for uid in 60_000..60_008 {
+        let mut user = client(&fixture, &[&format!("uid={uid}"), "userns=true", "netns=true"]);
+        // As many as his bus leaves to users: less than he may have.
+        while refusal.is_empty() {
+            let said = ask(&mut user, &format!("create a/{created}"));
+            if said.contains("all users together") {
+                refusal = said;
+            } else if said.starts_with("refused ENOSPC ") {
+                break;
+            } else {
+                assert!(said.starts_with("topic "), "{said}");
+                created += 1;
+            }
+        }
+        all.push(user);
+    }
+    assert!(refusal.starts_with("refused ENOSPC ") && refusal.contains("(module parameter topics)"), "{refusal}");
+    assert_eq!(created, 4 * TOPICS);
+    fixture.connect().create_topic("roots").unwrap();
+    // Who is gone makes room.
+    all.swap_remove(0).end();
+    let mut another = client(&fixture, &["uid=60009"]);
+    wait_for("room for another one", || ask(&mut another, "create b").starts_with("topic ").then_some(()));
 }
 
 fn a_user_cannot_use_up_the_private_groups() {
