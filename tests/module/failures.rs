@@ -26,6 +26,9 @@ cases![
 const STEP: usize = 32;
 const MOST: u32 = 1 << 17;
 
+const PRIVATE: TopicSettings =
+    TopicSettings { mode: Some(0o600), uid: None, gid: None, history: None, type_name: None };
+
 /// More allocations than any operation makes: what fails so often isn't injected.
 const MANY: u32 = 200;
 
@@ -49,9 +52,8 @@ fn operations(epoch: u64, id: u32) -> Vec<(&'static str, Write)> {
         (
             "create for few",
             Box::new(|n| {
-                let settings = TopicSettings { mode: Some(0o600), ..TopicSettings::default() };
                 let name = &format!("few/{n}");
-                let create = TopicRequest::Create { name, exclusive: false, settings };
+                let create = TopicRequest::Create { name, exclusive: false, settings: PRIVATE };
                 (Endpoint::Request, request(|to| create.push(to, 7)))
             }),
         ),
@@ -132,8 +134,6 @@ fn each_allocation_for_a_new_user_may_fail() {
     let fixture = Fixture::new();
     let bus = fixture.connect();
     bus.create_topic("old").unwrap();
-    const PRIVATE: TopicSettings =
-        TopicSettings { mode: Some(0o600), uid: None, gid: None, history: None, type_name: None };
     let operations: [(&str, Write); 6] = [
         ("publish 8 to a new topic", |_| (Endpoint::Publish, publishes("new", 8, 64))),
         ("publish", |_| (Endpoint::Publish, publishes("old", 1, 64))),
@@ -292,7 +292,8 @@ fn tables_may_have_no_memory_to_grow() {
     for spared in (0..=MOST).step_by(STEP) {
         assert!(spared < MOST, "{spared} bytes, and still there is more");
         let raw = fixture.raw();
-        let create = request(|to| TopicRequest::create("his").push(to, 7));
+        let create = TopicRequest::Create { name: "his", exclusive: false, settings: PRIVATE };
+        let create = request(|to| create.push(to, 7));
         let (sent, starved) =
             Faults::starve(OWN, spared, || as_user(UID, || outcome(&raw, Endpoint::Request, &create)));
         *outcomes.entry(format!("{sent}, answer: {}", answers(&raw).join(" "))).or_default() += 1;

@@ -84,7 +84,8 @@ fn a_type_is_set_and_taken_away_by_hand() {
     assert_eq!((made.type_name, made.history), (Some(named("a b/C<~>")), 1000));
     let longest = named(&"x".repeat(63));
     assert_eq!(bus.topic_options("t").type_name(longest).mode(0o644).set().unwrap().type_name, Some(longest));
-    // What isn't set stays.
+    // What isn't set stays, and what is set to what it is.
+    assert_eq!(bus.topic_options("t").type_name(longest).set().unwrap().type_name, Some(longest));
     assert_eq!(bus.topic_options("t").history(2000).set().unwrap().type_name, Some(longest));
     assert_eq!(bus.topic_options("t").type_name(None).set().unwrap().type_name, None);
     let found = bus.topic_options("t").type_name(named("C")).mode(0o600).create().unwrap();
