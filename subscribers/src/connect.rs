@@ -2,8 +2,12 @@
 
 use crate::end::End;
 use crate::values;
-use nlbus::{Builder, Bus, Choice};
+use nlbus::{Builder, Bus, Choice, ConnectError};
 use std::env;
+use std::time::Duration;
+
+/// How long a look for a broker waits before it is asked whether to go on looking.
+pub const LOOK: Duration = Duration::from_millis(200);
 
 /// A builder for the broker that `NLBUS_BROKER`, `NLBUS_PORT` and `NLBUS_BROKER_UID` name.
 ///
@@ -56,6 +60,20 @@ pub fn port() -> Result<Option<u32>, End> {
 /// As [`builder`], and any [`nlbus::ConnectError`].
 pub fn connect() -> Result<Bus, End> {
     Ok(builder()?.connect()?)
+}
+
+/// Connects, and where no broker is waits for one for as long as `go_on` says.
+///
+/// # Errors
+/// As [`connect`], and what `go_on` ends the waiting with.
+pub fn connect_patiently(mut go_on: impl FnMut() -> Result<(), End>) -> Result<Bus, End> {
+    let builder = builder()?;
+    loop {
+        match builder.clone().wait(LOOK).connect() {
+            Err(ConnectError::NoBroker { .. }) => go_on()?,
+            found => return Ok(found?),
+        }
+    }
 }
 
 /// A variable's value; an empty one is as good as none.

@@ -7,6 +7,8 @@ pub mod end;
 pub mod event_json;
 pub mod feed;
 pub mod holders;
+pub mod pipe;
+pub mod recording;
 pub mod service;
 pub mod signals;
 pub mod sockets;

@@ -1,7 +1,7 @@
 //! What the long-running programs have in common: they wait for a broker, log what they do, tell systemd when they are
 //! ready, and put things in order before SIGINT, SIGTERM or SIGHUP ends them.
 
-use crate::connect;
+use crate::connect::{self, LOOK};
 use crate::end::End;
 use crate::values;
 use clap::Parser;
@@ -21,9 +21,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
-
-/// How long a look for a broker waits before it is asked whether to go on looking.
-const LOOK: Duration = Duration::from_millis(200);
 
 /// Which broker to connect to.
 #[derive(Debug, Clone, clap::Args)]

@@ -1,5 +1,6 @@
 //! The real programs on a real broker, a file for each of them.
 
+mod capture;
 mod command;
 mod exec;
 mod exec_end;
@@ -12,6 +13,7 @@ mod log_files;
 mod log_state;
 mod proc;
 mod publish;
+mod recording;
 mod topics;
 mod uevent;
 mod units;

@@ -3,7 +3,9 @@
 pub mod broker;
 pub mod info;
 pub mod module;
+pub mod play;
 pub mod publish;
+pub mod record;
 pub mod sub;
 pub mod topic;
 pub mod topics;

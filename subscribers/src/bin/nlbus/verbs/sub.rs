@@ -2,22 +2,17 @@
 
 mod printer;
 
-use crossbeam_channel::{Receiver, Select, Sender, TryRecvError, unbounded};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nlbus::{Batch, Bus, CAPACITY, ConnectError, Delivery, Filter, Lost, Overflow, Start, Subscription};
+use crossbeam_channel::{Receiver, Select, TryRecvError, unbounded};
+use nlbus::{Batch, Bus, CAPACITY, Delivery, Filter, Lost, Overflow, Start, Subscription};
 use nlbus_subscribers::connect;
 use nlbus_subscribers::end::End;
+use nlbus_subscribers::pipe;
 use nlbus_subscribers::signals::Interrupts;
 use nlbus_subscribers::topics::check_start;
 use nlbus_subscribers::values;
 use printer::{Format, Printer};
 use std::io;
-use std::os::fd::AsFd;
-use std::thread;
 use std::time::{Duration, Instant};
-
-/// How long a look for a broker waits before `--wait` looks whether its time is over.
-const LOOK: Duration = Duration::from_millis(200);
 
 /// Print events, one a line: TOPIC SEQ PAYLOAD.
 #[derive(Debug, clap::Args)]
@@ -95,7 +90,10 @@ pub fn run(args: &Args) -> Result<(), End> {
     let signals = |error: io::Error| End::Failed(format!("can't handle signals: {error}"));
     let interrupts = Interrupts::exit().map_err(signals)?;
     let (stopper, stop) = unbounded();
-    watch_output(stopper.clone())?;
+    let closed = stopper.clone();
+    pipe::when_closed(move || {
+        let _ = closed.send(Stop::PipeClosed);
+    })?;
     let deadline = args.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     let bus = connect(args, deadline, &stop)?;
     let mut subscriptions = Vec::with_capacity(args.filters.len());
@@ -122,22 +120,16 @@ fn check(args: &Args) -> Result<(), End> {
 }
 
 fn connect(args: &Args, deadline: Option<Instant>, stop: &Receiver<Stop>) -> Result<Bus, End> {
-    let builder = connect::builder()?;
     if !args.wait {
-        return Ok(builder.connect()?);
+        return connect::connect();
     }
-    loop {
-        match builder.clone().wait(LOOK).connect() {
-            Err(ConnectError::NoBroker { .. }) => {}
-            found => return Ok(found?),
+    connect::connect_patiently(|| match stop.try_recv() {
+        Ok(stop) => Err(stop.into()),
+        Err(_) if deadline.is_some_and(|deadline| Instant::now() >= deadline) => {
+            Err(End::TimedOut("timed out before there was a broker".into()))
         }
-        if let Ok(stop) = stop.try_recv() {
-            return Err(stop.into());
-        }
-        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            return Err(End::TimedOut("timed out before there was a broker".into()));
-        }
-    }
+        Err(_) => Ok(()),
+    })
 }
 
 fn format(args: &Args, bus: &Bus) -> Result<Format, End> {
@@ -154,23 +146,6 @@ fn format(args: &Args, bus: &Bus) -> Result<Format, End> {
 fn say_subscribed() {
     use io::Write;
     let _ = io::stderr().write_all(b"subscribed\n");
-}
-
-/// Notices that nobody reads the output any more also while there is nothing to write, as tail(1) does.
-fn watch_output(stopper: Sender<Stop>) -> Result<(), End> {
-    let watch = move || {
-        let stdout = io::stdout();
-        // No events asked for: errors and hang-ups are reported in any case (poll(2)).
-        let mut fds = [PollFd::new(stdout.as_fd(), PollFlags::empty())];
-        while matches!(poll(&mut fds, PollTimeout::NONE), Err(nix::errno::Errno::EINTR)) {}
-        if fds[0].revents().is_some_and(|events| events.intersects(PollFlags::POLLERR | PollFlags::POLLHUP)) {
-            let _ = stopper.send(Stop::PipeClosed);
-        }
-    };
-    match thread::Builder::new().name("output".into()).spawn(watch) {
-        Ok(_) => Ok(()),
-        Err(error) => Err(End::Failed(format!("can't start a thread: {error}"))),
-    }
 }
 
 impl From<Stop> for End {
