@@ -6,6 +6,7 @@ mod exec;
 mod exec_end;
 mod exporter;
 mod host;
+mod hz;
 mod journal;
 mod links;
 mod log;
