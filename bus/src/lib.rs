@@ -110,7 +110,7 @@ pub mod fuzzing {
 }
 pub use broker::{Broker, BrokerBuilder, BrokerError, BrokerHandle};
 pub use buffered::BufferedPublisher;
-pub use builder::Builder;
+pub use builder::{Builder, RECEIVE_BUFFER};
 pub use bus::{Bus, BusCounters, TopicOptions, TypedPublisher};
 pub use client::{ClientCounters, Start};
 pub use codec::{DecodeError, EncodeError};

@@ -2,6 +2,7 @@
 
 mod capture;
 mod command;
+mod doctor;
 mod exec;
 mod exec_end;
 mod exporter;
