@@ -14,6 +14,7 @@ mod log;
 mod log_files;
 mod log_state;
 mod proc;
+mod promised;
 mod publish;
 mod recording;
 mod topics;

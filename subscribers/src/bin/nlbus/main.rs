@@ -3,7 +3,8 @@
 
 mod verbs;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
+use nlbus_subscribers::end::End;
 use std::process::ExitCode;
 
 /// Publish and subscribe on this host's event bus.
@@ -21,6 +22,9 @@ enum Command {
     Info(verbs::info::Args),
     Module(verbs::module::Args),
     Doctor(verbs::doctor::Args),
+    Completions(verbs::completions::Args),
+    #[command(hide = true)]
+    Man(verbs::man::Args),
 }
 
 const AFTER_HELP: &str = "\
@@ -32,7 +36,12 @@ Environment:
 Exit status: 0 done (a closed output pipe, too), 1 failed, 2 usage, 27 timed out, 130 interrupted";
 
 fn main() -> ExitCode {
-    let command = Command::parse();
+    let command = match Command::try_parse() {
+        Ok(command) => command,
+        Err(error) if error.use_stderr() => return End::Usage(in_one_line(&error.render().to_string())).report(false),
+        // Help, or the version.
+        Err(error) => error.exit(),
+    };
     let quiet = matches!(&command, Command::Pub(args) if args.quiet);
     let result = match command {
         Command::Broker(args) => verbs::broker::run(&args),
@@ -46,9 +55,56 @@ fn main() -> ExitCode {
         Command::Info(args) => verbs::info::run(&args),
         Command::Module(args) => verbs::module::run(&args),
         Command::Doctor(args) => verbs::doctor::run(&args),
+        Command::Completions(args) => verbs::completions::run(&args, Command::command()),
+        Command::Man(args) => verbs::man::run(&args, Command::command()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(end) => end.report(quiet),
+    }
+}
+
+/// What clap says of arguments that are wrong, in one line as any other error.
+fn in_one_line(said: &str) -> String {
+    let (said, _) = said.split_once("For more information").unwrap_or((said, ""));
+    let said = said.strip_prefix("error: ").unwrap_or(said);
+    let lines: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let mut line = String::new();
+    for part in lines {
+        // A new thought, or more of the one before.
+        if ["Usage:", "tip:", "[possible values:"].iter().any(|begin| part.starts_with(begin)) {
+            line.push_str("; ");
+        } else if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(part);
+    }
+    line.push_str("; --help tells more");
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_of_usage_are_one_line() {
+        for (args, line) in [
+            (
+                &["nlbus", "sub"][..],
+                "the following required arguments were not provided: <FILTER>...; Usage: nlbus sub <FILTER>...; --help tells more",
+            ),
+            (
+                &["nlbus", "recrd"],
+                "unrecognized subcommand 'recrd'; tip: a similar subcommand exists: 'record'; Usage: nlbus <COMMAND>; --help tells more",
+            ),
+            (
+                &["nlbus", "sub", "x", "--overflow", "no"],
+                "invalid value 'no' for '--overflow <POLICY>'; [possible values: catch-up, drop-oldest, drop-newest, latest]; --help tells more",
+            ),
+        ] {
+            let error = Command::try_parse_from(args).unwrap_err();
+            assert_eq!(in_one_line(&error.render().to_string()), line);
+        }
     }
 }

@@ -1,9 +1,11 @@
 //! One file a verb: its arguments, and what it does.
 
 pub mod broker;
+pub mod completions;
 pub mod doctor;
 pub mod hz;
 pub mod info;
+pub mod man;
 pub mod module;
 pub mod play;
 pub mod publish;
