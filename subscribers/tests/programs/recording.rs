@@ -326,13 +326,17 @@ fn restarts_and_ends_of_topics_are_in_the_recording() {
         let broker = host.broker();
         let bus = host.connect();
         let recorder = record(host, &file, &["#", "--count", "2"]);
+        let wait_for = |is_there: &dyn Fn() -> bool| {
+            let start = Instant::now();
+            while !is_there() {
+                assert!(start.elapsed() < PATIENCE, "it isn't recorded");
+                thread::yield_now();
+            }
+        };
         bus.publish_acked("a", "1").unwrap();
+        wait_for(&|| read(&file).0.len() == 1);
         bus.delete_topic("a").unwrap();
-        let seen = || fs::metadata(&file).unwrap().len();
-        let before = Instant::now();
-        while seen() < 300 && before.elapsed() < PATIENCE {
-            thread::yield_now();
-        }
+        wait_for(&|| read(&file).1.len() == 2);
         drop(broker);
         let _broker = host.broker();
         let before = Instant::now();
