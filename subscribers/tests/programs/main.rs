@@ -17,6 +17,8 @@ mod proc;
 mod promised;
 mod publish;
 mod recording;
+mod terminal;
+mod top;
 mod topics;
 mod uevent;
 mod units;

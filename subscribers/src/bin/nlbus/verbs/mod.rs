@@ -11,5 +11,6 @@ pub mod play;
 pub mod publish;
 pub mod record;
 pub mod sub;
+pub mod top;
 pub mod topic;
 pub mod topics;

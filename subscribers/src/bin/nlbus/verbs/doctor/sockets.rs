@@ -42,7 +42,7 @@ mod tests {
     #[test]
     fn who_misses_much_is_named() {
         let client = |portid, drops| Client {
-            socket: NetlinkSocket { protocol: 2, portid, queued: 0, drops, inode: 1 },
+            socket: NetlinkSocket { protocol: 2, portid, groups: 0, queued: 0, drops, inode: 1 },
             process: (portid == 5).then(|| (77, "slow".to_owned())),
         };
         assert_eq!(of(&[client(4, 0), client(5, 0)])[0].status, Status::Ok);
