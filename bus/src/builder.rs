@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Receive buffer of the sockets unless set, bytes. The kernel's default holds 256 small datagrams.
-const RECEIVE_BUFFER: usize = 8 << 20;
+/// Receive buffer of the sockets unless [set](Builder::receive_buffer), bytes. The kernel's default holds 256 small datagrams.
+pub const RECEIVE_BUFFER: usize = 8 << 20;
 
 /// How long a publisher waits for its ack and a handle for its answer, unless set.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -109,7 +109,7 @@ pub mod fuzzing {
 }
 pub use broker::{Broker, BrokerBuilder, BrokerError, BrokerHandle};
 pub use buffered::BufferedPublisher;
-pub use builder::Builder;
+pub use builder::{Builder, RECEIVE_BUFFER};
 pub use bus::{Bus, BusCounters, TopicOptions};
 pub use client::{ClientCounters, Start};
 pub use codec::{DecodeError, EncodeError};

@@ -1,6 +1,7 @@
 //! The real programs on a real broker, a file for each of them.
 
 mod command;
+mod doctor;
 mod exec;
 mod exec_end;
 mod exporter;

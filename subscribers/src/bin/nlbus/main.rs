@@ -17,6 +17,7 @@ enum Command {
     Topic(verbs::topic::Args),
     Info(verbs::info::Args),
     Module(verbs::module::Args),
+    Doctor(verbs::doctor::Args),
 }
 
 const AFTER_HELP: &str = "\
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         Command::Topic(args) => verbs::topic::run(&args),
         Command::Info(args) => verbs::info::run(&args),
         Command::Module(args) => verbs::module::run(&args),
+        Command::Doctor(args) => verbs::doctor::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,6 +1,7 @@
 //! One file a verb: its arguments, and what it does.
 
 pub mod broker;
+pub mod doctor;
 pub mod info;
 pub mod module;
 pub mod publish;
