@@ -7,6 +7,7 @@ pub mod end;
 pub mod event_json;
 pub mod feed;
 pub mod holders;
+pub mod pages;
 pub mod service;
 pub mod signals;
 pub mod sockets;

@@ -3,8 +3,10 @@
 
 use crate::connect;
 use crate::end::End;
+use crate::pages;
 use crate::values;
-use clap::Parser;
+use clap::{Arg, Parser};
+use clap_complete::Shell;
 use crossbeam_channel::{Receiver, bounded};
 use nlbus::{Bus, Choice, ConnectError};
 use procfs::process::Process;
@@ -13,7 +15,7 @@ use signal_hook::flag;
 use signal_hook::iterator::Signals;
 use std::convert::Infallible;
 use std::env;
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write as _};
 use std::process::{self, ExitCode};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -69,7 +71,10 @@ pub fn main_reopening<A: Parser>(run: fn(A, &Service) -> Result<(), End>) -> Exi
 }
 
 fn start<A: Parser>(run: fn(A, &Service) -> Result<(), End>, hangup: Hangup) -> ExitCode {
-    let args = A::parse();
+    let args = match parse::<A>() {
+        Ok(args) => args,
+        Err(end) => return end.map_or(ExitCode::SUCCESS, |end| end.report(false)),
+    };
     start_log();
     let end = match Service::start(hangup) {
         Ok(service) => run(args, &service),
@@ -79,6 +84,27 @@ fn start<A: Parser>(run: fn(A, &Service) -> Result<(), End>, hangup: Hangup) -> 
         Ok(()) | Err(End::Interrupted) => ExitCode::SUCCESS,
         Err(end) => end.report(false),
     }
+}
+
+/// The arguments; or an early end, when the manual page or completions were asked for.
+fn parse<A: Parser>() -> Result<A, Option<End>> {
+    const GENERATE: &str = "generate";
+    // What is exclusive needs none of the arguments that the program can't do without.
+    let generate =
+        Arg::new(GENERATE).long(GENERATE).hide(true).exclusive(true).value_parser(["man", "bash", "zsh", "fish"]);
+    let command = A::command().arg(generate);
+    let matches = command.clone().get_matches();
+    let Some(what) = matches.get_one::<String>(GENERATE) else {
+        return A::from_arg_matches(&matches).map_err(|error| error.exit());
+    };
+    let mut command = command;
+    command.build();
+    let text = match what.parse::<Shell>() {
+        Ok(shell) => pages::completions(shell, command),
+        // The one that is no shell is the page.
+        Err(_) => pages::PROGRAMS.page(&command).map_err(|error| Some(End::output(error)))?,
+    };
+    Err(io::stdout().write_all(&text).map_err(End::output).err())
 }
 
 /// Logs to standard error, from `info` up unless `NLBUS_LOG` says otherwise. The journal has a clock of its own.

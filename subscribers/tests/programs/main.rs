@@ -11,6 +11,7 @@ mod links;
 mod log;
 mod log_files;
 mod log_state;
+mod pages;
 mod proc;
 mod publish;
 mod topics;

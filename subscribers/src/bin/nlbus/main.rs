@@ -3,12 +3,13 @@
 
 mod verbs;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
+use nlbus_subscribers::pages;
 use std::process::ExitCode;
 
 /// Publish and subscribe on this host's event bus.
 #[derive(Debug, Parser)]
-#[command(name = "nlbus", version, after_help = AFTER_HELP)]
+#[command(name = "nlbus", version, after_help = pages::COMMAND.help())]
 enum Command {
     Broker(verbs::broker::Args),
     Pub(verbs::publish::Args),
@@ -18,15 +19,9 @@ enum Command {
     Info(verbs::info::Args),
     Module(verbs::module::Args),
     Doctor(verbs::doctor::Args),
+    Completions(verbs::completions::Args),
+    Man(verbs::man::Args),
 }
-
-const AFTER_HELP: &str = "\
-Environment:
-  NLBUS_BROKER  auto, module or user: which broker to connect to [default: auto]
-  NLBUS_PORT    netlink port id of the user broker [default: 1852596852]
-  NLBUS_BROKER_UID  number of the user that the user broker runs as, if not root nor oneself
-
-Exit status: 0 done (a closed output pipe, too), 1 failed, 2 usage, 27 timed out, 130 interrupted";
 
 fn main() -> ExitCode {
     let command = Command::parse();
@@ -40,6 +35,8 @@ fn main() -> ExitCode {
         Command::Info(args) => verbs::info::run(&args),
         Command::Module(args) => verbs::module::run(&args),
         Command::Doctor(args) => verbs::doctor::run(&args),
+        Command::Completions(args) => verbs::completions::run(&args, Command::command()),
+        Command::Man(args) => verbs::man::run(&args, Command::command()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
