@@ -1,11 +1,12 @@
 //! What the long-running programs have in common: they wait for a broker, log what they do, tell systemd when they are
 //! ready, and put things in order before SIGINT, SIGTERM or SIGHUP ends them.
 
+use crate::colours;
 use crate::connect;
 use crate::end::End;
 use crate::pages;
 use crate::values;
-use clap::{Arg, Parser};
+use clap::{Arg, ColorChoice, Parser};
 use clap_complete::Shell;
 use crossbeam_channel::{Receiver, bounded};
 use nlbus::{Bus, Choice, ConnectError};
@@ -78,7 +79,7 @@ fn start<A: Parser>(run: fn(A, &Service) -> Result<(), End>, hangup: Hangup) -> 
     start_log();
     let end = match Service::start(hangup) {
         Ok(service) => run(args, &service),
-        Err(error) => Err(End::Failed(format!("can't handle signals: {error}"))),
+        Err(error) => Err(End::signals(error)),
     };
     match end {
         Ok(()) | Err(End::Interrupted) => ExitCode::SUCCESS,
@@ -92,7 +93,7 @@ fn parse<A: Parser>() -> Result<A, Option<End>> {
     // What is exclusive needs none of the arguments that the program can't do without.
     let generate =
         Arg::new(GENERATE).long(GENERATE).hide(true).exclusive(true).value_parser(["man", "bash", "zsh", "fish"]);
-    let command = A::command().arg(generate);
+    let command = A::command().color(colours::choice()).arg(generate);
     let matches = command.clone().get_matches();
     let Some(what) = matches.get_one::<String>(GENERATE) else {
         return A::from_arg_matches(&matches).map_err(|error| error.exit());
@@ -112,7 +113,7 @@ fn start_log() {
     let filter = EnvFilter::builder().with_default_directive(tracing::Level::INFO.into());
     let filter = filter.with_env_var("NLBUS_LOG").from_env_lossy();
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
-    let colours = io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let colours = io::stderr().is_terminal() && colours::choice() == ColorChoice::Auto;
     let log = log.with_ansi(colours);
     match env::var_os("JOURNAL_STREAM") {
         Some(_) => log.without_time().init(),

@@ -89,10 +89,11 @@ fn offered(program: &str, script: &str, words: &[&str]) -> Vec<String> {
     let name = name(program);
     let line = format!(
         "{script}\nCOMP_WORDS=({name} {}); COMP_CWORD={}; \
-         \"$(complete -p {name} | grep -o '_[^ ]* ' | head -n 1 | tr -d ' ')\" {name} '{}'; printf '%s\\n' \"${{COMPREPLY[@]}}\"",
+         \"$(complete -p {name} | grep -o '_[^ ]* ' | head -n 1 | tr -d ' ')\" {name} '{}' '{}'; printf '%s\\n' \"${{COMPREPLY[@]}}\"",
         words.join(" "),
         words.len(),
         words.last().unwrap(),
+        words.iter().nth_back(1).unwrap_or(&name),
     );
     let mut bash = Command::new("bash").arg("-s").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     bash.stdin.take().unwrap().write_all(line.as_bytes()).unwrap();

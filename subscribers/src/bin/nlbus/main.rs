@@ -4,12 +4,12 @@
 mod verbs;
 
 use clap::{CommandFactory, Parser};
-use nlbus_subscribers::pages;
+use nlbus_subscribers::{colours, pages};
 use std::process::ExitCode;
 
 /// Publish and subscribe on this host's event bus.
 #[derive(Debug, Parser)]
-#[command(name = "nlbus", version, after_help = pages::COMMAND.help())]
+#[command(name = "nlbus", version, color = colours::choice(), after_help = pages::COMMAND.help())]
 enum Command {
     Broker(verbs::broker::Args),
     Pub(verbs::publish::Args),

@@ -8,6 +8,7 @@ use nlbus::{Batch, Bus, CAPACITY, ConnectError, Delivery, Filter, Lost, Overflow
 use nlbus_subscribers::connect;
 use nlbus_subscribers::end::End;
 use nlbus_subscribers::signals::Interrupts;
+use nlbus_subscribers::text::Escaped;
 use nlbus_subscribers::topics::check_start;
 use nlbus_subscribers::values;
 use printer::{Format, Printer};
@@ -92,8 +93,7 @@ enum Stop {
 
 pub fn run(args: &Args) -> Result<(), End> {
     check(args)?;
-    let signals = |error: io::Error| End::Failed(format!("can't handle signals: {error}"));
-    let interrupts = Interrupts::exit().map_err(signals)?;
+    let interrupts = Interrupts::exit().map_err(End::signals)?;
     let (stopper, stop) = unbounded();
     watch_output(stopper.clone())?;
     let deadline = args.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
@@ -105,7 +105,7 @@ pub fn run(args: &Args) -> Result<(), End> {
         subscriptions.push(subscriber.capacity(usize::try_from(args.capacity).unwrap_or(usize::MAX)).open()?);
     }
     let mut printer = Printer::new(io::stdout().lock(), format(args, &bus)?);
-    interrupts.tell(stopper, Stop::Interrupted).map_err(signals)?;
+    interrupts.tell(stopper, Stop::Interrupted).map_err(End::signals)?;
     say_subscribed();
     let end = Run { args, subscriptions: &subscriptions, stop: &stop, deadline, left: args.count, epoch: None }
         .until_the_end(&mut printer);
@@ -169,7 +169,9 @@ fn watch_output(stopper: Sender<Stop>) -> Result<(), End> {
     };
     match thread::Builder::new().name("output".into()).spawn(watch) {
         Ok(_) => Ok(()),
-        Err(error) => Err(End::Failed(format!("can't start a thread: {error}"))),
+        Err(error) => {
+            Err(End::Failed(format!("can't start a thread: {error}; is the limit of processes too low (ulimit -u)?")))
+        }
     }
 }
 
@@ -255,14 +257,20 @@ impl Run<'_> {
                 Delivery::Lost(lost) if self.is_wanted(place, &lost.topic) => {
                     printer.lost(&lost).map_err(End::output)?;
                     if self.args.fail_on_loss {
-                        return Err(End::Failed(loss(&lost)));
+                        return Err(End::Failed(format!(
+                            "ended by --fail-on-loss; history that reaches further back prevents it: nlbus topic set {} \
+                             --history BYTES",
+                            Escaped::field(&lost.topic)
+                        )));
                     }
                 }
                 Delivery::Restarted(restarted) if self.epoch != Some(restarted.epoch) => {
                     self.epoch = Some(restarted.epoch);
                     printer.restarted(&restarted).map_err(End::output)?;
                     if self.args.fail_on_loss {
-                        return Err(End::Failed("the broker restarted; events may be lost".into()));
+                        return Err(End::Failed(
+                            "the broker restarted; events may be lost: run the command again".into(),
+                        ));
                     }
                 }
                 Delivery::Ended(ended) if self.is_wanted(place, &ended.topic) => {
