@@ -22,7 +22,7 @@ FRAMES_SECONDS ?= 60
 KDIR ?= $$(tests/vm/fetch linux)/kdir
 
 .DEFAULT_GOAL := help
-.PHONY: help man completions demo test test-debug test-debug-part test-kernels vm bench-vm fuzz kmod lint bench bench-docs clean
+.PHONY: help man completions command-doc demo test test-debug test-debug-part test-kernels vm bench-vm fuzz kmod lint bench bench-docs clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 21
@@ -39,6 +39,7 @@ test: ## run all tests: natively, and on the module in a VM; the suite on both d
 	NLBUS_SUITE_BROKER=user NLBUS_BIN=$(CURDIR)/target/debug/nlbus scripts/as-root cargo test --workspace
 	NLBUS_SUITE_BROKER=user NLBUS_SUITE_DRIVER=direct scripts/as-root cargo test -p nlbus-tests --test suite
 	tests/vm/selftest
+	NLBUS_NOLOAD=1 tests/vm/run tests/vm/doctor:bin/doctor-remedies doctor-remedies
 	tests/vm/run 'export NLBUS_SUITE_BROKER=module; \
 		suite && NLBUS_SUITE_DRIVER=direct suite && examples && module && frames'
 
@@ -88,6 +89,7 @@ fuzz: ## feed bytes to all that reads them from outside, FUZZ_SECONDS (60) each
 
 PROGRAMS = $(notdir $(wildcard subscribers/src/bin/*))
 BUILT = $(or $(CARGO_TARGET_DIR),target)/release
+BUILT_DEBUG = $(or $(CARGO_TARGET_DIR),target)/debug
 
 man: ## write the manual pages of all programs to target/man/
 	@scripts/need build
@@ -107,6 +109,11 @@ completions: ## write what bash, zsh and fish complete arguments by to target/co
 			$(BUILT)/$$program --generate $$shell > target/completions/$$program.$$shell || exit; \
 		done; \
 	done
+
+command-doc: ## run the commands of docs/COMMAND.md, on the user broker and on the module in a VM, and write what they print into it
+	@scripts/need build kmod vm demo
+	cargo build -p nlbus-subscribers --bins
+	scripts/command-doc $(BUILT_DEBUG)
 
 kmod: ## build target/kmod/nlbus.ko
 	@scripts/need kmod

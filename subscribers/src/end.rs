@@ -81,6 +81,12 @@ fn obscure(error: &dyn std::error::Error) -> End {
 impl From<ConnectError> for End {
     fn from(error: ConnectError) -> End {
         match error {
+            // Only the module ever refuses to say what it is; a user broker that closes is gone.
+            ConnectError::Refused(Refusal { errno: Errno::ESHUTDOWN, .. }) => End::Failed(
+                "no broker: the module nlbus is retired; unload it (nlbus module unload), then load it anew (nlbus module load) \
+                 or start a user broker (nlbus broker)"
+                    .into(),
+            ),
             ConnectError::Refused(_) | ConnectError::NotABroker { .. } | ConnectError::Io { .. } => obscure(&error),
             _ => End::Failed(error.to_string()),
         }

@@ -8,11 +8,11 @@ use std::process::Stdio;
 
 const NLBUS: &str = env!("CARGO_BIN_EXE_nlbus");
 
-/// What differs from run to run, and what stands in its place.
+/// What differs from run to run, and what stands in its place. The queue is a receive buffer, as large as the kernel allows.
 const FILTERS: [(&str, &str); 8] = [
     (r#""(time_ns|portid|pid|epoch)":\d+"#, r#""$1":[N]"#),
-    (r"(?m)^(epoch|uptime|publish port|request port|counter \w+( \w+)*)  ( *)\S+.*$", "$1  $3[N]"),
-    (r#""(publish_port|request_port)":\d+"#, r#""$1":[N]"#),
+    (r"(?m)^(epoch|uptime|publish port|request port|limit queue|counter \w+( \w+)*)  ( *)\S+.*$", "$1  $3[N]"),
+    (r#""(publish_port|request_port|queue)":\d+"#, r#""$1":[N]"#),
     (r#""counters":\{[^}]*\}"#, r#""counters":{[N]}"#),
     (r"at port \d+", "at port [N]"),
     (r"with port \d+", "with port [N]"),
@@ -220,10 +220,10 @@ fn help_texts_are_as_they_were_reviewed() {
     });
 }
 
-/// What clap prints on a terminal that script(1) plays.
-fn on_a_terminal(host: &Host, args: &str, variables: &[(&str, &str)]) -> String {
+/// What a program prints on a terminal that script(1) plays.
+fn on_a_terminal(host: &Host, program: &str, args: &str, variables: &[(&str, &str)]) -> String {
     let mut command = host.command("script");
-    command.args(["-qec", &format!("'{NLBUS}' {args}"), "/dev/null"]).stdin(Stdio::null());
+    command.args(["-qec", &format!("'{program}' {args}"), "/dev/null"]).stdin(Stdio::null());
     command.env_remove("NO_COLOR").env("TERM", "xterm").envs(variables.iter().copied());
     String::from_utf8(command.output().expect("script, of the package bsdutils").stdout).unwrap()
 }
@@ -233,15 +233,29 @@ fn colours_are_for_terminals_that_may_have_them() {
     in_a_network_of_its_own(|host| {
         let _broker = host.broker();
         for args in ["pub", "--help"] {
-            assert!(on_a_terminal(host, args, &[]).contains('\x1b'), "{args}: no colours at all");
+            assert!(on_a_terminal(host, NLBUS, args, &[]).contains('\x1b'), "{args}: no colours at all");
         }
         for args in ["pub", "--help", "pub --help", "doctor", "info", "topics", "topic rm x", "sub x --timeout 1ms"] {
             for plain in [("NO_COLOR", "1"), ("TERM", "dumb")] {
-                let text = on_a_terminal(host, args, &[plain, ("CI", "true")]);
+                let text = on_a_terminal(host, NLBUS, args, &[plain, ("CI", "true")]);
                 assert!(!text.is_empty() && !text.contains('\x1b'), "{args} with {plain:?}: {text:?}");
             }
             let piped = host.command(NLBUS).args(args.split(' ')).env("TERM", "xterm").output().unwrap();
             assert!(!piped.stdout.contains(&0x1b) && !piped.stderr.contains(&0x1b), "{args}: {piped:?}");
+        }
+    });
+}
+
+#[test]
+fn the_programs_logs_are_coloured_for_such_terminals_only() {
+    in_a_network_of_its_own(|host| {
+        let log = |variables: &[(&str, &str)]| {
+            on_a_terminal(host, env!("CARGO_BIN_EXE_nlbus-proc"), "--wait 50ms", variables)
+        };
+        assert!(log(&[]).contains('\x1b'), "no colours at all");
+        for plain in [("NO_COLOR", "1"), ("TERM", "dumb")] {
+            let text = log(&[plain]);
+            assert!(text.contains("waiting") && !text.contains('\x1b'), "with {plain:?}: {text:?}");
         }
     });
 }
