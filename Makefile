@@ -22,7 +22,7 @@ FRAMES_SECONDS ?= 60
 KDIR ?= $$(tests/vm/fetch linux)/kdir
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-debug test-debug-part test-kernels vm bench-vm fuzz kmod lint bench bench-docs clean
+.PHONY: help man completions command-doc demo test test-debug test-debug-part test-kernels vm bench-vm fuzz kmod lint bench bench-docs clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 21
@@ -39,6 +39,7 @@ test: ## run all tests: natively, and on the module in a VM; the suite on both d
 	NLBUS_SUITE_BROKER=user NLBUS_BIN=$(CURDIR)/target/debug/nlbus scripts/as-root cargo test --workspace
 	NLBUS_SUITE_BROKER=user NLBUS_SUITE_DRIVER=direct scripts/as-root cargo test -p nlbus-tests --test suite
 	tests/vm/selftest
+	NLBUS_NOLOAD=1 tests/vm/run tests/vm/doctor:bin/doctor-remedies doctor-remedies
 	tests/vm/run 'export NLBUS_SUITE_BROKER=module; \
 		suite && NLBUS_SUITE_DRIVER=direct suite && examples && module && frames'
 
@@ -85,6 +86,34 @@ bench-vm: ## count the instructions that an event costs in the module, in a VM; 
 fuzz: ## feed bytes to all that reads them from outside, FUZZ_SECONDS (60) each
 	@scripts/need build fuzz
 	@fuzz/run "$(FUZZ_SECONDS)"
+
+PROGRAMS = $(notdir $(wildcard subscribers/src/bin/*))
+BUILT = $(or $(CARGO_TARGET_DIR),target)/release
+BUILT_DEBUG = $(or $(CARGO_TARGET_DIR),target)/debug
+
+man: ## write the manual pages of all programs to target/man/
+	@scripts/need build
+	cargo build --release -p nlbus-subscribers --bins
+	$(BUILT)/nlbus man --dir target/man
+	for program in $(filter-out nlbus,$(PROGRAMS)); do \
+		$(BUILT)/$$program --generate man > target/man/$$program.1 || exit; \
+	done
+
+completions: ## write what bash, zsh and fish complete arguments by to target/completions/
+	@scripts/need build
+	cargo build --release -p nlbus-subscribers --bins
+	mkdir -p target/completions
+	for shell in bash zsh fish; do \
+		$(BUILT)/nlbus completions $$shell > target/completions/nlbus.$$shell || exit; \
+		for program in $(filter-out nlbus,$(PROGRAMS)); do \
+			$(BUILT)/$$program --generate $$shell > target/completions/$$program.$$shell || exit; \
+		done; \
+	done
+
+command-doc: ## run the commands of docs/COMMAND.md, on the user broker and on the module in a VM, and write what they print into it
+	@scripts/need build kmod vm demo
+	cargo build -p nlbus-subscribers --bins
+	scripts/command-doc $(BUILT_DEBUG)
 
 kmod: ## build target/kmod/nlbus.ko
 	@scripts/need kmod

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Receive buffer of the sockets unless set, bytes. The kernel's default holds 256 small datagrams.
+/// Receive buffer of the sockets unless [set](Builder::receive_buffer), bytes. The kernel's default holds 256 small datagrams.
 pub const RECEIVE_BUFFER: usize = 8 << 20;
 
 /// How long a publisher waits for its ack and a handle for its answer, unless set.

@@ -82,6 +82,6 @@ fn variable(name: &str) -> Result<Option<String>, End> {
         Ok(value) if value.is_empty() => Ok(None),
         Ok(value) => Ok(Some(value)),
         Err(env::VarError::NotPresent) => Ok(None),
-        Err(env::VarError::NotUnicode(_)) => Err(End::Usage(format!("{name} isn't UTF-8"))),
+        Err(env::VarError::NotUnicode(_)) => Err(End::Usage(format!("{name} isn't UTF-8; unset it, or set it anew"))),
     }
 }

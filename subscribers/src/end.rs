@@ -1,7 +1,8 @@
 //! How a verb, or a subscriber, ends when it doesn't just finish: the exit status, and the line that says why.
 
 use crate::text::Escaped;
-use nlbus::{BrokerError, ConnectError, PublishError, RequestError, SubscribeError};
+use nix::errno::Errno;
+use nlbus::{BrokerError, ConnectError, PublishError, Refusal, RequestError, SubscribeError};
 use std::env;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -33,8 +34,15 @@ impl End {
     pub fn output(error: io::Error) -> End {
         match error.kind() {
             io::ErrorKind::BrokenPipe => End::PipeClosed,
-            _ => End::Failed(format!("can't write to standard output: {error}")),
+            _ => {
+                End::Failed(format!("can't write to standard output: {error}; make room there, or direct it elsewhere"))
+            }
         }
+    }
+
+    /// What came of asking to be told of signals, which takes descriptors.
+    pub fn signals(error: io::Error) -> End {
+        End::Failed(format!("can't handle signals: {error}; is the limit of open files too low (ulimit -n)?"))
     }
 
     /// Says why on standard error, in one line, and gives the exit status.
@@ -65,9 +73,23 @@ fn program() -> String {
     name.unwrap_or_else(|| "nlbus".into())
 }
 
+/// An error that names no remedy, because it can have many causes.
+fn obscure(error: &dyn std::error::Error) -> End {
+    End::Failed(format!("{error}; nlbus doctor looks for the cause"))
+}
+
 impl From<ConnectError> for End {
     fn from(error: ConnectError) -> End {
-        End::Failed(error.to_string())
+        match error {
+            // Only the module ever refuses to say what it is; a user broker that closes is gone.
+            ConnectError::Refused(Refusal { errno: Errno::ESHUTDOWN, .. }) => End::Failed(
+                "no broker: the module nlbus is retired; unload it (nlbus module unload), then load it anew (nlbus module load) \
+                 or start a user broker (nlbus broker)"
+                    .into(),
+            ),
+            ConnectError::Refused(_) | ConnectError::NotABroker { .. } | ConnectError::Io { .. } => obscure(&error),
+            _ => End::Failed(error.to_string()),
+        }
     }
 }
 
@@ -85,12 +107,24 @@ impl From<PublishError> for End {
 
 impl From<RequestError> for End {
     fn from(error: RequestError) -> End {
-        End::Failed(error.to_string())
+        match error {
+            RequestError::Malformed(_) => obscure(&error),
+            RequestError::Refused(Refusal { errno: Errno::ENOENT, .. }) => {
+                End::Failed(format!("{error}; nlbus topics lists those that there are"))
+            }
+            RequestError::Refused(Refusal { errno: Errno::EACCES | Errno::EPERM, .. }) => {
+                End::Failed(format!("{error}; its owner may, and root: nlbus topics shows whose it is"))
+            }
+            _ => End::Failed(error.to_string()),
+        }
     }
 }
 
 impl From<BrokerError> for End {
     fn from(error: BrokerError) -> End {
-        End::Failed(error.to_string())
+        match error {
+            BrokerError::Io { .. } => obscure(&error),
+            _ => End::Failed(error.to_string()),
+        }
     }
 }

@@ -2,11 +2,13 @@
 //! they write events, and how they end. A library for this package's own binaries; programs of yours use `nlbus` itself.
 
 pub mod clients;
+pub mod colours;
 pub mod connect;
 pub mod end;
 pub mod event_json;
 pub mod feed;
 pub mod holders;
+pub mod pages;
 pub mod pipe;
 pub mod recording;
 pub mod service;

@@ -1,10 +1,13 @@
 //! What the long-running programs have in common: they wait for a broker, log what they do, tell systemd when they are
 //! ready, and put things in order before SIGINT, SIGTERM or SIGHUP ends them.
 
+use crate::colours;
 use crate::connect::{self, LOOK};
 use crate::end::End;
+use crate::pages;
 use crate::values;
-use clap::Parser;
+use clap::{Arg, ColorChoice, Parser};
+use clap_complete::Shell;
 use crossbeam_channel::{Receiver, bounded};
 use nlbus::{Bus, Choice, ConnectError};
 use procfs::process::Process;
@@ -13,7 +16,7 @@ use signal_hook::flag;
 use signal_hook::iterator::Signals;
 use std::convert::Infallible;
 use std::env;
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write as _};
 use std::process::{self, ExitCode};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -66,11 +69,14 @@ pub fn main_reopening<A: Parser>(run: fn(A, &Service) -> Result<(), End>) -> Exi
 }
 
 fn start<A: Parser>(run: fn(A, &Service) -> Result<(), End>, hangup: Hangup) -> ExitCode {
-    let args = A::parse();
+    let args = match parse::<A>() {
+        Ok(args) => args,
+        Err(end) => return end.map_or(ExitCode::SUCCESS, |end| end.report(false)),
+    };
     start_log();
     let end = match Service::start(hangup) {
         Ok(service) => run(args, &service),
-        Err(error) => Err(End::Failed(format!("can't handle signals: {error}"))),
+        Err(error) => Err(End::signals(error)),
     };
     match end {
         Ok(()) | Err(End::Interrupted) => ExitCode::SUCCESS,
@@ -78,12 +84,33 @@ fn start<A: Parser>(run: fn(A, &Service) -> Result<(), End>, hangup: Hangup) -> 
     }
 }
 
+/// The arguments; or an early end, when the manual page or completions were asked for.
+fn parse<A: Parser>() -> Result<A, Option<End>> {
+    const GENERATE: &str = "generate";
+    // What is exclusive needs none of the arguments that the program can't do without.
+    let generate =
+        Arg::new(GENERATE).long(GENERATE).hide(true).exclusive(true).value_parser(["man", "bash", "zsh", "fish"]);
+    let command = A::command().color(colours::choice()).arg(generate);
+    let matches = command.clone().get_matches();
+    let Some(what) = matches.get_one::<String>(GENERATE) else {
+        return A::from_arg_matches(&matches).map_err(|error| error.exit());
+    };
+    let mut command = command;
+    command.build();
+    let text = match what.parse::<Shell>() {
+        Ok(shell) => pages::completions(shell, command),
+        // The one that is no shell is the page.
+        Err(_) => pages::PROGRAMS.page(&command).map_err(|error| Some(End::output(error)))?,
+    };
+    Err(io::stdout().write_all(&text).map_err(End::output).err())
+}
+
 /// Logs to standard error, from `info` up unless `NLBUS_LOG` says otherwise. The journal has a clock of its own.
 fn start_log() {
     let filter = EnvFilter::builder().with_default_directive(tracing::Level::INFO.into());
     let filter = filter.with_env_var("NLBUS_LOG").from_env_lossy();
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
-    let colours = io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let colours = io::stderr().is_terminal() && colours::choice() == ColorChoice::Auto;
     let log = log.with_ansi(colours);
     match env::var_os("JOURNAL_STREAM") {
         Some(_) => log.without_time().init(),

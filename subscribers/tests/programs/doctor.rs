@@ -1,143 +1,195 @@
-//! `nlbus doctor`: each lack is named, and what it says mends it.
+//! `nlbus doctor`: each finding is made to happen, named, and gone once its remedy was applied.
 
 use crate::command::json;
-use crate::host::{Ended, Host, Running, on_a_host};
-use nix::unistd::geteuid;
+use crate::host::{Host, Running, in_a_network_of_its_own, on_a_host};
+use netlink_sys::{Socket, protocols::NETLINK_USERSOCK};
 use serde_json::Value;
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::{Duration, Instant};
-use tempfile::{TempDir, tempdir};
+use std::process::Stdio;
 
-/// What it found at a check.
-fn found<'a>(findings: &'a [Value], check: &str) -> &'a Value {
-    findings.iter().find(|finding| finding["check"] == check).unwrap_or_else(|| panic!("{check}: {findings:?}"))
+/// What `nlbus doctor --json` found, and its exit status.
+struct Visit {
+    findings: Vec<Value>,
+    code: Option<i32>,
 }
 
-fn findings(ended: &Ended) -> Vec<Value> {
-    ended.output.iter().map(|line| json(line)).collect()
+impl Visit {
+    fn of(doctor: Running) -> Visit {
+        let ended = doctor.end();
+        assert_eq!(ended.output.len(), 1, "{ended:?}");
+        let findings = json(&ended.output[0]).as_array().expect("an array").clone();
+        let problems = findings.iter().filter(|finding| finding["status"] == "problem").count();
+        assert_eq!(ended.code, Some((problems > 0).into()), "{findings:?}");
+        assert_eq!(ended.notes.len(), usize::from(problems > 0), "one line says so: {:?}", ended.notes);
+        for finding in &findings {
+            let is_ill = finding["status"] == "problem" || finding["status"] == "warning";
+            assert_eq!(finding["remedy"].is_string(), is_ill, "{finding}");
+        }
+        Visit { findings, code: ended.code }
+    }
+
+    fn finding(&self, check: &str) -> &Value {
+        let found = self.findings.iter().find(|finding| finding["check"] == check);
+        found.unwrap_or_else(|| panic!("no {check}: {:?}", self.findings))
+    }
+
+    fn status(&self, check: &str) -> &str {
+        self.finding(check)["status"].as_str().unwrap()
+    }
+
+    fn remedy(&self, check: &str) -> &str {
+        self.finding(check)["remedy"].as_str().unwrap_or_else(|| panic!("{}", self.finding(check)))
+    }
 }
 
-fn doctor(host: &Host) -> Ended {
-    host.nlbus(&["doctor", "--json"]).end()
+fn doctor(host: &Host) -> Visit {
+    Visit::of(host.nlbus_with(&["doctor", "--json"], &[("NLBUS_BROKER", "auto")]))
+}
+
+/// Starts something through a program like setpriv(1) that changes what it is.
+fn through(host: &Host, wrapper: &[&str], args: &[&str]) -> Running {
+    let mut command = host.command(wrapper[0]);
+    command.args(&wrapper[1..]).arg(env!("CARGO_BIN_EXE_nlbus")).args(args).stdin(Stdio::null());
+    Running::start(&mut command, args)
+}
+
+/// Whether tests may become other users: not inside `unshare -Ur`, which knows one.
+fn knows_other_users() -> bool {
+    std::fs::read_to_string("/proc/self/uid_map").unwrap().contains("4294967295")
 }
 
 #[test]
-fn without_a_broker_it_says_how_to_get_one_and_that_works() {
+fn without_a_broker_there_is_one_problem_and_its_remedy_mends_it() {
     on_a_host(|host| {
-        let without = doctor(host);
-        assert!(without.code == Some(1) && without.notes[0].ends_with("mend it as said above"), "{without:?}");
-        let findings = findings(&without);
-        let broker = found(&findings, "broker");
-        assert_eq!(broker["status"], "problem");
-        assert_ne!(found(&findings, "module")["status"], "ok", "{findings:?}");
-        let remedy = broker["remedy"].as_str().unwrap();
-        assert!(remedy.starts_with("nlbus broker --port "), "{remedy}");
-        let _broker: Running = host.shell(remedy.trim_end_matches('&'));
-        let start = Instant::now();
-        let mended = loop {
-            let ended = doctor(host);
-            if ended.code == Some(0) || start.elapsed() > Duration::from_secs(30) {
-                break ended;
-            }
-            thread::yield_now();
-        };
-        assert_eq!(mended.code, Some(0), "{mended:?}");
-        let findings = self::findings(&mended);
-        assert!(
-            found(&findings, "broker")["what"].as_str().unwrap().contains("the user broker at port"),
-            "{findings:?}"
-        );
-        assert_eq!(found(&findings, "sockets")["status"], "ok");
-        // As text, in lines without colours: this is no terminal.
-        let text = host.nlbus(&["doctor"]).succeeds();
-        assert!(text[0].starts_with("ok       broker     the user broker at port "), "{text:?}");
-        assert!(!text.iter().any(|line| line.contains('\x1b')), "{text:?}");
+        let ill = doctor(host);
+        assert_eq!((ill.code, ill.status("broker")), (Some(1), "problem"), "{:?}", ill.findings);
+        assert_eq!(ill.findings.iter().filter(|finding| finding["status"] == "problem").count(), 1);
+        let mut shell = host.shell(&format!("{} wait", ill.remedy("broker")));
+        assert!(shell.next_line().starts_with("ready"));
+        let well = doctor(host);
+        for check in ["broker", "user broker", "publish", "subscribe", "drops"] {
+            assert_eq!(well.status(check), "ok", "{}", well.finding(check));
+        }
+        let what = well.finding("user broker")["what"].as_str().unwrap();
+        let pid = what.split("process ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap();
+        host.shell(&format!("kill {pid}")).succeeds();
+        shell.succeeds();
+        assert_eq!(well.code, Some(0));
     });
 }
 
-/// The command where anybody may run it, and the folder that it is in.
-fn for_anybody() -> (TempDir, PathBuf) {
-    let folder = tempdir().unwrap();
-    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    let command = folder.path().join("nlbus");
-    fs::copy(env!("CARGO_BIN_EXE_nlbus"), &command).unwrap();
-    (folder, command)
-}
-
-/// A line of shell as nobody, in which `nlbus` is the command.
-fn as_nobody(host: &Host, command: &Path, line: &str) -> Ended {
-    let mut setpriv = host.command("setpriv");
-    let path = format!("PATH={}:/usr/bin:/bin:/usr/sbin:/sbin", command.parent().unwrap().display());
-    setpriv.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "env", &path, "sh", "-c", line]);
-    Running::start(setpriv.current_dir("/"), &[line]).end()
-}
-
 #[test]
-fn an_ordinary_user_is_told_what_he_lacks_and_how_to_do_without() {
-    if !geteuid().is_root() {
-        return;
-    }
+fn the_trial_leaves_nothing_behind_and_disturbs_nobody() {
     on_a_host(|host| {
-        let (_folder, command) = for_anybody();
         let _broker = host.broker();
-        let plain = as_nobody(host, &command, "nlbus doctor --json");
-        assert_eq!(plain.code, Some(1), "{plain:?}");
-        let findings = findings(&plain);
-        let subscribe = found(&findings, "subscribe");
-        assert_eq!(subscribe["status"], "problem");
-        assert!(subscribe["what"].as_str().unwrap().contains("CAP_NET_ADMIN"), "{subscribe}");
-        let remedy = subscribe["remedy"].as_str().unwrap();
-        assert!(remedy.contains("unshare -Urn sh -c 'nlbus broker & …'"), "{remedy}");
-        // Whatever becomes of the broker at the end, it goes with the namespace's init.
-        let line = "unshare -Urn --kill-child --fork --pid --mount-proc sh -c \
-            'nlbus broker > /dev/null & until nlbus info > /dev/null 2>&1; do :; done; nlbus doctor --json'";
-        let mended = as_nobody(host, &command, line);
-        let findings = self::findings(&mended);
-        assert_eq!(found(&findings, "subscribe")["status"], "ok", "{mended:?}");
-        assert_eq!(found(&findings, "broker")["status"], "ok", "{mended:?}");
+        let sub = host.sub(&["#", "--count", "1"]);
+        assert_eq!(doctor(host).status("subscribe"), "ok");
+        host.nlbus(&["pub", "x", "after"]).succeeds();
+        assert_eq!(sub.succeeds(), ["x 1 after"]);
+        assert_eq!(host.nlbus(&["topics", "$doctor/#", "--json"]).succeeds(), Vec::<String>::new());
     });
 }
 
-/// Puts it back when the test is over.
-struct ReceiveBuffer(String);
-
-const RMEM_MAX: &str = "/proc/sys/net/core/rmem_max";
-
-impl ReceiveBuffer {
-    fn limit_to(bytes: u64) -> Option<ReceiveBuffer> {
-        let before = fs::read_to_string(RMEM_MAX).ok()?;
-        fs::write(RMEM_MAX, bytes.to_string()).ok()?;
-        Some(ReceiveBuffer(before))
-    }
-}
-
-impl Drop for ReceiveBuffer {
-    fn drop(&mut self) {
-        let _ = fs::write(RMEM_MAX, &self.0);
-    }
+#[test]
+fn a_broker_that_is_stopped_is_continued() {
+    on_a_host(|host| {
+        let broker = host.broker();
+        broker.signal("STOP");
+        let ill = doctor(host);
+        assert_eq!(ill.status("user broker"), "problem", "{:?}", ill.findings);
+        assert_eq!(ill.remedy("user broker"), format!("kill -CONT {}", broker.pid()));
+        host.shell(ill.remedy("user broker")).succeeds();
+        assert_eq!(doctor(host).code, Some(0));
+    });
 }
 
 #[test]
-fn small_receive_buffers_are_named_and_made_large() {
-    if !geteuid().is_root() {
-        return;
-    }
+fn a_strangers_broker_is_named_and_can_be_believed() {
     on_a_host(|host| {
-        let (_folder, command) = for_anybody();
-        // No sockets of root's are bound by it, so no other test is.
-        let Some(_limit) = ReceiveBuffer::limit_to(212_992) else { return };
-        let small = findings(&as_nobody(host, &command, "nlbus doctor --json"));
-        let small = found(&small, "rmem_max");
-        assert_eq!(small["status"], "warning");
-        assert!(small["what"].as_str().unwrap().contains("212992"), "{small}");
-        let remedy = small["remedy"].as_str().unwrap();
-        let setting = remedy.strip_prefix("as root: sysctl -w net.core.rmem_max=").unwrap().split(';').next().unwrap();
-        // What sysctl(8) does, which a small machine may lack.
-        fs::write(RMEM_MAX, setting).unwrap();
-        let large = findings(&as_nobody(host, &command, "nlbus doctor --json"));
-        assert_eq!(found(&large, "rmem_max")["status"], "ok", "{large:?}");
+        if !knows_other_users() {
+            return;
+        }
+        let mut broker = through(host, &["setpriv", "--reuid", "54321", "--clear-groups"], &["broker"]);
+        broker.next_line();
+        let ill = doctor(host);
+        assert_eq!(ill.status("user broker"), "problem", "{:?}", ill.findings);
+        assert!(ill.finding("user broker")["what"].as_str().unwrap().contains(&format!("process {}", broker.pid())));
+        let healed = host.shell(&format!("{}; nlbus doctor --json", ill.remedy("user broker")));
+        let healed = Visit::of(healed);
+        assert_eq!((healed.code, healed.status("subscribe")), (Some(0), "ok"), "{:?}", healed.findings);
+    });
+}
+
+#[test]
+fn an_ordinary_user_is_told_what_he_may_not() {
+    on_a_host(|host| {
+        if !knows_other_users() {
+            return;
+        }
+        let _broker = host.broker();
+        let nobody = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "--inh-caps=-all"];
+        let visit = Visit::of(through(host, &nobody, &["doctor", "--json"]));
+        assert_eq!(visit.status("CAP_NET_ADMIN"), "warning");
+        assert_eq!((visit.status("publish"), visit.status("subscribe")), ("ok", "problem"), "{:?}", visit.findings);
+        assert_eq!(visit.status("network namespace"), "skipped", "process 1 is root's: {:?}", visit.findings);
+        // The remedy is to be root, as this test is.
+        assert_eq!(visit.remedy("subscribe"), "sudo -E nlbus doctor");
+        assert_eq!(doctor(host).status("subscribe"), "ok");
+    });
+}
+
+#[test]
+fn a_network_namespace_has_a_bus_of_its_own() {
+    in_a_network_of_its_own(|host| {
+        let visit = doctor(host);
+        let what = visit.finding("network namespace")["what"].as_str().unwrap().to_owned();
+        assert!(what.contains("a bus of its own") || visit.status("network namespace") == "skipped", "{what}");
+        assert_eq!(visit.status("broker"), "problem");
+    });
+}
+
+#[test]
+fn what_the_environment_has_wrong_is_unset() {
+    on_a_host(|host| {
+        let _broker = host.broker();
+        for (name, value) in [("NLBUS_BROKER", "kernel"), ("NLBUS_BROKER_UID", "root"), ("NLBUS_PORT", "x")] {
+            let ill = Visit::of(host.nlbus_with(&["doctor", "--json"], &[(name, value)]));
+            assert_eq!(ill.remedy("broker"), format!("unset {name}"));
+        }
+        let healed = host.shell("NLBUS_BROKER=kernel; unset NLBUS_BROKER; nlbus doctor --json");
+        assert_eq!(Visit::of(healed).status("broker"), "ok");
+    });
+}
+
+#[test]
+fn who_drops_datagrams_is_named() {
+    on_a_host(|host| {
+        let _broker = host.broker();
+        host.nlbus(&["topic", "create", "x"]).succeeds();
+        let group = json(&host.nlbus(&["topics", "x", "--json"]).succeeds()[0])["group"].as_u64().unwrap();
+        let mut slow = Socket::new(NETLINK_USERSOCK).unwrap();
+        slow.set_rx_buf_sz(4096_u32).unwrap();
+        slow.bind_auto().unwrap();
+        slow.add_membership(u32::try_from(group).unwrap()).unwrap();
+        host.nlbus(&["pub", "x", &"x".repeat(4096), "--count", "20", "--ack"]).succeeds();
+        let visit = doctor(host);
+        assert_eq!(visit.status("drops"), "warning", "{:?}", visit.findings);
+        assert_eq!(visit.remedy("drops"), format!("kill {}", std::process::id()));
+        assert_eq!(visit.code, Some(0), "a warning is no problem");
+        drop(slow);
+        assert_eq!(doctor(host).status("drops"), "ok");
+    });
+}
+
+#[test]
+fn what_cannot_be_read_is_skipped() {
+    on_a_host(|host| {
+        let _broker = host.broker();
+        // Neither /proc nor /sys, nor any command to ask.
+        let line = "mount -t tmpfs none /proc && mount -t tmpfs none /sys && PATH=/nowhere exec \"$0\" doctor --json";
+        let visit = Visit::of(through(host, &["unshare", "-m", "sh", "-c", line], &[]));
+        for check in ["kernel", "CAP_NET_ADMIN", "user namespace", "network namespace", "drops"] {
+            assert_eq!(visit.status(check), "skipped", "{:?}", visit.findings);
+        }
+        assert_eq!(visit.status("subscribe"), "ok", "{:?}", visit.findings);
     });
 }

@@ -13,6 +13,7 @@ mod links;
 mod log;
 mod log_files;
 mod log_state;
+mod pages;
 mod proc;
 mod promised;
 mod publish;

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 /// Run a command for each event, with its payload on standard input.
 #[derive(Debug, Parser)]
-#[command(version, after_help = AFTER_HELP)]
+#[command(name = env!("CARGO_BIN_NAME"), version, after_help = AFTER_HELP)]
 struct Args {
     /// Topics, or filters with '+' for one level and '#' for all that follow.
     #[arg(required = true, value_name = "FILTER")]

@@ -24,7 +24,7 @@ const QUIET: u32 = 12;
 
 /// Serve the bus's metrics for Prometheus at /metrics.
 #[derive(Debug, Parser)]
-#[command(version, after_help = AFTER_HELP)]
+#[command(name = env!("CARGO_BIN_NAME"), version, after_help = AFTER_HELP)]
 struct Args {
     #[command(flatten)]
     topics: Topics,

@@ -27,7 +27,7 @@ const ROOM: Duration = Duration::from_millis(5);
 
 /// Write events to the systemd journal.
 #[derive(Debug, Parser)]
-#[command(version, after_help = AFTER_HELP)]
+#[command(name = env!("CARGO_BIN_NAME"), version, after_help = AFTER_HELP)]
 struct Args {
     #[command(flatten)]
     topics: Topics,

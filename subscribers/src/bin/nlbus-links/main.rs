@@ -26,7 +26,7 @@ const STALE: Duration = Duration::from_millis(100);
 ///
 /// What is there at the start is published, too, as "current"; and again, when another broker takes over.
 #[derive(Debug, Parser)]
-#[command(version, after_help = AFTER_HELP)]
+#[command(name = env!("CARGO_BIN_NAME"), version, after_help = AFTER_HELP)]
 struct Args {
     #[command(flatten)]
     publishing: Publishing,

@@ -29,7 +29,7 @@ use writer::Writer;
 ///
 /// What was lost and restarts of the broker are lines, too: {"lost":…}, {"restarted":…}.
 #[derive(Debug, Parser)]
-#[command(version, after_help = AFTER_HELP)]
+#[command(name = env!("CARGO_BIN_NAME"), version, after_help = AFTER_HELP)]
 struct Args {
     #[command(flatten)]
     topics: Topics,

@@ -15,7 +15,7 @@ use tracing::warn;
 
 /// Publish this host's load, memory and pressure at an interval.
 #[derive(Debug, Parser)]
-#[command(version, after_help = AFTER_HELP)]
+#[command(name = env!("CARGO_BIN_NAME"), version, after_help = AFTER_HELP)]
 struct Args {
     /// Time between two readings, like 500ms or 10s; at least a millisecond.
     #[arg(long, value_name = "DUR", default_value = "5s", value_parser = interval)]

@@ -32,7 +32,7 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// Publish the kernel's uevents.
 #[derive(Debug, Parser)]
-#[command(version, after_help = AFTER_HELP)]
+#[command(name = env!("CARGO_BIN_NAME"), version, after_help = AFTER_HELP)]
 struct Args {
     #[command(flatten)]
     publishing: Publishing,

@@ -5,11 +5,12 @@ mod verbs;
 
 use clap::{CommandFactory, Parser};
 use nlbus_subscribers::end::End;
+use nlbus_subscribers::{colours, pages};
 use std::process::ExitCode;
 
 /// Publish and subscribe on this host's event bus.
 #[derive(Debug, Parser)]
-#[command(name = "nlbus", version, after_help = AFTER_HELP)]
+#[command(name = "nlbus", version, color = colours::choice(), after_help = pages::COMMAND.help())]
 enum Command {
     Broker(verbs::broker::Args),
     Pub(verbs::publish::Args),
@@ -24,17 +25,8 @@ enum Command {
     Module(verbs::module::Args),
     Doctor(verbs::doctor::Args),
     Completions(verbs::completions::Args),
-    #[command(hide = true)]
     Man(verbs::man::Args),
 }
-
-const AFTER_HELP: &str = "\
-Environment:
-  NLBUS_BROKER  auto, module or user: which broker to connect to [default: auto]
-  NLBUS_PORT    netlink port id of the user broker [default: 1852596852]
-  NLBUS_BROKER_UID  number of the user that the user broker runs as, if not root nor oneself
-
-Exit status: 0 done (a closed output pipe, too), 1 failed, 2 usage, 27 timed out, 130 interrupted";
 
 fn main() -> ExitCode {
     let command = match Command::try_parse() {

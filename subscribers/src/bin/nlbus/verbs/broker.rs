@@ -33,7 +33,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Result<(), End> {
-    let stop = stopped_by_signals().map_err(|error| End::Failed(format!("can't handle signals: {error}")))?;
+    let stop = stopped_by_signals().map_err(End::signals)?;
     let mut builder = Broker::builder();
     if let Some(port) = args.port.map_or_else(connect::port, |port| Ok(Some(port)))? {
         builder = builder.port(port);

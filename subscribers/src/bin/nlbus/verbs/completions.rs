@@ -1,21 +1,24 @@
-//! `nlbus completions`: what a shell needs to complete this command's arguments.
+//! `nlbus completions`: what a shell sources to complete this command's arguments.
 
-use clap::Command;
-use clap_complete::{Shell, generate};
+use clap_complete::Shell;
 use nlbus_subscribers::end::End;
-use std::io::{self, Write};
+use nlbus_subscribers::pages;
+use std::io::Write as _;
 
-/// Print completions for a shell: bash reads them from /usr/share/bash-completion/completions/nlbus, or by
-/// `. <(nlbus completions bash)`.
+/// Print what a shell has to source to complete this command's arguments.
 #[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
 pub struct Args {
-    /// Which shell.
+    /// The shell.
     shell: Shell,
 }
 
-pub fn run(args: &Args, mut command: Command) -> Result<(), End> {
-    let mut script = Vec::new();
-    let name = command.get_name().to_owned();
-    generate(args.shell, &mut command, name, &mut script);
-    io::stdout().write_all(&script).map_err(End::output)
+const AFTER_HELP: &str = "\
+Examples:
+  source <(nlbus completions bash)
+  nlbus completions zsh > \"${fpath[1]}/_nlbus\"
+  nlbus completions fish > ~/.config/fish/completions/nlbus.fish";
+
+pub fn run(args: &Args, command: clap::Command) -> Result<(), End> {
+    std::io::stdout().write_all(&pages::completions(args.shell, command)).map_err(End::output)
 }

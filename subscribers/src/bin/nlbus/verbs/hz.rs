@@ -48,13 +48,12 @@ pub struct Args {
 const SHORTEST: Duration = Duration::from_millis(10);
 
 pub fn run(args: &Args) -> Result<(), End> {
-    let signals = |error| End::Failed(format!("can't handle signals: {error}"));
-    let interrupts = Interrupts::exit().map_err(signals)?;
+    let interrupts = Interrupts::exit().map_err(End::signals)?;
     pipe::when_closed(|| process::exit(0))?;
     let bus = connect()?;
     let topics = Topics { filters: args.filters.clone(), exclude: args.exclude.clone() };
     let feed = Feed::open(&bus, &topics, |_, subscriber| subscriber)?;
-    let stop = interrupts.close().map_err(signals)?;
+    let stop = interrupts.close().map_err(End::signals)?;
     // Scripts wait for this line; it has no prefix.
     let _ = io::stderr().write_all(b"subscribed\n");
     Meter { args, feed, stop, paces: BTreeMap::new() }.run()

@@ -37,7 +37,8 @@ pub fn run(args: &Args) -> Result<(), End> {
 
 /// The clients but this process, while it has its sockets open and is known by them.
 fn others(protocol: u32) -> Result<Vec<Client>, End> {
-    let listed = clients(protocol).map_err(|error| End::Failed(format!("can't read /proc/net/netlink: {error}")))?;
+    let listed = clients(protocol)
+        .map_err(|error| End::Failed(format!("can't read /proc/net/netlink: {error}; is /proc mounted?")))?;
     let own = i32::try_from(std::process::id()).ok();
     Ok(listed.into_iter().filter(|client| client.process.as_ref().map(|(pid, _)| *pid) != own).collect())
 }

@@ -149,9 +149,10 @@ fn unload() -> Result<(), End> {
                 }
             }
         }
-        Err(Errno::ENOENT) => "it isn't loaded".into(),
+        Err(Errno::ENOENT) => "it isn't loaded, and need not be unloaded".into(),
+        Err(Errno::ENOSYS) => "this kernel has no loadable modules; use the user broker (nlbus broker)".into(),
         Err(Errno::EPERM) => "it takes CAP_SYS_MODULE; run it as root".into(),
-        Err(errno) => errno.desc().into(),
+        Err(errno) => format!("{}; dmesg may say more", errno.desc()),
     };
     Err(End::Failed(format!("can't unload the module: {why}")))
 }

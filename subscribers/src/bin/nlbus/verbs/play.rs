@@ -65,8 +65,7 @@ fn speed(text: &str) -> Result<f64, String> {
 }
 
 pub fn run(args: &Args) -> Result<(), End> {
-    let signals = |error| End::Failed(format!("can't handle signals: {error}"));
-    let stop = Interrupts::exit().and_then(Interrupts::close).map_err(signals)?;
+    let stop = Interrupts::exit().and_then(Interrupts::close).map_err(End::signals)?;
     let (input, len): (Box<dyn Read>, _) = match args.file == Path::new("-") {
         true => (Box::new(io::stdin()), None),
         false => {

@@ -56,10 +56,9 @@ enum ContentArg {
 }
 
 pub fn run(args: &Args) -> Result<(), End> {
-    let signals = |error| End::Failed(format!("can't handle signals: {error}"));
-    let interrupts = Interrupts::exit().map_err(signals)?;
+    let interrupts = Interrupts::exit().map_err(End::signals)?;
     let bus = connect()?;
-    flush_first(interrupts, &bus, args.quiet).map_err(signals)?;
+    flush_first(interrupts, &bus, args.quiet).map_err(End::signals)?;
     let mut outlet = Outlet::new(args, &bus);
     match &args.message {
         Some(message) => repeat(&mut outlet, message.as_bytes(), args.count)?,
@@ -129,7 +128,7 @@ fn read_line(input: &mut impl BufRead, line: &mut Vec<u8>, number: u64) -> Resul
 }
 
 fn bad_input(error: io::Error) -> End {
-    End::Failed(format!("can't read standard input: {error}"))
+    End::Failed(format!("can't read standard input: {error}; give it a file or a pipe"))
 }
 
 fn too_long(what: &str) -> End {

@@ -58,8 +58,7 @@ const PROGRESS: Duration = Duration::from_millis(100);
 
 pub fn run(args: &Args) -> Result<(), End> {
     check_start(args.start, &args.filters)?;
-    let signals = |error| End::Failed(format!("can't handle signals: {error}"));
-    let stop = Interrupts::exit().and_then(Interrupts::close).map_err(signals)?;
+    let stop = Interrupts::exit().and_then(Interrupts::close).map_err(End::signals)?;
     let deadline = args.duration.and_then(|duration| Instant::now().checked_add(duration));
     let mut output = Output::open(args)?;
     let bus = if args.wait { connect_patiently(|| go_on(&stop))? } else { connect()? };

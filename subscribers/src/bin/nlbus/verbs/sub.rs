@@ -8,6 +8,7 @@ use nlbus_subscribers::connect;
 use nlbus_subscribers::end::End;
 use nlbus_subscribers::pipe;
 use nlbus_subscribers::signals::Interrupts;
+use nlbus_subscribers::text::Escaped;
 use nlbus_subscribers::topics::check_start;
 use nlbus_subscribers::values;
 use printer::{Format, Printer};
@@ -87,8 +88,7 @@ enum Stop {
 
 pub fn run(args: &Args) -> Result<(), End> {
     check(args)?;
-    let signals = |error: io::Error| End::Failed(format!("can't handle signals: {error}"));
-    let interrupts = Interrupts::exit().map_err(signals)?;
+    let interrupts = Interrupts::exit().map_err(End::signals)?;
     let (stopper, stop) = unbounded();
     let closed = stopper.clone();
     pipe::when_closed(move || {
@@ -103,7 +103,7 @@ pub fn run(args: &Args) -> Result<(), End> {
         subscriptions.push(subscriber.capacity(usize::try_from(args.capacity).unwrap_or(usize::MAX)).open()?);
     }
     let mut printer = Printer::new(io::stdout().lock(), format(args, &bus)?);
-    interrupts.tell(stopper, Stop::Interrupted).map_err(signals)?;
+    interrupts.tell(stopper, Stop::Interrupted).map_err(End::signals)?;
     say_subscribed();
     let end = Run { args, subscriptions: &subscriptions, stop: &stop, deadline, left: args.count, epoch: None }
         .until_the_end(&mut printer);
@@ -230,14 +230,20 @@ impl Run<'_> {
                 Delivery::Lost(lost) if self.is_wanted(place, &lost.topic) => {
                     printer.lost(&lost).map_err(End::output)?;
                     if self.args.fail_on_loss {
-                        return Err(End::Failed(loss(&lost)));
+                        return Err(End::Failed(format!(
+                            "ended by --fail-on-loss; history that reaches further back prevents it: nlbus topic set {} \
+                             --history BYTES",
+                            Escaped::field(&lost.topic)
+                        )));
                     }
                 }
                 Delivery::Restarted(restarted) if self.epoch != Some(restarted.epoch) => {
                     self.epoch = Some(restarted.epoch);
                     printer.restarted(&restarted).map_err(End::output)?;
                     if self.args.fail_on_loss {
-                        return Err(End::Failed("the broker restarted; events may be lost".into()));
+                        return Err(End::Failed(
+                            "the broker restarted; events may be lost: run the command again".into(),
+                        ));
                     }
                 }
                 Delivery::Ended(ended) if self.is_wanted(place, &ended.topic) => {

@@ -47,8 +47,7 @@ const SHORTEST: Duration = Duration::from_millis(100);
 pub fn run(args: &Args) -> Result<(), End> {
     let interval = args.interval.max(SHORTEST);
     if args.batch {
-        let signals = |error| End::Failed(format!("can't handle signals: {error}"));
-        Interrupts::exit().map_err(signals)?;
+        Interrupts::exit().map_err(End::signals)?;
         return text::run(&connect()?, &args.filter, interval, args.count);
     }
     if !io::stdout().is_terminal() || !io::stdin().is_terminal() {
@@ -57,7 +56,7 @@ pub fn run(args: &Args) -> Result<(), End> {
     let bus = connect()?;
     let (sender, updates) = unbounded();
     let source = Source::start(bus, args.filter.clone(), interval, sender)?;
-    let told = told().map_err(|error| End::Failed(format!("can't handle signals: {error}")))?;
+    let told = told().map_err(End::signals)?;
     let keys = typed()?;
     let mut screen = Screen::open().map_err(|error| End::Failed(format!("can't draw on this terminal: {error}")))?;
     let mut model = Model::new(&args.filter);

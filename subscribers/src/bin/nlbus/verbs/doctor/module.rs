@@ -1,200 +1,137 @@
-//! The kernel module: whether it is loaded, can be, and is built for this kernel.
+//! Whether the kernel module serves this network namespace, and if not, whether it could.
 
-use super::Finding;
-use nix::sys::utsname::uname;
+use super::finding::Finding;
+use super::look::{self, Fact, as_root};
+use nix::errno::Errno;
+use nlbus::{Bus, Choice, ConnectError, Info};
 use nlbus_subscribers::holders::MODULE;
-use std::fs;
-use std::io;
 use std::path::Path;
-use std::process::Command;
 
-/// What is so here.
-#[derive(Debug, Clone)]
 pub struct Facts {
-    is_loaded: bool,
-    /// Its protocol number, if it is loaded.
-    protocol: Option<String>,
-    release: String,
-    /// Where modprobe would find it, if it would; why that can't be told.
-    installed: Result<Option<String>, String>,
-    /// What `dkms status` says of it, a line each; `None` without dkms.
-    dkms: Option<Result<String, String>>,
-    /// Whether modules can be built for this kernel here.
-    has_headers: bool,
-    /// Whether the kernel takes signed modules only, if that can be seen.
-    signed_only: Option<bool>,
+    /// What the module says of itself, by its generic netlink family.
+    pub answer: Result<Info, ConnectError>,
+    /// Whether sysfs has it.
+    pub is_loaded: bool,
+    /// What modprobe would load: its version.
+    pub installed: Fact<String>,
+    /// Its version and its taints, as sysfs has them.
+    pub version: Fact<String>,
+    pub taint: Fact<String>,
 }
 
 impl Facts {
-    pub fn gather() -> Facts {
-        let release = uname().map(|name| name.release().to_string_lossy().into_owned()).unwrap_or_default();
-        let read = |path: &str| fs::read_to_string(path).ok();
-        let lockdown = read("/sys/kernel/security/lockdown").map(|modes| !modes.contains("[none]"));
-        let enforced = read("/sys/module/module/parameters/sig_enforce").map(|value| value.trim() == "Y");
+    pub fn read() -> Facts {
+        let module = Path::new(MODULE);
+        let connect = || Bus::builder().broker(Choice::Module).connect();
         Facts {
-            is_loaded: Path::new(MODULE).exists(),
-            protocol: read(&format!("{MODULE}/parameters/protocol")).map(|number| number.trim().to_owned()),
-            installed: installed(),
-            dkms: dkms(),
-            has_headers: Path::new(&format!("/lib/modules/{release}/build")).exists(),
-            signed_only: match (lockdown, enforced) {
-                (None, None) => None,
-                (lockdown, enforced) => Some(lockdown == Some(true) || enforced == Some(true)),
-            },
-            release,
+            // A bus that can't say what it is, has just gone.
+            answer: connect().and_then(|bus| bus.info().map_err(|_| absent())),
+            is_loaded: module.exists(),
+            installed: look::output("modinfo", &["-F", "version", "nlbus"]),
+            version: look::file(module.join("version")),
+            taint: look::file(module.join("taint")),
         }
     }
 
-    /// What that means, and whether there is another broker.
-    pub fn findings(&self, has_broker: bool) -> Vec<Finding> {
-        [Some(self.module(has_broker)), self.built(), self.signatures()].into_iter().flatten().collect()
+    /// Whether it is the broker here.
+    pub fn is_serving(&self) -> bool {
+        self.answer.is_ok()
     }
 
-    fn module(&self, has_broker: bool) -> Finding {
-        const CHECK: &str = "module";
-        if self.is_loaded {
-            let protocol = self.protocol.as_deref().unwrap_or("?");
-            return Finding::ok(CHECK, format!("it is loaded, netlink protocol {protocol}"));
+    /// Whether modprobe would find it.
+    pub fn is_loadable(&self) -> bool {
+        self.installed.is_ok()
+    }
+
+    pub fn findings(&self) -> Vec<Finding> {
+        vec![self.finding()]
+    }
+
+    fn finding(&self) -> Finding {
+        let version = self.version.as_deref().unwrap_or("of unknown version");
+        match &self.answer {
+            Ok(info) => {
+                let taint = self.taint.as_deref().unwrap_or_default();
+                let taint = if taint.is_empty() { "".into() } else { format!("; taints the kernel: {taint}") };
+                Finding::ok(
+                    "module",
+                    format!(
+                        "nlbus {version} serves this network namespace: netlink protocol {}, protocol version {}{taint}",
+                        info.protocol, info.version
+                    ),
+                )
+            }
+            Err(ConnectError::Refused(refusal)) if refusal.errno == Errno::ESHUTDOWN => Finding::problem(
+                "module",
+                format!(
+                    "nlbus {version} is loaded, and retired: it serves nobody, and its users wait for the next broker"
+                ),
+                as_root("nlbus module unload && nlbus module load"),
+            ),
+            Err(ConnectError::NoBroker { .. }) => self.absent(),
+            Err(error @ ConnectError::Version { .. }) => Finding::problem(
+                "module",
+                error.to_string(),
+                as_root("dkms autoinstall && nlbus module retire && nlbus module unload && nlbus module load"),
+            ),
+            Err(error) => Finding::problem("module", error.to_string(), "dmesg | grep nlbus"),
         }
-        let instead = if has_broker { "; the user broker does its work" } else { "" };
+    }
+
+    /// It isn't needed where a user broker runs, and so nothing here is a problem.
+    fn absent(&self) -> Finding {
         match &self.installed {
-            Ok(Some(path)) => Finding::warning(
-                CHECK,
-                format!("it isn't loaded, and is installed: {path}{instead}"),
-                "as root: modprobe nlbus",
+            _ if self.is_loaded => Finding::warning(
+                "module",
+                "nlbus is loaded, and doesn't answer in this network namespace; it is just being loaded or removed",
+                "nlbus doctor",
             ),
-            Ok(None) => Finding::warning(
-                CHECK,
-                format!("it isn't loaded, and isn't installed for Linux {}{instead}", self.release),
-                "install nlbus-dkms; or from the sources: make kmod KDIR=/lib/modules/$(uname -r)/build && insmod \
-                 target/kmod/nlbus.ko",
+            Ok(version) => Finding::warning(
+                "module",
+                format!("nlbus {version} is installed, and not loaded"),
+                as_root("modprobe nlbus"),
             ),
-            Err(why) => Finding::skipped(
-                CHECK,
-                format!("it isn't loaded, and whether it is installed can't be told: {why}{instead}"),
+            Err(why) if why.starts_with("can't run") => {
+                Finding::skipped("module", format!("nlbus is not loaded; {why}"))
+            }
+            Err(_) => Finding::warning(
+                "module",
+                "nlbus is neither loaded nor installed for this kernel; the remedy is for a checkout of its sources",
+                format!("make kmod KDIR=/lib/modules/$(uname -r)/build && {}", as_root("insmod target/kmod/nlbus.ko")),
             ),
         }
-    }
-
-    /// Whether DKMS has built it, where DKMS is there.
-    fn built(&self) -> Option<Finding> {
-        const CHECK: &str = "dkms";
-        if self.is_loaded {
-            return None;
-        }
-        let status = match self.dkms.as_ref()? {
-            Ok(status) => status,
-            Err(why) => return Some(Finding::skipped(CHECK, format!("dkms status failed: {why}"))),
-        };
-        let of_this_kernel = |line: &&str| line.contains(&self.release) && line.contains("installed");
-        Some(if status.trim().is_empty() {
-            Finding::skipped(CHECK, "it doesn't know nlbus")
-        } else if let Some(line) = status.lines().find(of_this_kernel) {
-            Finding::ok(CHECK, line.trim().to_owned())
-        } else if self.has_headers {
-            let what = format!("nlbus isn't built for Linux {}", self.release);
-            Finding::warning(CHECK, what, format!("as root: dkms autoinstall -k {}", self.release))
-        } else {
-            let what = format!("nlbus isn't built for Linux {}, whose headers are missing", self.release);
-            let release = &self.release;
-            let remedy = format!("as root: apt-get install linux-headers-{release} && dkms autoinstall -k {release}");
-            Finding::warning(CHECK, what, remedy)
-        })
-    }
-
-    fn signatures(&self) -> Option<Finding> {
-        if self.is_loaded || self.signed_only != Some(true) {
-            return None;
-        }
-        Some(Finding::warning(
-            "signature",
-            "this kernel takes signed modules only (Secure Boot, or lockdown)",
-            "as root: mokutil --import /var/lib/dkms/mok.pub, start the machine anew and enrol the key",
-        ))
     }
 }
 
-/// Where modprobe would find the module.
-fn installed() -> Result<Option<String>, String> {
-    match Command::new("modinfo").args(["-F", "filename", "nlbus"]).output() {
-        Ok(output) if output.status.success() => {
-            Ok(Some(String::from_utf8_lossy(&output.stdout).trim().to_owned()).filter(|path| !path.is_empty()))
-        }
-        Ok(_) => Ok(None),
-        Err(error) if is_absent(&error) => Err("modinfo isn't there; install kmod".into()),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
-/// Whether there is no such program, or none in those folders of PATH that this user may look into.
-fn is_absent(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied)
-}
-
-fn dkms() -> Option<Result<String, String>> {
-    match Command::new("dkms").args(["status", "nlbus"]).output() {
-        Ok(output) if output.status.success() => Some(Ok(String::from_utf8_lossy(&output.stdout).into_owned())),
-        Ok(output) => Some(Err(String::from_utf8_lossy(&output.stderr).trim().to_owned())),
-        Err(error) if is_absent(&error) => None,
-        Err(error) => Some(Err(error.to_string())),
-    }
+fn absent() -> ConnectError {
+    ConnectError::NoBroker { choice: Choice::Module, port: 0 }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::finding::Status;
     use super::*;
-    use crate::verbs::doctor::Status;
-
-    fn facts() -> Facts {
-        let release = "6.1.0-44-amd64".into();
-        let (installed, dkms, signed_only) = (Ok(None), None, None);
-        Facts { is_loaded: false, protocol: None, release, installed, dkms, has_headers: false, signed_only }
-    }
-
-    fn found(facts: &Facts) -> Vec<(&'static str, Status, String)> {
-        let findings = facts.findings(true).into_iter();
-        findings.map(|found| (found.check, found.status, found.remedy.unwrap_or(found.what))).collect()
-    }
+    use nlbus::{BrokerKind, Refusal};
 
     #[test]
-    fn a_loaded_module_needs_nothing() {
-        let loaded = Facts {
-            is_loaded: true,
-            protocol: Some("25".into()),
-            signed_only: Some(true),
-            dkms: Some(Ok(String::new())),
-            ..facts()
-        };
-        assert_eq!(found(&loaded), [("module", Status::Ok, "it is loaded, netlink protocol 25".to_owned())]);
-    }
-
-    #[test]
-    fn one_that_is_missing_is_got_from_where_it_can_be() {
-        for (facts, word) in [
-            (facts(), "nlbus-dkms"),
-            (Facts { installed: Ok(Some("/lib/modules/x/nlbus.ko".into())), ..facts() }, "modprobe nlbus"),
+    fn each_state_of_the_module_has_its_remedy() {
+        let retired = || ConnectError::Refused(Refusal::new(Errno::ESHUTDOWN, "the module is retired"));
+        let other = || ConnectError::Version { broker: BrokerKind::Module, found: 9 };
+        for (answer, is_loaded, installed, status, remedy) in [
+            (Ok(Info::default()), true, Ok("0.1.0"), Status::Ok, ""),
+            (Err(retired()), true, Ok("0.1.0"), Status::Problem, "module unload"),
+            (Err(other()), true, Ok("0.1.0"), Status::Problem, "dkms"),
+            (Err(absent()), true, Ok("0.1.0"), Status::Warning, "nlbus doctor"),
+            (Err(absent()), false, Ok("0.1.0"), Status::Warning, "modprobe nlbus"),
+            (Err(absent()), false, Err("modinfo: not found"), Status::Warning, "make kmod"),
+            (Err(absent()), false, Err("can't run modinfo"), Status::Skipped, ""),
         ] {
-            let seen = found(&facts);
-            assert!(matches!(&seen[..], [("module", Status::Warning, remedy)] if remedy.contains(word)), "{seen:?}");
+            let installed = installed.map(str::to_owned).map_err(str::to_owned);
+            let facts = Facts { answer, is_loaded, installed, version: Ok("0.1.0".into()), taint: Ok("OE".into()) };
+            let finding = &facts.findings()[0];
+            assert_eq!(finding.status, status, "{finding:?}");
+            assert!(finding.remedy.as_deref().unwrap_or_default().contains(remedy), "{finding:?}");
+            assert_eq!(finding.remedy.is_none(), remedy.is_empty(), "{finding:?}");
         }
-        assert_eq!(found(&Facts { installed: Err("x".into()), ..facts() })[0].1, Status::Skipped);
-    }
-
-    #[test]
-    fn dkms_has_it_for_this_kernel_or_is_to_build_it() {
-        let with = |status: &str, has_headers| Facts { dkms: Some(Ok(status.into())), has_headers, ..facts() };
-        let built = found(&with("nlbus/0.1.0, 6.1.0-44-amd64, x86_64: installed\n", true));
-        assert_eq!(built[1].1, Status::Ok);
-        let other = "nlbus/0.1.0, 6.1.0-43-amd64, x86_64: installed\n";
-        assert!(found(&with(other, true))[1].2.contains("dkms autoinstall"), "another kernel's");
-        assert!(found(&with(other, false))[1].2.contains("linux-headers-6.1.0-44-amd64"));
-        assert_eq!(found(&with("", true))[1].1, Status::Skipped);
-        assert_eq!(found(&Facts { dkms: Some(Err("broken".into())), ..facts() })[1].1, Status::Skipped);
-    }
-
-    #[test]
-    fn signatures_matter_while_it_is_to_be_loaded() {
-        assert!(found(&Facts { signed_only: Some(true), ..facts() })[1].2.contains("mokutil"));
-        assert_eq!(found(&Facts { signed_only: Some(false), ..facts() }).len(), 1);
     }
 }

@@ -1,0 +1,60 @@
+//! Sockets of the bus that something didn't fit into since they were opened: who is slow.
+
+use super::finding::Finding;
+use nlbus_subscribers::clients::{Client, clients};
+use std::io;
+
+/// Of the clients of a netlink protocol, if a broker has said which it is.
+pub fn findings(protocol: Option<u32>) -> Vec<Finding> {
+    match protocol {
+        None => vec![Finding::skipped("drops", "without a broker there are no clients")],
+        Some(protocol) => judge(clients(protocol)),
+    }
+}
+
+fn judge(listed: io::Result<Vec<Client>>) -> Vec<Finding> {
+    let listed = match listed {
+        Err(error) => return vec![Finding::skipped("drops", format!("can't read /proc/net/netlink: {error}"))],
+        Ok(listed) => listed,
+    };
+    let slow: Vec<Finding> = listed.iter().filter(|client| client.socket.drops > 0).map(dropped).collect();
+    if slow.is_empty() {
+        return vec![Finding::ok("drops", format!("none at any of the {} sockets of this bus", listed.len()))];
+    }
+    slow
+}
+
+fn dropped(Client { socket, process }: &Client) -> Finding {
+    let (who, remedy) = match process {
+        Some((pid, command)) => (format!("process {pid} ({command})"), format!("kill {pid}")),
+        None => ("a process that this user can't see".into(), "sudo -E nlbus doctor".into()),
+    };
+    let what = format!(
+        "{who} was too slow: {} datagrams didn't fit into its socket at port {} since that was opened; it repairs them from history, or \
+         is told what it lost; a larger receive buffer (Builder::receive_buffer) helps against bursts, and ending it against the rest",
+        socket.drops, socket.portid
+    );
+    Finding::warning("drops", what, remedy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::finding::Status;
+    use super::*;
+    use nlbus_subscribers::sockets::NetlinkSocket;
+
+    #[test]
+    fn who_dropped_something_is_named() {
+        let client = |portid, drops, process: Option<(i32, &str)>| Client {
+            socket: NetlinkSocket { protocol: 2, portid, groups: 0, queued: 0, drops, inode: 1 },
+            process: process.map(|(pid, command)| (pid, command.to_owned())),
+        };
+        let some = judge(Ok(vec![client(1, 0, None), client(2, 7, Some((42, "slow"))), client(3, 1, None)]));
+        assert_eq!(some.len(), 2, "{some:?}");
+        assert!(some[0].status == Status::Warning && some[0].what.contains("process 42 (slow)"), "{some:?}");
+        assert_eq!(some[0].remedy.as_deref(), Some("kill 42"));
+        assert_eq!(some[1].remedy.as_deref(), Some("sudo -E nlbus doctor"));
+        assert_eq!(judge(Ok(vec![client(1, 0, None)]))[0].status, Status::Ok);
+        assert_eq!(judge(Err(io::ErrorKind::PermissionDenied.into()))[0].status, Status::Skipped);
+    }
+}
