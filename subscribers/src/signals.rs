@@ -2,7 +2,7 @@
 //! verb that has something to put in order first asks to be told instead.
 
 use crate::end::INTERRUPTED;
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag::register_conditional_shutdown;
 use signal_hook::iterator::Signals;
@@ -58,4 +58,9 @@ impl Interrupts {
         })?;
         Ok(())
     }
+}
+
+/// Whether what [`Interrupts::close`] returned was closed: the verb is to end.
+pub fn is_closed(stop: &Receiver<Infallible>) -> bool {
+    stop.try_recv() == Err(TryRecvError::Disconnected)
 }

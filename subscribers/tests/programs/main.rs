@@ -1,5 +1,6 @@
 //! The real programs on a real broker, a file for each of them.
 
+mod bench;
 mod capture;
 mod command;
 mod doctor;

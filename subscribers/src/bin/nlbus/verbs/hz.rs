@@ -2,13 +2,13 @@
 
 mod pace;
 
-use crossbeam_channel::{Receiver, TryRecvError};
+use crossbeam_channel::Receiver;
 use nlbus::{Delivery, Filter};
 use nlbus_subscribers::connect::connect;
 use nlbus_subscribers::end::{End, say};
 use nlbus_subscribers::feed::{Feed, Next};
 use nlbus_subscribers::pipe;
-use nlbus_subscribers::signals::Interrupts;
+use nlbus_subscribers::signals::{Interrupts, is_closed};
 use nlbus_subscribers::text::Escaped;
 use nlbus_subscribers::topics::Topics;
 use nlbus_subscribers::values;
@@ -90,7 +90,7 @@ impl Meter<'_> {
                 Next::TimedOut => return Ok(()),
                 Next::Stopped => return Err(End::Interrupted),
             };
-            if self.stop.try_recv() == Err(TryRecvError::Disconnected) {
+            if is_closed(&self.stop) {
                 return Err(End::Interrupted);
             }
             for item in items.iter().filter(|item| item.wanted) {

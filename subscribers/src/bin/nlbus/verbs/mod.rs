@@ -1,5 +1,6 @@
 //! One file a verb: its arguments, and what it does.
 
+pub mod bench;
 pub mod broker;
 pub mod completions;
 pub mod doctor;

@@ -3,14 +3,14 @@
 mod output;
 mod pcapng;
 
-use crossbeam_channel::{Receiver, TryRecvError};
+use crossbeam_channel::Receiver;
 use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use nlbus::{Bus, Delivery, Filter, Start};
 use nlbus_subscribers::connect::{connect, connect_patiently};
 use nlbus_subscribers::end::{End, say};
 use nlbus_subscribers::feed::{Feed, Item, Next};
 use nlbus_subscribers::recording::{Because, Note};
-use nlbus_subscribers::signals::Interrupts;
+use nlbus_subscribers::signals::{Interrupts, is_closed};
 use nlbus_subscribers::topics::{Topics, check_start};
 use nlbus_subscribers::values;
 use output::Output;
@@ -78,10 +78,6 @@ pub fn run(args: &Args) -> Result<(), End> {
 /// Ends the waiting for a broker when the verb is to end.
 fn go_on(stop: &Receiver<Infallible>) -> Result<(), End> {
     if is_closed(stop) { Err(End::Interrupted) } else { Ok(()) }
-}
-
-fn is_closed(stop: &Receiver<Infallible>) -> bool {
-    stop.try_recv() == Err(TryRecvError::Disconnected)
 }
 
 /// What has been recorded.
