@@ -6,9 +6,9 @@
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use nlbus::Content;
+use nlbus::TypeName;
 use nlbus::fuzzing::Step;
 use nlbus::wire::uapi::NLBUS_DATAGRAM_MAX;
-use nlbus::TypeName;
 use nlbus::wire::{ReplayRequest, TopicKey, TopicRequest, TopicSettings, push_info_request, push_publish};
 
 const TOPICS: [&str; 16] =
