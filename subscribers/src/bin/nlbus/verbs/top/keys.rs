@@ -45,8 +45,7 @@ pub fn command(model: &mut Model, event: &Event) -> Command {
         };
     }
     if let Some(editing) = model.editing.take() {
-        edit(model, editing, key);
-        return Command::None;
+        return edit(model, editing, key);
     }
     if model.shows_help {
         model.shows_help = false;
@@ -89,12 +88,19 @@ fn sort_beside(model: &mut Model, by: isize) {
     model.sort = Column::ALL[at.saturating_add_signed(by).min(Column::ALL.len() - 1)];
 }
 
-fn edit(model: &mut Model, mut editing: Editing, key: &KeyEvent) {
+/// What is shown changes with the next look.
+fn edit(model: &mut Model, mut editing: Editing, key: &KeyEvent) -> Command {
     match key.code {
-        KeyCode::Esc => return,
-        KeyCode::Enter if editing.text.is_empty() => return model.limit_to(None),
+        KeyCode::Esc => return Command::None,
+        KeyCode::Enter if editing.text.is_empty() => {
+            model.filter = None;
+            return Command::LookNow;
+        }
         KeyCode::Enter => match Filter::new(&editing.text) {
-            Ok(filter) => return model.limit_to(Some(filter)),
+            Ok(filter) => {
+                model.filter = Some(filter);
+                return Command::LookNow;
+            }
             Err(error) => editing.error = Some(error.to_string()),
         },
         KeyCode::Backspace => drop(editing.text.pop()),
@@ -105,6 +111,7 @@ fn edit(model: &mut Model, mut editing: Editing, key: &KeyEvent) {
         _ => {}
     }
     model.editing = Some(editing);
+    Command::None
 }
 
 #[cfg(test)]

@@ -1,18 +1,21 @@
 //! What is shown, and how: nothing here knows of a terminal.
 
 use super::source::{Look, Update};
-use nlbus::{BrokerKind, Content, Event, Filter, TopicRecord};
+use nlbus::{BrokerKind, Content, Event, Filter, Info, TopicRecord};
 use nlbus_subscribers::clients::Client;
 use nlbus_subscribers::text::Escaped;
-use std::cmp::Ordering;
+use std::cmp::{Ordering, Reverse};
 use std::collections::{HashMap, VecDeque};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Events that are remembered.
 const EVENTS: usize = 200;
 
 /// Bytes of a payload that are shown.
 const SHOWN: usize = 400;
+
+/// Looks that follow each other faster say nothing of how often events come.
+const SOON: Duration = Duration::from_millis(50);
 
 /// What topics are sorted by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,6 +94,9 @@ pub struct Model {
     /// What is wrong with it.
     pub trouble: Option<String>,
     pub no_events: Option<String>,
+    /// Events a second, of the whole bus and by the topics' ids.
+    rate: f64,
+    rates: HashMap<u32, f64>,
     last: Option<Last>,
 }
 
@@ -101,7 +107,6 @@ struct Last {
     epoch: u64,
     published: u64,
     heads: HashMap<u32, u64>,
-    topics: Vec<TopicRecord>,
 }
 
 impl Model {
@@ -124,6 +129,8 @@ impl Model {
             broker: "looking for the broker".into(),
             trouble: None,
             no_events: None,
+            rate: 0.0,
+            rates: HashMap::new(),
             last: None,
         }
     }
@@ -146,67 +153,62 @@ impl Model {
 
     fn look(&mut self, look: Look) {
         let Look { at, info, topics, clients } = look;
-        let last = self.last.take().filter(|last| last.epoch == info.epoch);
-        let seconds = last.as_ref().map_or(0.0, |last| (at - last.at).as_secs_f64());
-        let per_second = |count: u64| if seconds > 0.0 { count as f64 / seconds } else { 0.0 };
-        let published = info.counters.published;
-        let rate = last.as_ref().map_or(0.0, |last| per_second(published.saturating_sub(last.published)));
+        self.measure(at, &info, &topics);
         let who = match info.broker {
             BrokerKind::Module => "module".to_owned(),
             _ => format!("user broker at port {}", info.publish_port),
         };
-        let up = humantime::format_duration(std::time::Duration::from_secs(info.uptime_ns / 1_000_000_000));
-        self.broker = format!("{who}, up {up}, {} topics, {}/s", topics.len(), short(rate));
+        let up = humantime::format_duration(Duration::from_secs(info.uptime_ns / 1_000_000_000));
+        self.broker = format!("{who}, up {up}, {} topics, {}/s", topics.len(), short(self.rate));
         self.trouble = None;
-        let heads = topics.iter().map(|topic| (topic.id, topic.head)).collect();
-        let row = |topic: &TopicRecord| {
-            let before = last.as_ref().map(|last| last.heads.get(&topic.id).copied().unwrap_or_default());
-            let rate = before.map_or(0.0, |head| per_second(topic.head.saturating_sub(head)));
-            let kept = topic.head.saturating_add(1).saturating_sub(topic.first);
-            let bit = topic.group.checked_sub(1).filter(|bit| *bit < 32);
-            let members =
-                |bit: u32| clients.iter().filter(|client| client.socket.groups >> bit & 1 == 1).count() as u32;
-            Row {
-                topic: topic.name.clone(),
-                type_name: topic.type_name.map(|name| name.to_string()).unwrap_or_default(),
-                rate,
-                bytes: if kept > 0 { rate * topic.bytes as f64 / kept as f64 } else { 0.0 },
-                kept,
-                size: topic.bytes,
-                subscribers: bit.map(members),
-                drops: topic.dropped,
-            }
-        };
-        let is_shown = |topic: &&TopicRecord| self.is_in_scope(&topic.name);
-        self.rows = topics.iter().filter(is_shown).map(row).collect();
+        let shown = topics.iter().filter(|topic| self.is_in_scope(&topic.name));
+        self.rows = shown.map(|topic| self.row(topic, &clients)).collect();
         self.clients = clients;
-        self.clients.sort_by_key(|client| std::cmp::Reverse((client.socket.drops, client.socket.queued)));
-        self.last = Some(Last { at, epoch: info.epoch, published, heads, topics });
+        self.clients.sort_by_key(|client| Reverse((client.socket.drops, client.socket.queued)));
         self.arrange();
+    }
+
+    /// Compares with the look before, if that was of the same broker and long enough ago.
+    fn measure(&mut self, at: Instant, info: &Info, topics: &[TopicRecord]) {
+        let last = self.last.take().filter(|last| last.epoch == info.epoch);
+        let seconds = last.as_ref().map_or(0.0, |last| (at - last.at).as_secs_f64());
+        if last.is_some() && seconds < SOON.as_secs_f64() {
+            self.last = last;
+            return;
+        }
+        let per_second = |now: u64, before: u64| now.saturating_sub(before) as f64 / seconds;
+        let published = info.counters.published;
+        self.rate = last.as_ref().map_or(0.0, |last| per_second(published, last.published));
+        let rate = |last: &Last, topic: &TopicRecord| {
+            per_second(topic.head, last.heads.get(&topic.id).copied().unwrap_or_default())
+        };
+        let rates = |last: &Last| topics.iter().map(|topic| (topic.id, rate(last, topic))).collect();
+        self.rates = last.as_ref().map(rates).unwrap_or_default();
+        let heads = topics.iter().map(|topic| (topic.id, topic.head)).collect();
+        self.last = Some(Last { at, epoch: info.epoch, published, heads });
+    }
+
+    fn row(&self, topic: &TopicRecord, clients: &[Client]) -> Row {
+        let rate = self.rates.get(&topic.id).copied().unwrap_or_default();
+        let kept = topic.head.saturating_add(1).saturating_sub(topic.first);
+        let bit = topic.group.checked_sub(1).filter(|bit| *bit < 32);
+        let members = |bit: u32| clients.iter().filter(|client| client.socket.groups >> bit & 1 == 1).count() as u32;
+        Row {
+            topic: topic.name.clone(),
+            type_name: topic.type_name.map(|name| name.to_string()).unwrap_or_default(),
+            rate,
+            bytes: if kept > 0 { rate * topic.bytes as f64 / kept as f64 } else { 0.0 },
+            kept,
+            size: topic.bytes,
+            subscribers: bit.map(members),
+            drops: topic.dropped,
+        }
     }
 
     /// '#' alone matches the broker's own topics here, too: who watches a bus wants to see it all.
     fn is_in_scope(&self, topic: &str) -> bool {
         (self.scope.as_str() == "#" || self.scope.matches(topic))
             && self.filter.as_ref().is_none_or(|filter| filter.matches(topic))
-    }
-
-    /// Shows only what also matches this. The rates come with the next look.
-    pub fn limit_to(&mut self, filter: Option<Filter>) {
-        self.filter = filter;
-        let topics = self.last.as_ref().map(|last| last.topics.iter().map(|topic| topic.name.as_str()));
-        let missing = topics.is_some_and(|mut names| {
-            names.any(|name| self.is_in_scope(name) && !self.rows.iter().any(|row| row.topic == name))
-        });
-        let (scope, filter) = (self.scope.clone(), self.filter.clone());
-        self.rows.retain(|row| {
-            (scope.as_str() == "#" || scope.matches(&row.topic))
-                && filter.as_ref().is_none_or(|filter| filter.matches(&row.topic))
-        });
-        if missing {
-            self.broker.push_str(" …");
-        }
-        self.arrange();
     }
 
     /// Sorts, and keeps the selected line within.
@@ -274,9 +276,7 @@ pub fn short(number: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use nlbus::Info;
     use nlbus_subscribers::sockets::NetlinkSocket;
-    use std::time::Duration;
 
     fn topic(id: u32, name: &str, head: u64) -> TopicRecord {
         let mut topic = TopicRecord::default();
@@ -311,6 +311,9 @@ mod tests {
         let rows: Vec<_> = model.rows.iter().map(|row| (&*row.topic, row.rate, row.bytes, row.subscribers)).collect();
         assert_eq!(rows, [("b", 10.0, 1000.0, Some(1)), ("new", 2.0, 200.0, Some(0)), ("a", 0.0, 0.0, Some(2))]);
         assert!(model.broker.contains("3 topics, 12/s"), "{}", model.broker);
+        // Once more at once, because somebody asked for it: too soon to compare.
+        model.update(look(start + Duration::from_millis(2001), 1, &[topic(2, "a", 11), topic(3, "b", 25)]));
+        assert_eq!(model.rows.iter().map(|row| row.rate).collect::<Vec<_>>(), [10.0, 0.0]);
         // Another broker's numbers are not more of the same.
         model.update(look(start + Duration::from_secs(3), 2, &[topic(2, "a", 1000)]));
         assert_eq!((model.rows[0].rate, model.trouble.as_deref()), (0.0, None));
@@ -328,10 +331,11 @@ mod tests {
         model.arrange();
         assert_eq!(names(&model), ["$SYS/heartbeat", "a/x", "a/y", "b"]);
         model.selected = 3;
-        model.limit_to("a/+".parse().ok());
-        assert_eq!((names(&model), model.selected), (vec!["a/x", "a/y"], 1));
-        model.limit_to(None);
+        model.filter = "a/+".parse().ok();
         model.update(look(start + Duration::from_secs(1), 1, &topics));
+        assert_eq!((names(&model), model.selected), (vec!["a/x", "a/y"], 1));
+        model.filter = None;
+        model.update(look(start + Duration::from_secs(2), 1, &topics));
         assert_eq!(names(&model).len(), 4);
         let mut scoped = Model::new(&"a/#".parse().unwrap());
         scoped.update(look(start, 1, &topics));
