@@ -15,7 +15,7 @@ pub(crate) struct Known {
 }
 
 /// Attributes that a request can have, by their width in bytes; 0 for a name.
-const TOPIC_ATTRIBUTES: [(u16, usize); 8] = [
+const TOPIC_ATTRIBUTES: [(u16, usize); 9] = [
     (NLBUS_TOPIC_A_OP, 4),
     (NLBUS_TOPIC_A_CURSOR, 4),
     (NLBUS_TOPIC_A_SINCE, 8),
@@ -24,6 +24,7 @@ const TOPIC_ATTRIBUTES: [(u16, usize); 8] = [
     (NLBUS_TOPIC_A_MODE, 4),
     (NLBUS_TOPIC_A_UID, 4),
     (NLBUS_TOPIC_A_HISTORY, 8),
+    (NLBUS_TOPIC_A_TYPE, 0),
 ];
 
 /// A datagram of some messages, and how many those were before it was spoiled.
@@ -95,11 +96,12 @@ fn publish(rng: &mut Rng, topic: Option<&[u8]>) -> Vec<u8> {
 
 /// Some attributes, mostly those that go together.
 fn topic_request(rng: &mut Rng, known: &Known, mut push: impl FnMut(u16, &[u8])) {
-    let shapes: [&[u16]; 7] = [
+    let shapes: [&[u16]; 8] = [
         &[NLBUS_TOPIC_A_NAME],
         &[NLBUS_TOPIC_A_ID],
         &[NLBUS_TOPIC_A_NAME, NLBUS_TOPIC_A_MODE],
         &[NLBUS_TOPIC_A_ID, NLBUS_TOPIC_A_HISTORY],
+        &[NLBUS_TOPIC_A_NAME, NLBUS_TOPIC_A_TYPE],
         &[NLBUS_TOPIC_A_OP, NLBUS_TOPIC_A_CURSOR],
         &[NLBUS_TOPIC_A_OP, NLBUS_TOPIC_A_SINCE],
         &[NLBUS_TOPIC_A_OP, NLBUS_TOPIC_A_NAME],
@@ -112,6 +114,7 @@ fn topic_request(rng: &mut Rng, known: &Known, mut push: impl FnMut(u16, &[u8]))
         let width = TOPIC_ATTRIBUTES.iter().find(|(known, _)| *known == kind).map_or(4, |(_, width)| *width);
         let value = match kind {
             NLBUS_TOPIC_A_NAME => name(rng),
+            NLBUS_TOPIC_A_TYPE => type_name(rng),
             NLBUS_TOPIC_A_OP => rng.u32(..4).to_ne_bytes().to_vec(),
             NLBUS_TOPIC_A_ID | NLBUS_TOPIC_A_CURSOR => id(rng, known).to_ne_bytes().to_vec(),
             NLBUS_TOPIC_A_MODE => {
@@ -133,6 +136,12 @@ fn name(rng: &mut Rng) -> Vec<u8> {
         3 => vec![rng.u8(..); rng.usize(1..9)],
         _ => format!("f/{}", rng.u8(..12)).into_bytes(),
     }
+}
+
+/// Mostly what one could be, of any length.
+fn type_name(rng: &mut Rng) -> Vec<u8> {
+    let byte = if rng.u8(..8) == 0 { rng.u8(..) } else { rng.u8(b' '..=b'~') };
+    vec![byte; [0, 1, 7, 62, 63, 64, 300][rng.usize(..7)]]
 }
 
 fn payload(rng: &mut Rng) -> Vec<u8> {
