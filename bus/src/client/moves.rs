@@ -6,7 +6,7 @@ use super::answers::Purpose;
 use super::by_id::ById;
 use super::registry::{Follow, Registry};
 use super::requests::PATIENCE;
-use super::subscriber::{Refused, SubId};
+use super::subscriber::{Refused, SubId, Subscriber};
 use super::{Client, Output};
 use crate::delivery::{Cause, Delivery, EndReason, Ended, Lost};
 use crate::wire::{MovedTopic, TopicRecord, TopicsAnnouncement};
@@ -141,10 +141,9 @@ impl Client {
     pub(super) fn is_mistyped(&mut self, sub: SubId, record: &TopicRecord) -> bool {
         let Some(subscriber) = self.registry.subscribers.get_mut(&sub) else { return false };
         if subscriber.wants_another(record.type_name).is_none() {
-            subscriber.mistyped.remove(&record.id);
             return false;
         }
-        if subscriber.mistyped.insert(record.id) {
+        if subscriber.over.insert(record.id, record.head).is_none() {
             if subscriber.inlet.is_flushed() {
                 self.registry.touched.push(sub);
             }
@@ -159,7 +158,10 @@ impl Client {
     pub(super) fn follow(&mut self, sub: SubId, topic_id: u32, seq: u64, now: Instant) {
         let denied =
             self.ended.by_id.get(&topic_id).filter(|over| over.reason == EndReason::Denied).map(|over| over.last);
-        self.registry.follow(sub, topic_id, seq.max(denied.unwrap_or_default()));
+        // To this subscription it may still look like a new one: a list that was lost was asked for again.
+        let subscriber = self.registry.subscribers.get_mut(&sub);
+        let before = subscriber.and_then(|subscriber| subscriber.over.remove(&topic_id));
+        self.registry.follow(sub, topic_id, seq.max(denied.unwrap_or_default()).max(before.unwrap_or_default()));
         if denied.is_some() {
             // Whether it may be read again, or an answer was late that says so, is to be asked.
             self.request(Purpose::Seek(topic_id), 0, now);
@@ -202,6 +204,11 @@ impl Client {
             return;
         }
         let last = self.registry.last(id).max(end.unwrap_or_default().saturating_sub(1));
+        if reason == EndReason::Deleted {
+            for subscriber in self.registry.subscribers.values_mut() {
+                subscriber.over.remove(&id);
+            }
+        }
         let lost = self.registry.end(self.epoch, id, last, reason, &mut self.outputs);
         self.counters.lost = self.counters.lost.saturating_add(lost);
         self.ended.insert(id, Over { reason, last, until: now + PATIENCE });
@@ -280,10 +287,11 @@ impl Registry {
     /// Has those leave a topic whose values are of another type than theirs, as it turns out. Returns as [`end`](Self::end).
     fn part(&mut self, epoch: u64, topic_id: u32) -> u64 {
         let Some(topic) = self.topics.get_mut(&topic_id) else { return 0 };
-        let (subscribers, has) = (&mut self.subscribers, topic.type_name);
+        let (subscribers, has, head) = (&mut self.subscribers, topic.type_name, topic.head);
         let is_mistyped = |follow: &mut Follow| {
             let subscriber = subscribers.get_mut(&follow.sub);
-            subscriber.is_some_and(|sub| sub.wants_another(has).is_some() && sub.mistyped.insert(topic_id))
+            let is_parted = |sub: &&mut Subscriber| sub.wants_another(has).is_some();
+            subscriber.filter(is_parted).map(|sub| sub.over.insert(topic_id, head)).is_some()
         };
         let parted: Vec<Follow> = topic.follows.extract_if(.., is_mistyped).collect();
         if parted.is_empty() {
@@ -310,6 +318,9 @@ impl Registry {
                 lost = lost.saturating_add(to - from + 1);
             }
             inlet.push(Delivery::Ended(ended.clone()));
+            if ended.reason == EndReason::Denied {
+                subscriber.over.insert(topic_id, last);
+            }
         }
         lost
     }

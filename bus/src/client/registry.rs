@@ -347,7 +347,7 @@ impl Registry {
         self.forget_turns();
         for subscriber in self.subscribers.values_mut() {
             subscriber.watermark = None;
-            subscriber.mistyped.clear();
+            subscriber.over.clear();
         }
     }
 

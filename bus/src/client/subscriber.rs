@@ -8,7 +8,7 @@ use crate::type_name::{TypeMismatch, TypeName};
 use crate::wire::Refusal;
 use crossbeam_channel::Sender;
 use nix::errno::Errno;
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 /// Names a subscription within its client. Never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -92,8 +92,9 @@ pub(super) struct Subscriber {
     pub(super) from_the_beginning: bool,
     /// As [`Opening::type_name`].
     type_name: Option<TypeName>,
-    /// Topics that it was told have another type.
-    pub(super) mistyped: HashSet<u32>,
+    /// Topics that it was told are over for it, though they are there: denied, or of another type. How far they had come: it
+    /// goes on behind that.
+    pub(super) over: HashMap<u32, u64>,
 }
 
 impl Subscriber {
@@ -111,7 +112,7 @@ impl Subscriber {
             backlog: Backlog::default(),
             from_the_beginning: false,
             type_name: opening.type_name,
-            mistyped: HashSet::new(),
+            over: HashMap::new(),
         }
     }
 
