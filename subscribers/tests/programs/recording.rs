@@ -1,6 +1,7 @@
 //! `nlbus record` and `nlbus play`: what came is in the file, whatever ended it, and goes out again as it came.
 
 use crate::host::{Ended, Host, Running, on_a_host};
+use crate::terminal::Terminal;
 use nlbus::{Bus, Content, Delivery, Start, Subscription};
 use nlbus_subscribers::recording::{Flaw, Note, ReadError, Reader, Record};
 use std::collections::BTreeSet;
@@ -370,5 +371,31 @@ fn reserved_topics_are_left_out_unless_they_get_another_place() {
         let played = play(host, &file, &["--max", "--prefix", "old"]);
         assert!(played.notes[0].ends_with("played 1 event"), "{played:?}");
         assert_eq!(host.connect().topic("old/$SYS/topics").unwrap().unwrap().head, 1);
+    });
+}
+
+#[test]
+fn progress_is_drawn_on_terminals() {
+    on_a_host(|host| {
+        let (_folder, file) = folder();
+        let _broker = host.broker();
+        let bus = host.connect();
+        let path = file.to_str().unwrap();
+        let recorder = Terminal::start(host, &["record", "a", "-o", path, "--count", "40"], 80, 24);
+        recorder.shows("start", |screen| screen.contains("recording"));
+        for number in 1..=40 {
+            bus.publish_acked("a", &number.to_string()).unwrap();
+            thread::sleep(Duration::from_millis(10));
+        }
+        let (status, _, screen) = recorder.end();
+        assert!(status.success() && screen.contains("recorded 40 events of 1 topic, 0 lost"), "{screen}");
+        // Half a second's worth, played at its pace.
+        let player = Terminal::start(host, &["play", path, "--prefix", "old"], 80, 24);
+        player.shows("progress", |screen| screen.contains("% ") && screen.contains(" events, old/a"));
+        let (status, _, screen) = player.end();
+        assert!(status.success() && screen.contains("played 40 events") && !screen.contains('%'), "{screen}");
+        // Elsewhere there is nothing but lines.
+        let played = play(host, &file, &["--max"]);
+        assert!(played.notes.len() == 1 && !played.notes[0].contains(['\r', '\x1b']), "{played:?}");
     });
 }
