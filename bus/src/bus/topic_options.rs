@@ -88,7 +88,7 @@ impl<'a> TopicOptions<'a> {
     ///
     /// ```no_run
     /// # let bus = nlbus::Bus::connect()?;
-    /// bus.topic_options("sensors/1").type_name("sensor_msgs/Temperature".parse()?).set()?;
+    /// bus.topic_options("sensors/1").type_name("sensor_msgs/Temperature".parse::<nlbus::TypeName>()?).set()?;
     /// bus.topic_options("sensors/1").type_name(None).set()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```

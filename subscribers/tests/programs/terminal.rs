@@ -2,7 +2,7 @@
 
 use crate::host::Host;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{Winsize, tcgetattr, tcsetwinsize};
+use rustix::termios::{OptionalActions, Termios, Winsize, tcgetattr, tcsetattr, tcsetwinsize};
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -22,6 +22,7 @@ pub struct Terminal {
     child: Child,
     /// How it was before.
     settings: String,
+    sane: Termios,
 }
 
 impl Terminal {
@@ -43,12 +44,13 @@ impl Terminal {
             }
         });
         let end = || Stdio::from(slave.try_clone().unwrap());
-        let settings = format!("{:?}", tcgetattr(&slave).unwrap());
+        let sane = tcgetattr(&slave).unwrap();
+        let settings = format!("{sane:?}");
         set_size(&master, columns, lines);
         let mut command = host.command("setsid");
         command.args(["--ctty", env!("CARGO_BIN_EXE_nlbus")]).args(args).env("TERM", "xterm-256color");
         let child = command.stdin(end()).stdout(end()).stderr(end()).spawn().expect("setsid is needed: util-linux");
-        Terminal { master, slave: slave.into(), screen, child, settings }
+        Terminal { master, slave: slave.into(), screen, child, settings, sane }
     }
 
     /// What is on it now.
@@ -96,9 +98,17 @@ impl Terminal {
     pub fn is_as_before(&self) -> bool {
         let screen = self.screen.lock().unwrap();
         let screen = screen.screen();
+        self.is_sane() && !screen.alternate_screen() && !screen.hide_cursor()
+    }
+
+    /// Sets it as it was before the program began, as a shell does that gets it back.
+    pub fn make_sane(&self) {
+        tcsetattr(&self.slave, OptionalActions::Now, &self.sane).unwrap();
+    }
+
+    /// Whether it is set as it was.
+    pub fn is_sane(&self) -> bool {
         format!("{:?}", tcgetattr(self.slave.as_fd()).unwrap()) == self.settings
-            && !screen.alternate_screen()
-            && !screen.hide_cursor()
     }
 
     /// Waits for the program's end.

@@ -165,6 +165,48 @@ fn suspended_it_gives_the_terminal_back_and_takes_it_again() {
 }
 
 #[test]
+fn stopped_by_somebody_it_takes_the_terminal_again() {
+    with_traffic(|host, _| {
+        let mut top = Terminal::start(host, &["top", "--interval", "100ms"], 80, 24);
+        top.shows("picture", |screen| screen.contains("sensors/fast"));
+        top.signal("STOP");
+        top.shows("stop", |_| top.is_stopped());
+        // What a shell does then.
+        top.make_sane();
+        top.signal("CONT");
+        top.shows("picture", |_| !top.is_sane());
+        top.types("q");
+        assert!(top.end().1);
+    });
+}
+
+#[test]
+fn a_flood_of_events_leaves_it_obedient() {
+    on_a_host(|host| {
+        let _broker = host.broker();
+        let bus = host.connect();
+        let stop = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let buffered = bus.buffered();
+                let topics: Vec<_> = (0..500).map(|number| format!("flood/{number}")).collect();
+                while !stop.load(Ordering::Relaxed) {
+                    topics.iter().for_each(|topic| buffered.publish(topic, "x").unwrap());
+                }
+            });
+            let mut top = Terminal::start(host, &["top", "--interval", "100ms"], 80, 24);
+            top.shows("flood", |screen| screen.contains("flood/"));
+            top.types("h");
+            top.shows("help", |screen| screen.contains("any key goes on"));
+            top.types(" q");
+            let (status, ..) = top.end();
+            stop.store(true, Ordering::Relaxed);
+            assert!(status.success());
+        });
+    });
+}
+
+#[test]
 fn a_broker_that_goes_is_told_of_and_the_next_one_shown() {
     on_a_host(|host| {
         let broker = host.broker();

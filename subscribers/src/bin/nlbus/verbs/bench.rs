@@ -1,5 +1,6 @@
 //! `nlbus bench`: how fast the bus of this host is. One publisher, and subscribers that are processes of their own: this command,
-//! started again. What a delivery is, and what of it is measured, is as in docs/BENCHMARKS.md.
+//! started again. So many events are published as fast as the broker takes them; docs/BENCHMARKS.md is of runs of so long, with the
+//! publisher held near the slowest subscriber, and has other figures.
 
 mod clock;
 mod subscriber;

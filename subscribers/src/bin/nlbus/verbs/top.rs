@@ -12,15 +12,16 @@ use keys::Command;
 use model::Model;
 use nlbus::Filter;
 use nlbus_subscribers::connect::connect;
-use nlbus_subscribers::end::End;
+use nlbus_subscribers::end::{End, INTERRUPTED};
 use nlbus_subscribers::signals::Interrupts;
 use nlbus_subscribers::values;
 use ratatui::crossterm::event::{self, Event};
 use screen::Screen;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGTSTP};
+use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGTSTP};
 use signal_hook::iterator::Signals;
 use source::{Source, Update};
 use std::io::{self, IsTerminal};
+use std::process;
 use std::thread;
 use std::time::Duration;
 
@@ -40,6 +41,9 @@ pub struct Args {
     #[arg(short = 'n', long, value_name = "N", requires = "batch", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
 }
+
+/// Updates that are taken before the picture is drawn again.
+const AT_ONCE: usize = 64;
 
 /// Shorter times between two looks would cost the bus more than they show.
 const SHORTEST: Duration = Duration::from_millis(100);
@@ -71,14 +75,26 @@ pub fn run(args: &Args) -> Result<(), End> {
 enum Told {
     End,
     Suspend,
+    Continued,
 }
 
+/// How long the end may take: the terminal may be stuck.
+const GRACE: Duration = Duration::from_secs(2);
+
 fn told() -> io::Result<Receiver<Told>> {
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGTSTP])?;
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGTSTP, SIGCONT])?;
     let (sender, told) = unbounded();
     thread::Builder::new().name("signals".into()).spawn(move || {
         for signal in signals.forever() {
-            let _ = sender.send(if signal == SIGTSTP { Told::Suspend } else { Told::End });
+            let _ = sender.send(match signal {
+                SIGTSTP => Told::Suspend,
+                SIGCONT => Told::Continued,
+                _ => Told::End,
+            });
+            if !matches!(signal, SIGTSTP | SIGCONT) {
+                thread::sleep(GRACE);
+                process::exit(INTERRUPTED.into());
+            }
         }
     })?;
     Ok(told)
@@ -116,7 +132,7 @@ fn watch(
                 Ok(update) => {
                     model.update(update);
                     // Several may have come while the terminal was slow: one picture is enough.
-                    updates.try_iter().for_each(|update| model.update(update));
+                    updates.try_iter().take(AT_ONCE).for_each(|update| model.update(update));
                     Command::None
                 }
                 Err(_) => return Err(End::Failed("the connection to the broker ended; start it again".into())),
@@ -128,6 +144,10 @@ fn watch(
             },
             recv(told) -> what => match what {
                 Ok(Told::Suspend) => Command::Suspend,
+                Ok(Told::Continued) => {
+                    screen.retake().map_err(failed)?;
+                    Command::None
+                }
                 Ok(Told::End) | Err(_) => return Err(End::Interrupted),
             },
         };

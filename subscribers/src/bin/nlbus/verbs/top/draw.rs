@@ -118,13 +118,9 @@ fn events(frame: &mut Frame, model: &Model, area: Rect) {
     let lines: Vec<Line> = match &model.no_events {
         Some(why) => vec![Line::from(&**why)],
         None => {
-            let shown = model.events.iter().filter(|line| {
-                model
-                    .filter
-                    .as_ref()
-                    .is_none_or(|filter| line.split(' ').next().is_some_and(|topic| filter.matches(topic)))
-            });
-            shown.take(area.height.into()).map(|line| Line::from(&**line)).collect()
+            let is_shown = |topic: &str| model.filter.as_ref().is_none_or(|filter| filter.matches(topic));
+            let shown = model.events.iter().filter(|(topic, _)| is_shown(topic));
+            shown.take(area.height.into()).map(|(_, line)| Line::from(&**line)).collect()
         }
     };
     frame.render_widget(Paragraph::new(lines).block(Block::new().borders(Borders::TOP).title("newest events")), area);
@@ -182,7 +178,7 @@ mod tests {
         model.rows = (0..50)
             .map(|number| row(&format!("sensors/{number}/a name that is rather long"), 50.0 - f64::from(number)))
             .collect();
-        model.events.push_front("sensors/1 #7 21.5".into());
+        model.events.push_front(("sensors/1".into(), "sensors/1 #7 21.5".into()));
         model
     }
 

@@ -84,10 +84,13 @@ pub struct Model {
     pub shows_clients: bool,
     pub editing: Option<Editing>,
     pub selected: usize,
+    /// Whose line that is, once one was chosen: it is wherever the order puts it.
+    chosen: Option<String>,
     /// The first line of the table that is on the screen; drawing keeps the selected one there.
     pub offset: usize,
     pub rows: Vec<Row>,
-    pub events: VecDeque<String>,
+    /// Topics, and what is shown of their events.
+    pub events: VecDeque<(String, String)>,
     pub clients: Vec<Client>,
     /// Which broker, in a line.
     pub broker: String,
@@ -122,6 +125,7 @@ impl Model {
             shows_clients: true,
             editing: None,
             selected: 0,
+            chosen: None,
             offset: 0,
             rows: Vec::new(),
             events: VecDeque::new(),
@@ -135,20 +139,21 @@ impl Model {
         }
     }
 
-    /// Takes in what is new. While it is paused all stays as it is.
+    /// Takes in what is new. While it is paused all stays as it is, but that the broker goes and comes.
     pub fn update(&mut self, update: Update) {
         match update {
+            Update::Gone(why) => self.trouble = Some(why),
+            Update::Look(_) if self.is_paused => self.trouble = None,
             _ if self.is_paused => {}
             Update::Look(look) => self.look(*look),
-            Update::Gone(why) => self.trouble = Some(why),
-            Update::Event(event) => self.event(&event),
+            Update::Events(events) => {
+                for event in &events {
+                    self.events.push_front((event.topic().to_owned(), line(event)));
+                }
+                self.events.truncate(EVENTS);
+            }
             Update::NoEvents(why) => self.no_events = Some(why),
         }
-    }
-
-    fn event(&mut self, event: &Event) {
-        self.events.push_front(line(event));
-        self.events.truncate(EVENTS);
     }
 
     fn look(&mut self, look: Look) {
@@ -219,12 +224,14 @@ impl Model {
             let by = if is_reversed { by.reverse() } else { by };
             by.then_with(|| a.topic.cmp(&b.topic))
         });
-        self.selected = self.selected.min(self.rows.len().saturating_sub(1));
+        let chosen = self.chosen.as_ref().and_then(|topic| self.rows.iter().position(|row| row.topic == *topic));
+        self.selected = chosen.unwrap_or(self.selected).min(self.rows.len().saturating_sub(1));
     }
 
     pub fn select(&mut self, by: isize) {
         let last = self.rows.len().saturating_sub(1);
         self.selected = self.selected.saturating_add_signed(by).min(last);
+        self.chosen = self.rows.get(self.selected).map(|row| row.topic.clone());
     }
 }
 
@@ -330,10 +337,10 @@ mod tests {
         model.is_reversed = true;
         model.arrange();
         assert_eq!(names(&model), ["$SYS/heartbeat", "a/x", "a/y", "b"]);
-        model.selected = 3;
+        model.select(2);
         model.filter = "a/+".parse().ok();
         model.update(look(start + Duration::from_secs(1), 1, &topics));
-        assert_eq!((names(&model), model.selected), (vec!["a/x", "a/y"], 1));
+        assert_eq!((names(&model), model.selected), (vec!["a/x", "a/y"], 1), "the same topic");
         model.filter = None;
         model.update(look(start + Duration::from_secs(2), 1, &topics));
         assert_eq!(names(&model).len(), 4);
@@ -349,7 +356,9 @@ mod tests {
         model.is_paused = true;
         model.update(Update::Gone("gone".into()));
         model.update(look(start, 1, &[]));
-        assert_eq!((names(&model), model.trouble.as_deref()), (vec!["a"], None));
+        assert_eq!((names(&model), model.trouble.as_deref()), (vec!["a"], None), "it came back");
+        model.update(Update::Gone("gone".into()));
+        assert_eq!(model.trouble.as_deref(), Some("gone"));
         model.is_paused = false;
         model.update(Update::Gone("gone".into()));
         assert_eq!((names(&model), model.trouble.as_deref()), (vec!["a"], Some("gone")));

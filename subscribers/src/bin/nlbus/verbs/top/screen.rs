@@ -6,7 +6,7 @@ use nix::sys::signal::{Signal, raise};
 use ratatui::DefaultTerminal;
 use ratatui::backend::CrosstermBackend;
 use ratatui::crossterm::execute;
-use ratatui::crossterm::terminal::{EnterAlternateScreen, enable_raw_mode};
+use ratatui::crossterm::terminal::{EnterAlternateScreen, disable_raw_mode, enable_raw_mode};
 use std::io::{self, stdout};
 
 /// The terminal while it is ours. Dropping it, or a panic, gives it back.
@@ -31,6 +31,13 @@ impl Screen {
         self.terminal.show_cursor()?;
         ratatui::try_restore()?;
         raise(Signal::SIGSTOP)?;
+        self.retake()
+    }
+
+    /// Takes the terminal again, of which a shell may have made something else since.
+    pub fn retake(&mut self) -> io::Result<()> {
+        // It is raw already, as far as crossterm knows.
+        disable_raw_mode()?;
         enable_raw_mode()?;
         execute!(stdout(), EnterAlternateScreen)?;
         // One that knows of nothing on the screen. (Clearing it asks the terminal where the cursor is, and the answer

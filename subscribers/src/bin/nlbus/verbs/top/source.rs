@@ -10,14 +10,18 @@ use std::time::{Duration, Instant};
 /// Events that wait to be shown, at most one a topic: the newest stands for those before it.
 const EVENTS: usize = 512;
 
+/// How many are shown at once, and the time before the next ones.
+const AT_ONCE: usize = 32;
+const GATHER: Duration = Duration::from_millis(50);
+
 /// Something new.
 pub enum Update {
     /// The broker was asked.
     Look(Box<Look>),
     /// It didn't answer; why.
     Gone(String),
-    /// An event, which may stand for several.
-    Event(Box<Event>),
+    /// Events, each of which may stand for several.
+    Events(Vec<Event>),
     /// Events can't be shown; why.
     NoEvents(String),
 }
@@ -85,11 +89,19 @@ fn follow(bus: &Bus, filter: &Filter, updates: &Sender<Update>) {
         Ok(subscription) => subscription,
         Err(error) => return drop(updates.send(Update::NoEvents(error.to_string()))),
     };
-    while let Ok(delivery) = subscription.recv() {
-        if let Delivery::Event(event) = delivery
-            && updates.send(Update::Event(Box::new(event.to_owned()))).is_err()
-        {
+    while let Ok(first) = subscription.recv() {
+        let mut events = Vec::new();
+        let mut next = Some(first);
+        while let Some(delivery) = next.take() {
+            if let Delivery::Event(event) = delivery {
+                events.push(event.to_owned());
+            }
+            next = if events.len() < AT_ONCE { subscription.try_recv().ok() } else { None };
+        }
+        if !events.is_empty() && updates.send(Update::Events(events)).is_err() {
             return;
         }
+        // Nobody reads faster. What comes meanwhile the newest of each topic stands for.
+        thread::sleep(GATHER);
     }
 }
