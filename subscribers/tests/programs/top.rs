@@ -100,16 +100,16 @@ fn topics_events_and_clients_are_shown_and_keys_obeyed() {
         top.types("h");
         let screen = top.shows("help", |screen| screen.contains("keys; any key goes on"));
         keep("top-help.txt", &screen, "t e b k s d   sort by topic, events/s, bytes/s, kept, subscribers, drops");
-        top.types(" 12");
+        top.types(" p");
+        let paused = top.shows("pause", |screen| screen.contains("PAUSED") && !screen.contains("any key goes on"));
+        thread::sleep(Duration::from_millis(400));
+        assert_eq!(top.contents(), paused, "nothing moves, events neither");
+        top.types("p12");
         let screen =
             top.shows("table alone", |screen| !screen.contains("clients") && !screen.contains("newest events"));
-        assert!(!screen.contains("any key goes on"), "{screen}");
-        top.types("p");
-        let paused = top.shows("pause", |screen| screen.contains("PAUSED"));
-        thread::sleep(Duration::from_millis(400));
-        assert_eq!(top.contents(), paused, "nothing moves");
-        top.types("p12");
-        top.shows("more", |screen| !screen.contains("PAUSED") && screen.contains("clients"));
+        assert!(!screen.contains("PAUSED"), "{screen}");
+        top.types("12");
+        top.shows("more", |screen| screen.contains("newest events") && screen.contains("clients"));
         for (columns, lines) in [(40, 10), (200, 50), (12, 3), (80, 24)] {
             top.resize(columns, lines);
             let is_as_wide =
