@@ -295,38 +295,3 @@ fn without_the_module_its_verbs_fail_and_say_how_to_get_it() {
         assert!(unload.contains("can't unload the module"), "{unload}");
     });
 }
-
-#[test]
-fn wrong_usage_is_2_and_needs_no_broker() {
-    on_a_host(|host| {
-        for args in [
-            &[][..],
-            &["publish"],
-            &["pub"],
-            &["pub", "a/+", "hi"],
-            &["pub", "", "hi"],
-            &["pub", "x", "hi", "--count", "0"],
-            &["pub", "x", "hi", "--lines"],
-            &["pub", "x", "hi", "--interval", "soon"],
-            &["pub", "x", "hi", "--content", "xml"],
-            &["sub"],
-            &["sub", "a#"],
-            &["sub", "x", "--json", "--raw"],
-            &["sub", "x", "--start", "first"],
-            &["sub", "x/#", "--start", "seq=3"],
-            &["sub", "x", "--overflow", "oldest"],
-            &["sub", "x", "--capacity", "0"],
-            &["broker", "--port", "0"],
-            &["broker", "--port", "4294967295"],
-        ] {
-            let ended = host.nlbus(args).end();
-            assert_eq!(ended.code, Some(2), "{args:?}: {ended:?}");
-            assert!(!ended.notes.is_empty() && ended.output.is_empty(), "{args:?}: {ended:?}");
-        }
-        for (name, value) in [("NLBUS_BROKER", "kernel"), ("NLBUS_PORT", "x"), ("NLBUS_BROKER_UID", "root")] {
-            let line = host.nlbus_with(&["info"], &[(name, value)]).fails(2);
-            assert!(line.contains(name), "{line}");
-        }
-        host.nlbus(&["--help"]).succeeds();
-    });
-}

@@ -170,7 +170,8 @@ fn errors_are_one_line_with_a_remedy() {
 fn wrong_usage_says_what_would_be_right() {
     compare("usage", |transcript| {
         for args in [
-            &["publish"][..],
+            &[][..],
+            &["publish"],
             &["pub"],
             &["pub", "a/+", "hi"],
             &["pub", "", "hi"],
@@ -186,6 +187,8 @@ fn wrong_usage_says_what_would_be_right() {
             &["sub", "x", "--overflow", "oldest"],
             &["sub", "x", "--capacity", "0"],
             &["broker", "--port", "0"],
+            &["broker", "--port", "4294967295"],
+            &["topic"],
             &["topic", "set", "x"],
             &["topic", "set", "x", "--mode", "0755"],
             &["topic", "set", "x", "--owner", "no such user"],

@@ -3,6 +3,7 @@
 
 mod verbs;
 
+use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 use nlbus_subscribers::end::End;
 use nlbus_subscribers::{colours, pages};
@@ -33,6 +34,8 @@ enum Command {
 fn main() -> ExitCode {
     let command = match Command::try_parse() {
         Ok(command) => command,
+        // Nothing is wrong yet where a verb is missing: all of the help, on standard error.
+        Err(error) if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => error.exit(),
         Err(error) if error.use_stderr() => return End::Usage(in_one_line(&error.render().to_string())).report(false),
         // Help, or the version.
         Err(error) => error.exit(),
