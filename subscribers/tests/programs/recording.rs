@@ -42,6 +42,17 @@ fn publish(bus: &Bus, numbers: RangeInclusive<u32>) {
     }
 }
 
+/// A recording of 1 to 3 in `a`, and the broker and the connection they came by.
+fn three_recorded(host: &Host) -> (TempDir, PathBuf, Running, Bus) {
+    let (folder, file) = folder();
+    let broker = host.broker();
+    let bus = host.connect();
+    let recorder = record(host, &file, &["a", "--count", "3"]);
+    publish(&bus, 1..=3);
+    assert_eq!(recorder.end().code, Some(0));
+    (folder, file, broker, bus)
+}
+
 /// A broker whose histories keep all of a flood, and a connection to it.
 fn roomy(host: &Host) -> (Running, Bus) {
     let mut broker = host.nlbus(&["broker", "--history", "1GiB"]);
@@ -173,12 +184,7 @@ fn killed_in_a_flood_it_has_whole_events_and_play_publishes_exactly_those() {
 #[test]
 fn one_that_was_torn_is_gone_on_with() {
     on_a_host(|host| {
-        let (_folder, file) = folder();
-        let _broker = host.broker();
-        let bus = host.connect();
-        let recorder = record(host, &file, &["a", "--count", "3"]);
-        publish(&bus, 1..=3);
-        assert_eq!(recorder.end().code, Some(0));
+        let (_folder, file, _broker, bus) = three_recorded(host);
         // In the middle of the third event: behind it is the note of the end.
         let whole = fs::metadata(&file).unwrap().len();
         let mut torn = OpenOptions::new().write(true).open(&file).unwrap();
@@ -261,12 +267,7 @@ fn a_part_is_played_by_time_and_at_another_pace() {
 #[test]
 fn what_is_damaged_is_played_up_to_there() {
     on_a_host(|host| {
-        let (_folder, file) = folder();
-        let _broker = host.broker();
-        let bus = host.connect();
-        let recorder = record(host, &file, &["a", "--count", "3"]);
-        publish(&bus, 1..=3);
-        assert_eq!(recorder.end().code, Some(0));
+        let (_folder, file, _broker, _bus) = three_recorded(host);
         let bytes = fs::read(&file).unwrap();
         let second = bytes.windows(2).rposition(|two| two == b"a\0").unwrap();
         let mut damaged = OpenOptions::new().write(true).open(&file).unwrap();
