@@ -23,6 +23,7 @@
 #include "reply.h"
 #include "request.h"
 #include "run.h"
+#include "trace.h"
 
 /* Bytes of a page of topics. */
 #define NLBUS_LIST_LEN		SKB_WITH_OVERHEAD(32768)
@@ -102,7 +103,7 @@ static int nlbus_answer_put_topic(struct sk_buff *skb, struct nlbus_bus *bus,
 
 	spin_lock(&history->lock);
 	first = history->first;
-	head = history->head;
+	head = nlbus_history_last(history);
 	bytes = history->bytes;
 	limit = history->limit;
 	change = history->change;
@@ -360,6 +361,7 @@ static int nlbus_answer_page(struct nlbus_bus *bus, u32 portid,
 	if (nlbus_reply_send(bus->sk, skb, portid)) {
 		atomic64_add(count, &bus->counters.replayed);
 		atomic64_add(count, &topic->replayed);
+		trace_nlbus_replay(bus, topic, portid, page->next, count);
 	}
 	return 0;
 }

@@ -26,6 +26,7 @@
 #include "params.h"
 #include "reply.h"
 #include "run.h"
+#include "trace.h"
 
 /* Bytes that the bus thread sequences before it broadcasts what is left in
  * packs: what an event waits at most for others that share the datagram.
@@ -105,11 +106,13 @@ void nlbus_bus_number(struct nlbus_bus *bus, struct nlbus_run *run, u64 now,
 		      bool may_sleep)
 {
 	struct nlbus_topic *topic = run->topic;
-	u64 seq = topic->history.head;
+	u64 seq = nlbus_history_last(&topic->history);
 	struct nlmsghdr *event = NULL;
 
-	while ((event = nlbus_event_in(run->data, run->len, event)))
+	while ((event = nlbus_event_in(run->data, run->len, event))) {
 		nlbus_event_number(event, bus->epoch, topic->id, ++seq, now);
+		trace_nlbus_publish(bus, event);
+	}
 	if (run->ack)
 		nlbus_ack_number(run->ack, seq);
 	/* A run made for more events than came with it is one of many where several
@@ -167,8 +170,13 @@ static void nlbus_bus_turn(struct nlbus_bus *bus, struct list_head *runs)
 		run->account = NULL;
 		bytes += run->size;
 		done += run->size;
-		nlbus_bus_sequence(bus, run, now);
+		if (run->topic || nlbus_kernel_create(bus, run))
+			nlbus_bus_sequence(bus, run, now);
+		else
+			nlbus_run_put(run);
 	}
+	if (list_empty(runs))
+		nlbus_kernel_skip(bus);
 	nlbus_packs_flush(bus);
 	nlbus_run_free_list(&bus->dead);
 	nlbus_bus_settle(bus, account, bytes);
@@ -207,7 +215,7 @@ static int nlbus_bus_thread(void *data)
 		set_current_state(TASK_IDLE);
 		if (nlbus_queue_empty(&bus->queue) &&
 		    nlbus_packs_empty(&bus->packs) && !nlbus_sys_news(bus) &&
-		    !nlbus_history_news(bus) &&
+		    !nlbus_history_news(bus) && !nlbus_kernel_news(&bus->kernel) &&
 		    !nlbus_moves_any_left(&bus->moves) &&
 		    !kthread_should_stop())
 			schedule_timeout(timeout);
@@ -311,6 +319,7 @@ static int __net_init nlbus_net_init(struct net *net)
 	nlbus_queue_init(&bus->queue, nlbus_params.queue);
 	nlbus_topics_init(&bus->topics);
 	nlbus_moves_init(&bus->moves);
+	nlbus_kernel_init(&bus->kernel);
 	nlbus_clients_init(&bus->clients);
 	INIT_LIST_HEAD(&bus->dead);
 	nlbus_trim_init(&bus->trim);
@@ -346,16 +355,22 @@ static void nlbus_bus_discard(struct nlbus_bus *bus)
 	nlbus_run_put_list(&runs);
 }
 
-/* No process is in the namespace any more, so no socket and no publisher. */
+/* No process is in the namespace any more, so no socket and no publisher; and kernel
+ * code publishes to namespaces that it holds a reference to.
+ */
 static void __net_exit nlbus_net_exit(struct net *net)
 {
 	struct nlbus_bus *bus = net_generic(net, nlbus_net_id);
 
 	nlbus_queue_close(&bus->queue);
+	nlbus_kernel_stop(&bus->kernel);
 	if (bus->thread) {
 		kthread_stop(bus->thread);
 		bus->queue.reader = NULL; /* nobody to be woken */
-		nlbus_bus_discard(bus);
+	}
+	nlbus_bus_discard(bus);
+	if (bus->thread) {
+		nlbus_kernel_skip(bus);
 		nlbus_packs_flush(bus);
 		nlbus_packs_free(&bus->packs);
 		nlbus_topics_free(bus);

@@ -35,6 +35,7 @@
 #include <linux/xarray.h>
 
 #include "client.h"
+#include "kernel.h"
 #include "moves.h"
 #include "pack.h"
 #include "queue.h"
@@ -55,6 +56,7 @@ struct task_struct;
  *            (NETLINK_BROADCAST_ERROR)
  * @replayed: events sent out of history
  * @evicted: events that history let go
+ * @kernel_dropped: events of kernel code that there was no room or no memory for
  */
 struct nlbus_counters {
 	atomic64_t published;
@@ -63,6 +65,7 @@ struct nlbus_counters {
 	atomic64_t overruns;
 	atomic64_t replayed;
 	atomic64_t evicted;
+	atomic64_t kernel_dropped;
 };
 
 /**
@@ -81,6 +84,7 @@ struct nlbus_counters {
  * @dead: runs that nobody needs any more, to be freed when there is time; the
  *        owner's
  * @sys: the broker's own topics; the bus thread's own
+ * @kernel: what kernel code publishes
  * @clients: who ever sent a datagram
  * @shares: what users have of it, by the ids of their accounts
  * @trim: histories that have something to give, by size, of topics that count for
@@ -108,6 +112,7 @@ struct nlbus_bus {
 	struct nlbus_packs packs;
 	struct list_head dead;
 	struct nlbus_sys sys;
+	struct nlbus_kernel kernel;
 	struct nlbus_clients clients;
 
 	struct xarray shares;

@@ -30,6 +30,7 @@
 #include "reply.h"
 #include "run.h"
 #include "topic.h"
+#include "trace.h"
 
 /* What became of a datagram. */
 enum nlbus_direct {
@@ -174,6 +175,7 @@ static u64 nlbus_direct_own(struct nlbus_bus *bus, struct nlbus_topic *topic,
 			seq = history->head + 1;
 			nlbus_event_number(event, bus->epoch, topic->id, seq,
 					   ktime_get_boottime_ns());
+			trace_nlbus_publish(bus, event);
 			nlbus_history_extend(bus, history, event, len, 1);
 			atomic64_inc(&bus->counters.published);
 			event->nlmsg_flags = 0;

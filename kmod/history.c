@@ -49,6 +49,7 @@ void nlbus_history_init(struct nlbus_history *history, size_t limit,
 	history->end = 0;
 	history->first = 1;
 	history->head = 0;
+	history->skipped = 0;
 	history->bytes = 0;
 	history->limit = limit;
 	history->room = 0;
@@ -152,14 +153,17 @@ static struct nlbus_run *nlbus_history_pop(struct nlbus_history *history,
 					   u64 *events)
 {
 	struct nlbus_run *run;
-	u64 next;
+	struct nlbus_kept *next;
 
 	run = nlbus_history_slot(history, history->begin++)->run;
-	next = nlbus_history_runs(history) ?
-		nlbus_history_slot(history, history->begin)->first :
-		history->head + 1;
-	*events = next - history->first;
-	history->first = next;
+	next = nlbus_history_slot(history, history->begin);
+	if (nlbus_history_runs(history)) {
+		*events = next->first - next->gap - history->first;
+		history->first = next->first;
+	} else {
+		*events = history->head + 1 - history->first;
+		history->first = nlbus_history_last(history) + 1;
+	}
 	history->bytes -= run->size;
 	return run;
 }
@@ -237,7 +241,8 @@ static bool nlbus_history_shrink(struct nlbus_bus *bus,
 		.len = len,
 	};
 	spin_unlock(&history->lock);
-	WRITE_ONCE(history->room, nlbus_history_room(run, len));
+	WRITE_ONCE(history->room, history->skipped ? 0 :
+				  nlbus_history_room(run, len));
 
 	nlbus_history_count(bus, history, run->size);
 	nlbus_history_drop(bus, history, old, events);
@@ -363,7 +368,7 @@ bool nlbus_history_claim(struct nlbus_history *history,
  * nlbus_history_append() - give a run its numbers and keep it
  * @bus: the bus
  * @history: the history of the run's topic
- * @run: the events, numbered from the history's head on; history takes a reference
+ * @run: the events, numbered from nlbus_history_last() on; history takes a reference
  *       of its own
  * @may_sleep: whether this may sleep; if not, nlbus_history_claim()
  *
@@ -385,10 +390,12 @@ void nlbus_history_append(struct nlbus_bus *bus, struct nlbus_history *history,
 		oldest = nlbus_history_pop(history, &events);
 	*nlbus_history_slot(history, history->end++) = (struct nlbus_kept) {
 		.run = run,
-		.first = history->head + 1,
+		.first = nlbus_history_last(history) + 1,
 		.len = run->len,
+		.gap = history->skipped,
 	};
-	history->head += run->count;
+	history->head = nlbus_history_last(history) + run->count;
+	history->skipped = 0;
 	history->bytes += run->size;
 	/* Inside the lock: who has seen the new count and then takes the lock
 	 * sees this history changed, so that a list of changes misses nothing.
@@ -451,6 +458,29 @@ void nlbus_history_extend(struct nlbus_bus *bus, struct nlbus_history *history,
 	WRITE_ONCE(history->room, history->room - len);
 	if (list_empty(&history->trimmed.link))
 		nlbus_history_place(bus, history);
+}
+
+/**
+ * nlbus_history_skip() - use up numbers that no event has, as it was dropped
+ * @bus: the bus, whose owner is the caller
+ * @history: the history
+ * @count: how many; those beyond 2^32 between two events are dropped unnumbered
+ *
+ * Who asks for one of them in a replay is told that the first kept one comes behind.
+ */
+void nlbus_history_skip(struct nlbus_bus *bus, struct nlbus_history *history,
+			unsigned long count)
+{
+	count = min_t(unsigned long, count, U32_MAX - history->skipped);
+
+	spin_lock(&history->lock);
+	history->skipped += count;
+	if (!nlbus_history_runs(history))
+		history->first = nlbus_history_last(history) + 1;
+	history->change = atomic64_add_return(count, &bus->change);
+	spin_unlock(&history->lock);
+	/* In a run all numbers follow each other: the next one begins another. */
+	WRITE_ONCE(history->room, 0);
 }
 
 /**

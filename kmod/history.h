@@ -41,11 +41,13 @@ struct nlbus_trimmed {
  * @first: sequence number of its first event
  * @len: bytes of its messages; of the newest run, which may get more of them, as
  *       many as there are
+ * @gap: how many numbers before @first no event has: nlbus_history_skip()
  */
 struct nlbus_kept {
 	struct nlbus_run *run;
 	u64 first;
 	u32 len;
+	u32 gap;
 };
 
 /**
@@ -58,8 +60,9 @@ struct nlbus_kept {
  *       never takes an allocation that could fail
  * @begin: count of the oldest run
  * @end: one behind that of the newest run
- * @first: sequence number of the oldest event, @head + 1 for none
- * @head: the newest sequence number
+ * @first: sequence number of the oldest event; for none, one that is still to come
+ * @head: sequence number of the newest event
+ * @skipped: how many numbers behind @head no event has
  * @bytes: memory of the runs
  * @limit: bytes to keep; the newest event is kept whatever it has
  * @change: the bus's change count when this last changed
@@ -80,6 +83,7 @@ struct nlbus_history {
 	u32 end;
 	u64 first;
 	u64 head;
+	u32 skipped;
 	size_t bytes;
 	size_t limit;
 	u64 change;
@@ -107,6 +111,12 @@ static inline u32 nlbus_history_runs(const struct nlbus_history *history)
 	return history->end - history->begin;
 }
 
+/* The newest sequence number, whether an event has it or was dropped. */
+static inline u64 nlbus_history_last(const struct nlbus_history *history)
+{
+	return history->head + history->skipped;
+}
+
 static inline struct nlbus_kept *
 nlbus_history_slot(struct nlbus_history *history, u32 run)
 {
@@ -130,6 +140,8 @@ void nlbus_history_append(struct nlbus_bus *bus, struct nlbus_history *history,
 bool nlbus_history_fits(const struct nlbus_history *history, u32 len);
 void nlbus_history_extend(struct nlbus_bus *bus, struct nlbus_history *history,
 			  const void *events, u32 len, u32 count);
+void nlbus_history_skip(struct nlbus_bus *bus, struct nlbus_history *history,
+			unsigned long count);
 bool nlbus_history_cut(struct nlbus_bus *bus, struct nlbus_history *history,
 		       u32 most);
 void nlbus_history_tighten(struct nlbus_history *history);

@@ -71,6 +71,8 @@ static int nlbus_info_put_counters(struct sk_buff *skb, struct nlbus_bus *bus)
 		  atomic64_read(&bus->counters.replayed) },
 		{ NLBUS_COUNTER_A_EVICTED,
 		  atomic64_read(&bus->counters.evicted) },
+		{ NLBUS_COUNTER_A_KERNEL_DROPPED,
+		  atomic64_read(&bus->counters.kernel_dropped) },
 		{ NLBUS_COUNTER_A_TOPICS, nlbus_topics_count(&bus->topics) },
 		{ NLBUS_COUNTER_A_QUEUE, READ_ONCE(bus->queue.room.used) },
 		{ NLBUS_COUNTER_A_HISTORY, READ_ONCE(bus->history_bytes) },

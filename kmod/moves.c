@@ -143,7 +143,7 @@ void nlbus_moves_end(struct nlbus_bus *bus)
 		spin_unlock(&moves->lock);
 		if (!nlbus_history_end(bus, &topic->history, &most))
 			break;
-		topic->end = topic->history.head + 1;
+		topic->end = nlbus_history_last(&topic->history) + 1;
 		spin_lock(&moves->lock);
 		list_del(&topic->link);
 		nlbus_moves_add(moves, topic);

@@ -135,3 +135,20 @@ int nlbus_name_check_open(const u8 *name, size_t len,
 					 (int)len, name);
 	return 0;
 }
+
+/**
+ * nlbus_name_check_kernel() - check the name of a topic that kernel code may
+ *                             publish to
+ * @name: its bytes, not terminated; as for nlbus_name_check()
+ * @len: how many
+ *
+ * Called in any context but NMI.
+ *
+ * Return: as nlbus_name_check(), and -EACCES for $SYS and below.
+ */
+int nlbus_name_check_kernel(const u8 *name, size_t len)
+{
+	int err = nlbus_name_check(name, len, NULL);
+
+	return err ?: nlbus_below(name, len, "$SYS") ? -EACCES : 0;
+}

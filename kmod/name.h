@@ -38,5 +38,6 @@ static inline bool nlbus_name_equal(const u8 *a, const u8 *b, u32 len)
 int nlbus_name_check(const u8 *name, size_t len, struct nlbus_refusal *refusal);
 int nlbus_name_check_open(const u8 *name, size_t len,
 			  struct nlbus_refusal *refusal);
+int nlbus_name_check_kernel(const u8 *name, size_t len);
 
 #endif /* _NLBUS_NAME_H */

@@ -20,6 +20,7 @@
 #include "reply.h"
 #include "run.h"
 #include "topic.h"
+#include "trace.h"
 
 /* Of so many broadcasts one is measured, and each while they are slow. */
 #define NLBUS_PACK_MEASURE	8
@@ -115,6 +116,7 @@ bool nlbus_pack_broadcast(struct nlbus_bus *bus, u32 group, struct sk_buff *skb)
 		atomic64_inc(&bus->counters.overruns);
 		taken = false;
 	}
+	trace_nlbus_broadcast(bus, group, skb->len, taken);
 	if (measure)
 		packs->broadcast_ns = local_clock() - began;
 	return taken;
@@ -191,6 +193,10 @@ static void nlbus_pack_send(struct nlbus_bus *bus, u32 group,
 				max = len / 2;
 				continue;
 			}
+			run = list_next_entry(list_entry(first, struct nlbus_run,
+							 link), link);
+			trace_nlbus_drop(bus, run->topic->name,
+					 run->topic->name_len, run->count, 0);
 			netlink_set_err(bus->sk, 0, group, -ENOMEM);
 		}
 		first = last;

@@ -42,6 +42,24 @@ static u64 nlbus_page_end(struct nlbus_history *history,
 		return history->head + 1;
 	if (++kept == history->ring + history->slots)
 		kept = history->ring;
+	return kept->first - kept->gap;
+}
+
+/* The first event that is there of those from a number on, or one behind the newest
+ * number: what was dropped has numbers, too. Under the lock.
+ */
+static u64 nlbus_page_first(struct nlbus_history *history, u64 from)
+{
+	struct nlbus_kept *kept;
+
+	from = max(from, history->first);
+	if (from > history->head)
+		return nlbus_history_last(history) + 1;
+	kept = nlbus_page_find(history, from);
+	if (from < nlbus_page_end(history, kept))
+		return from;
+	if (++kept == history->ring + history->slots)
+		kept = history->ring;
 	return kept->first;
 }
 
@@ -61,7 +79,8 @@ static bool nlbus_page_refer(struct nlbus_page *page,
 		if (page->count >= page->most || page->len >= page->max_len)
 			return false;
 		/* The newest run was taken in the turn before, and got more
-		 * since: they are the next page's.
+		 * since; or numbers follow that no event has. The rest is the
+		 * next page's.
 		 */
 		if (page->runs && kept->first < page->next)
 			return false;
@@ -151,13 +170,17 @@ int nlbus_page_take(struct nlbus_page *page, struct nlbus_history *history,
 
 	spin_lock(&history->lock);
 	page->first = history->first;
-	page->head = history->head;
-	from = max(from, history->first);
+	page->head = nlbus_history_last(history);
 	page->next = from;
-	if (from > history->head && from - history->head > 1) {
+	if (from > page->head && from - page->head > 1) {
 		spin_unlock(&history->lock);
 		return -ERANGE;
 	}
+	page->next = nlbus_page_first(history, from);
+	/* None between is kept, though older ones may be. */
+	if (page->next > from)
+		page->first = page->next;
+	from = page->next;
 	more = nlbus_page_refer(page, history);
 	spin_unlock(&history->lock);
 

@@ -6,6 +6,7 @@
 #include <linux/sched.h>
 
 #include "account.h"
+#include "params.h"
 #include "queue.h"
 #include "run.h"
 
@@ -21,15 +22,25 @@ void nlbus_queue_init(struct nlbus_queue *queue, size_t limit)
 	queue->reader = NULL;
 }
 
+/**
+ * nlbus_queue_wake() - have the bus thread look, from any context but NMI
+ * @queue: the queue, whose bus needn't be started
+ */
+void nlbus_queue_wake(struct nlbus_queue *queue)
+{
+	struct task_struct *reader = READ_ONCE(queue->reader);
+
+	if (reader)
+		wake_up_process(reader);
+}
+
 /* Has the bus thread look, which waits for the last bytes of a closed queue: who
  * gives up what he had room for may have had them.
  */
 static void nlbus_queue_wake_closed(struct nlbus_queue *queue)
 {
-	struct task_struct *reader = READ_ONCE(queue->reader);
-
-	if (READ_ONCE(queue->room.closed) && reader)
-		wake_up_process(reader);
+	if (READ_ONCE(queue->room.closed))
+		nlbus_queue_wake(queue);
 }
 
 /**
@@ -100,6 +111,37 @@ void nlbus_queue_add(struct nlbus_queue *queue, struct nlbus_account *account,
 	if (was_empty)
 		wake_up_process(queue->reader);
 	spin_unlock_irq(&queue->room.lock);
+}
+
+/**
+ * nlbus_queue_reserve_now() - get room for what kernel code publishes
+ * @queue: the queue
+ * @bytes: how much
+ *
+ * Called in any context but NMI. What is reserved for the kernel is there, too.
+ *
+ * Return: 0; -ENOBUFS for no room; -ESHUTDOWN for a closed queue.
+ */
+int nlbus_queue_reserve_now(struct nlbus_queue *queue, size_t bytes)
+{
+	return nlbus_room_take_now(&queue->room, bytes,
+				   NLBUS_QUEUE_RESERVE(nlbus_params.queue));
+}
+
+/**
+ * nlbus_queue_add_now() - queue a run that nlbus_queue_reserve_now() got room for
+ * @queue: the queue, whose bus needn't be started
+ * @run: the run, taken over
+ */
+void nlbus_queue_add_now(struct nlbus_queue *queue, struct nlbus_run *run)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(&queue->room.lock, flags);
+	if (list_empty(&queue->runs))
+		nlbus_queue_wake(queue);
+	list_add_tail(&run->link, &queue->runs);
+	spin_unlock_irqrestore(&queue->room.lock, flags);
 }
 
 /**

@@ -12,6 +12,7 @@
 #include "room.h"
 
 struct nlbus_account;
+struct nlbus_run;
 struct task_struct;
 
 /* The least that a queue may be limited to: it still takes any datagram, so
@@ -44,6 +45,9 @@ void nlbus_queue_release(struct nlbus_queue *queue,
 			 struct nlbus_account *account, size_t bytes);
 void nlbus_queue_add(struct nlbus_queue *queue, struct nlbus_account *account,
 		     struct list_head *runs);
+int nlbus_queue_reserve_now(struct nlbus_queue *queue, size_t bytes);
+void nlbus_queue_add_now(struct nlbus_queue *queue, struct nlbus_run *run);
+void nlbus_queue_wake(struct nlbus_queue *queue);
 bool nlbus_queue_take(struct nlbus_queue *queue, struct list_head *runs);
 void nlbus_queue_close(struct nlbus_queue *queue);
 

@@ -205,6 +205,30 @@ int nlbus_room_take(struct nlbus_room *const rooms[], unsigned int count,
 }
 
 /**
+ * nlbus_room_take_now() - take room, past those who wait, from any context but NMI
+ * @room: the room
+ * @bytes: how much
+ * @more: bytes that there are beyond its limit, for who can't wait
+ *
+ * Return: 0; -ENOBUFS for no room; -ESHUTDOWN when it is closed.
+ */
+int nlbus_room_take_now(struct nlbus_room *room, size_t bytes, size_t more)
+{
+	unsigned long flags;
+	int err = 0;
+
+	spin_lock_irqsave(&room->lock, flags);
+	if (room->closed)
+		err = -ESHUTDOWN;
+	else if (room->used + bytes > room->limit + more)
+		err = -ENOBUFS;
+	else
+		room->used += bytes;
+	spin_unlock_irqrestore(&room->lock, flags);
+	return err;
+}
+
+/**
  * nlbus_room_give() - give room back
  * @room: the room
  * @bytes: how much

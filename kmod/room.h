@@ -31,6 +31,7 @@ struct nlbus_room {
 void nlbus_room_init(struct nlbus_room *room, size_t limit);
 int nlbus_room_take(struct nlbus_room *const rooms[], unsigned int count,
 		    size_t bytes, bool wait);
+int nlbus_room_take_now(struct nlbus_room *room, size_t bytes, size_t more);
 void nlbus_room_give(struct nlbus_room *room, size_t bytes);
 void nlbus_room_close(struct nlbus_room *room);
 

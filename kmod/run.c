@@ -53,6 +53,41 @@ struct nlbus_run *nlbus_run_alloc(u32 len, u32 room, gfp_t gfp)
 }
 
 /**
+ * nlbus_run_event_new() - make a run of one event that no datagram brought
+ * @name: its topic's name
+ * @name_len: bytes of it
+ * @payload_len: bytes of the payload
+ * @gfp: how to allocate
+ * @payload: where it is to be written; zeros so far
+ *
+ * Return: the run with one reference, without a topic, and with all of the header
+ * that is neither the bus's owner's nor zero but for who sends it; or NULL.
+ */
+struct nlbus_run *nlbus_run_event_new(const u8 *name, u8 name_len,
+				      u32 payload_len, gfp_t gfp, void **payload)
+{
+	u32 len = nlbus_event_len(name_len, payload_len);
+	struct nlbus_event_hdr *hdr;
+	struct nlmsghdr *event;
+	struct nlbus_run *run;
+
+	run = nlbus_run_alloc(NLMSG_ALIGN(len), NLMSG_ALIGN(len), gfp);
+	if (!run)
+		return NULL;
+
+	event = nlbus_run_event(run);
+	memset(event, 0, NLMSG_ALIGN(len));
+	event->nlmsg_len = len;
+	event->nlmsg_type = NLBUS_MSG_EVENT;
+	event->nlmsg_flags = NLM_F_MULTI;
+	hdr = nlbus_event_hdr(event);
+	hdr->topic_len = name_len;
+	memcpy(hdr + 1, name, name_len);
+	*payload = (void *)event + len - payload_len;
+	return run;
+}
+
+/**
  * nlbus_run_kernel() - make a run of one event of the broker's own
  * @topic: the topic
  * @payload_len: bytes of the payload, which is a value
@@ -65,35 +100,24 @@ struct nlbus_run *nlbus_run_alloc(u32 len, u32 room, gfp_t gfp)
 struct nlbus_run *nlbus_run_kernel(struct nlbus_topic *topic, u32 payload_len,
 				   void **payload)
 {
-	u32 len = nlbus_event_len(topic->name_len, payload_len);
 	struct nlbus_event_hdr *hdr;
-	struct nlmsghdr *event;
 	struct nlbus_run *run;
 
-	run = nlbus_run_alloc(NLMSG_ALIGN(len), NLMSG_ALIGN(len),
-			      GFP_KERNEL | __GFP_NOWARN);
+	run = nlbus_run_event_new(topic->name, topic->name_len, payload_len,
+				  GFP_KERNEL | __GFP_NOWARN, payload);
 	if (!run)
 		return NULL;
 	nlbus_topic_get(topic);
 	run->topic = topic;
-
-	event = nlbus_run_event(run);
-	memset(event, 0, NLMSG_ALIGN(len));
-	event->nlmsg_len = len;
-	event->nlmsg_type = NLBUS_MSG_EVENT;
-	event->nlmsg_flags = NLM_F_MULTI;
-	hdr = nlbus_event_hdr(event);
-	hdr->topic_len = topic->name_len;
+	hdr = nlbus_event_hdr(nlbus_run_event(run));
 	hdr->flags = NLBUS_EVENT_F_KERNEL;
 	hdr->content = NLBUS_CONTENT_BINCODE;
-	memcpy(hdr + 1, topic->name, topic->name_len);
-	*payload = (void *)event + len - payload_len;
 	return run;
 }
 
 /**
  * nlbus_run_cut() - take off the end of the payload of a run of one event
- * @run: the run, made by nlbus_run_kernel()
+ * @run: the run, made by nlbus_run_event_new()
  * @bytes: how much, which is zeros
  */
 void nlbus_run_cut(struct nlbus_run *run, u32 bytes)

@@ -23,7 +23,7 @@ struct sk_buff;
  * struct nlbus_run - events of one topic
  * @link: in a datagram's list, the queue, then its group's pack
  * @topic: where they go, with a reference until they are broadcast; NULL before the
- *         topic is created, and afterwards
+ *         topic is created, which the events name, and afterwards
  * @ack: the answer that the publisher asked for with the last one; or NULL
  * @account: who has used up room in the queue for it, with a reference; NULL if that
  *           was a privileged one, or it isn't in the queue
@@ -122,6 +122,9 @@ static inline struct nlbus_run *nlbus_run_get(struct nlbus_run *run)
 
 size_t nlbus_run_size(u32 len);
 struct nlbus_run *nlbus_run_alloc(u32 len, u32 room, gfp_t gfp);
+struct nlbus_run *nlbus_run_event_new(const u8 *name, u8 name_len,
+				      u32 payload_len, gfp_t gfp,
+				      void **payload);
 struct nlbus_run *nlbus_run_kernel(struct nlbus_topic *topic, u32 payload_len,
 				   void **payload);
 void nlbus_run_cut(struct nlbus_run *run, u32 bytes);

@@ -110,12 +110,6 @@ void nlbus_topic_put(struct nlbus_topic *topic)
 	}
 }
 
-/* Gets a reference to a topic that was found; NULL for one that is being ended. */
-static struct nlbus_topic *nlbus_topic_hold(struct nlbus_topic *topic)
-{
-	return topic && refcount_inc_not_zero(&topic->refs) ? topic : NULL;
-}
-
 static struct nlbus_topic *nlbus_topic_find(struct nlbus_topics *topics,
 					    u64 hash, const u8 *name, u8 len)
 {
@@ -147,6 +141,23 @@ struct nlbus_topic *nlbus_topic_by_name(struct nlbus_topics *topics,
 	topic = nlbus_topic_hold(nlbus_topic_find(topics, hash, name, len));
 	rcu_read_unlock();
 	return topic;
+}
+
+/**
+ * nlbus_topic_of_kernel() - find a topic, from any context but NMI
+ * @topics: the set, of a bus that is started
+ * @name: its name
+ * @len: bytes of it
+ *
+ * Called within an RCU read section: to let go of a reference takes process context.
+ *
+ * Return: the topic, which stays as long as that section, or NULL.
+ */
+struct nlbus_topic *nlbus_topic_of_kernel(struct nlbus_topics *topics,
+					  const u8 *name, u8 len)
+{
+	return nlbus_topic_find(topics, siphash(name, len, &topics->key), name,
+				len);
 }
 
 static u32 nlbus_topic_slot(const u8 *name, u32 len)

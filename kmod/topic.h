@@ -7,6 +7,7 @@
 
 #include <linux/atomic.h>
 #include <linux/list.h>
+#include <linux/llist.h>
 #include <linux/mutex.h>
 #include <linux/refcount.h>
 #include <linux/siphash.h>
@@ -45,6 +46,9 @@ struct nlbus_share;
  * @broadcast: events sent to the group; written by the bus's owner
  * @dropped: of these, not taken by some socket that asks for it; written likewise
  * @replayed: events sent out of history
+ * @unnumbered: events that kernel code dropped, whose numbers aren't used up yet
+ * @dropper: in &nlbus_kernel.droppers, with a reference, while @drops is set
+ * @drops: whether it is in there
  * @end: one more than its last number once it has ended, else 0; the bus thread's
  * @type_len: bytes of @type, 0 for not known
  * @type: what its values are called; changed under &nlbus_topics.lock and the
@@ -68,6 +72,9 @@ struct nlbus_topic {
 	atomic64_t broadcast;
 	atomic64_t dropped;
 	atomic64_t replayed;
+	atomic_long_t unnumbered;
+	struct llist_node dropper;
+	atomic_t drops;
 	u64 end;
 	u8 type_len;
 	u8 type[NLBUS_TYPE_MAX];
@@ -111,6 +118,8 @@ void nlbus_topics_free(struct nlbus_bus *bus);
 
 struct nlbus_topic *nlbus_topic_by_name(struct nlbus_topics *topics,
 					const u8 *name, u8 len);
+struct nlbus_topic *nlbus_topic_of_kernel(struct nlbus_topics *topics,
+					  const u8 *name, u8 len);
 struct nlbus_topic *nlbus_topic_recent(const struct nlbus_topics *topics,
 				       const u8 *name, u32 len);
 struct nlbus_topic *nlbus_topic_of_publish(struct nlbus_topics *topics,
@@ -130,6 +139,12 @@ struct nlbus_topic *nlbus_topic_prepare(struct nlbus_bus *bus, const u8 *name,
 void nlbus_topics_commit(struct nlbus_bus *bus);
 void nlbus_topics_abort(struct nlbus_topics *topics);
 void nlbus_topic_delete(struct nlbus_topic *topic);
+
+/* Gets a reference to a topic that was found; NULL for one that is being ended. */
+static inline struct nlbus_topic *nlbus_topic_hold(struct nlbus_topic *topic)
+{
+	return topic && refcount_inc_not_zero(&topic->refs) ? topic : NULL;
+}
 
 static inline void nlbus_topic_get(struct nlbus_topic *topic)
 {

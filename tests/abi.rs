@@ -1,8 +1,10 @@
 //! The C header and the Rust mirror of it are the same: every constant, in both directions, every size and offset.
 //! The C compiler says what the header means; frames written in Rust are read back through the header's structs.
 
+use nlbus::kernel::{self, Cpu, Link, LinkAction, Module, ModuleAction, Name, OutOfMemory, Reboot, RebootAction};
 use nlbus::wire::uapi::{ALL, STRINGS};
 use nlbus::wire::{EventHeader, Header, Heartbeat, Messages, MovedTopic, TopicsAnnouncement, push_event};
+use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -25,7 +27,7 @@ fn run_c(name: &str, declarations: &str, body: &str) -> String {
     let (source, program) = (folder.join("abi.c"), folder.join("abi"));
     let text = format!(
         "#include <stddef.h>\n#include <stdio.h>\n#include <string.h>\n#include <linux/genetlink.h>\n\
-         #include <linux/netlink.h>\n#include <linux/nlbus.h>\n{declarations}\nint main(void)\n{{\n{body}\treturn 0;\n}}\n"
+         #include <linux/netlink.h>\n#include <linux/nlbus.h>\n#include <linux/nlbus_events.h>\n{declarations}\nint main(void)\n{{\n{body}\treturn 0;\n}}\n"
     );
     fs::write(&source, text).unwrap();
     let compiler = env::var("CC").unwrap_or_else(|_| "cc".into());
@@ -223,6 +225,61 @@ fn frames_written_in_rust_are_read_by_c() {
          topics 12 131300000013 2, 8 999900000009, 10 b\n"
     );
     assert_eq!(run_c("frames", &declarations, body), want);
+}
+
+/// What C has in memory is what Rust encodes, field by field: so it decodes it, too.
+#[test]
+fn kernel_events_are_values() {
+    const CONFIG: bincode::config::Configuration<bincode::config::LittleEndian, bincode::config::Fixint> =
+        bincode::config::standard().with_little_endian().with_fixed_int_encoding();
+    fn hex(value: &impl Serialize) -> String {
+        let bytes = bincode::serde::encode_to_vec(value, CONFIG).unwrap();
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+    fn name<const N: usize>(text: &str) -> Name<N> {
+        let mut bytes = [0; N];
+        bytes[..text.len()].copy_from_slice(text.as_bytes());
+        bytes.into()
+    }
+    let long = "m".repeat(63);
+    let link = Link { ifindex: 0x0102, flags: 0x0304_0506, mtu: 1500, action: LinkAction::Renamed, name: name("eth0") };
+    let events = [
+        ("link", kernel::LINK, hex(&link)),
+        ("module", kernel::MODULE, hex(&Module { action: ModuleAction::Unloading, name: name(&long) })),
+        ("cpu", kernel::CPU, hex(&Cpu { cpu: 0x0102, online: true })),
+        ("reboot", kernel::REBOOT, hex(&Reboot { action: RebootAction::PowerOff })),
+        ("oom", kernel::OOM, hex(&OutOfMemory { free_bytes: 0x0102_0304_0506, total_bytes: 0x0708_0000_0000 })),
+    ];
+    let declarations = "static void print(const char *name, const char *topic, const void *event, size_t len)\n{\n\
+                        \tconst unsigned char *byte = event;\n\n\tprintf(\"%s %s \", name, topic);\n\
+                        \twhile (len--)\n\t\tprintf(\"%02x\", *byte++);\n\tprintf(\"\\n\");\n}\n";
+    let body = format!(
+        r#"
+	struct nlbus_link_event link = {{
+		.ifindex = 0x0102, .flags = 0x03040506, .mtu = 1500, .action = NLBUS_LINK_RENAMED, .name = "eth0",
+	}};
+	struct nlbus_module_event module = {{ .action = NLBUS_MODULE_UNLOADING, .name = "{long}" }};
+	struct nlbus_cpu_event cpu = {{ .cpu = 0x0102, .online = 1 }};
+	struct nlbus_reboot_event reboot = {{ .action = NLBUS_REBOOT_POWER_OFF }};
+	struct nlbus_oom_event oom = {{ .free_bytes = 0x010203040506, .total_bytes = 0x070800000000 }};
+
+	print("link", NLBUS_EVENTS_LINK, &link, sizeof(link));
+	print("module", NLBUS_EVENTS_MODULE, &module, sizeof(module));
+	print("cpu", NLBUS_EVENTS_CPU, &cpu, sizeof(cpu));
+	print("reboot", NLBUS_EVENTS_REBOOT, &reboot, sizeof(reboot));
+	print("oom", NLBUS_EVENTS_OOM, &oom, sizeof(oom));
+"#
+    );
+    let want: String = events.iter().map(|(name, topic, bytes)| format!("{name} {topic} {bytes}\n")).collect();
+    assert_eq!(run_c("events", declarations, &body), want);
+    // And all that may happen, by number.
+    let body = "\tprintf(\"%d %d %d %d %d, %d %d, %d %d %d\\n\", NLBUS_LINK_ADDED, NLBUS_LINK_REMOVED, NLBUS_LINK_UP, \
+                NLBUS_LINK_DOWN, NLBUS_LINK_RENAMED, NLBUS_MODULE_LOADED, NLBUS_MODULE_UNLOADING, NLBUS_REBOOT_RESTART, \
+                NLBUS_REBOOT_HALT, NLBUS_REBOOT_POWER_OFF);\n";
+    let number = u32::from(LinkAction::Added);
+    assert_eq!((number, run_c("actions", "", body).as_str()), (1, "1 2 3 4 5, 1 2, 1 2 3\n"));
+    let known = |number| !matches!(LinkAction::from(number), LinkAction::Other(_));
+    assert!((1..=5).all(known) && !known(6));
 }
 
 fn list(bytes: &[u8]) -> String {

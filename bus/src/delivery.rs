@@ -90,7 +90,8 @@ impl Lost {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Cause {
-    /// The socket's receive buffer was full, or a datagram arrived cut.
+    /// The socket's receive buffer was full, or a datagram arrived cut; or kernel code published what there was no room for, so
+    /// that nobody got it.
     Overrun,
     /// The subscription's channel was full.
     Overflow,

@@ -77,6 +77,7 @@ mod flow;
 mod history;
 mod inlet;
 mod intake;
+pub mod kernel;
 mod link;
 mod overruns;
 mod pool;
@@ -140,3 +141,8 @@ struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/guide.md")]
 struct Guide;
+
+/// Compiles that for driver authors.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/KERNEL.md")]
+struct Kernel;

@@ -22,12 +22,13 @@ pub struct Case {
     only: Option<BrokerKind>,
     alone: bool,
     faults: bool,
+    tracepoints: bool,
 }
 
 impl Case {
     /// A test for both brokers that runs beside others. The name begins with the binary's, which is left out.
     pub const fn new(name: &'static str, run: fn()) -> Case {
-        Case { name, run, only: None, alone: false, faults: false }
+        Case { name, run, only: None, alone: false, faults: false, tracepoints: false }
     }
 
     /// Has no meaning for the module.
@@ -50,6 +51,11 @@ impl Case {
         Case { faults: true, ..self }
     }
 
+    /// Reads tracepoints, which a kernel must be built for.
+    pub const fn needs_tracepoints(self) -> Case {
+        Case { tracepoints: true, ..self }
+    }
+
     /// Its name, without the binary's.
     pub fn name(&self) -> &'static str {
         self.name.split_once("::").map_or(self.name, |(_, name)| name)
@@ -68,6 +74,9 @@ impl Case {
         }
         if self.faults && !Path::new("/proc/self/fail-nth").exists() {
             return Ok(Completion::ignored_with("needs a kernel with fault injection"));
+        }
+        if self.tracepoints && !Path::new("/sys/kernel/tracing").exists() {
+            return Ok(Completion::ignored_with("needs a kernel with tracepoints"));
         }
         let (_write, _read);
         if self.alone {

@@ -30,7 +30,15 @@ pub(crate) fn load(file: &str, parameters: &str) -> nix::Result<()> {
 /// # Errors
 /// As `delete_module(2)`: `EWOULDBLOCK` while somebody has a socket open; `rmmod` calls that `EBUSY`.
 pub(crate) fn unload() -> nix::Result<()> {
-    delete_module(c"nlbus", DeleteModuleFlags::O_NONBLOCK)
+    unload_named("nlbus")
+}
+
+/// Unloads a module by its name.
+///
+/// # Errors
+/// As `delete_module(2)`.
+pub(crate) fn unload_named(name: &str) -> nix::Result<()> {
+    delete_module(&CString::new(name).expect("no NUL"), DeleteModuleFlags::O_NONBLOCK)
 }
 
 pub(crate) fn is_loaded() -> bool {

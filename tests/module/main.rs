@@ -9,6 +9,7 @@ mod failures;
 mod faults;
 mod kernel;
 mod parameters;
+mod publishers;
 mod quotas;
 mod retire;
 mod unload;
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
             discovery::CASES,
             unload::CASES,
             parameters::CASES,
+            publishers::CASES,
             quotas::CASES,
             retire::CASES,
             failures::CASES,

@@ -104,6 +104,8 @@ nest_of_numbers! {
         moved: u64 = NLBUS_COUNTER_A_MOVED,
         /// Groups for topics that not everybody may read that were used.
         private_groups: u64 = NLBUS_COUNTER_A_PRIVATE_GROUPS,
+        /// Events of kernel code that were dropped, for want of room or memory; subscribers see them as loss.
+        kernel_dropped: u64 = NLBUS_COUNTER_A_KERNEL_DROPPED,
     }
 }
 
@@ -275,7 +277,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn info_survives(n: [u32; 8], m: [u64; 16], clock_offset_ns: i64, user: bool) {
+        fn info_survives(n: [u32; 8], m: [u64; 17], clock_offset_ns: i64, user: bool) {
             let info = Info {
                 version: n[0],
                 broker: if user { BrokerKind::User } else { BrokerKind::Module },
@@ -292,7 +294,7 @@ mod tests {
                                  user_private_groups: n[5] },
                 counters: Counters { published: m[5], refused: m[6], broadcasts: m[7], overruns: m[8], replayed: m[9],
                                      evicted: m[10], topics: m[11], queue: m[12], history: m[13],
-                                     moved: m[14], private_groups: m[15] },
+                                     moved: m[14], private_groups: m[15], kernel_dropped: m[16] },
             };
             let mut datagram = Vec::new();
             push_info(&mut datagram, Header { seq: 4, ..Header::default() }, &info);

@@ -214,6 +214,9 @@ enum nlbus_counter_attr {
 	NLBUS_COUNTER_A_HISTORY,	/* bytes in all histories */
 	NLBUS_COUNTER_A_MOVED,		/* see struct nlbus_sys_topics */
 	NLBUS_COUNTER_A_PRIVATE_GROUPS,	/* of these, those that were used */
+	NLBUS_COUNTER_A_KERNEL_DROPPED,	/* events of kernel code that there was no
+					 * room or no memory for
+					 */
 	__NLBUS_COUNTER_A_MAX,
 };
 
@@ -300,7 +303,9 @@ enum nlbus_replay_attr {
 	NLBUS_REPLAY_A_TOPIC,		/* request and closing, u32: topic id */
 	NLBUS_REPLAY_A_FROM,		/* request, u64: from 1 */
 	NLBUS_REPLAY_A_LIMIT,		/* request, u32: events at most; 0 or absent = what fits */
-	NLBUS_REPLAY_A_FIRST,		/* closing, u64: first kept */
+	NLBUS_REPLAY_A_FIRST,		/* closing, u64: first kept; above FROM if that
+					 * and those up to here aren't
+					 */
 	NLBUS_REPLAY_A_NEXT,		/* closing, u64: where to go on from */
 	NLBUS_REPLAY_A_HEAD,		/* closing, u64: newest sequence number */
 	__NLBUS_REPLAY_A_MAX,

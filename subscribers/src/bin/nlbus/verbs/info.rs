@@ -151,6 +151,7 @@ fn counters(info: &Info) -> Map<String, Value> {
         ("history", counters.history),
         ("moved", counters.moved),
         ("private_groups", counters.private_groups),
+        ("kernel_dropped", counters.kernel_dropped),
     ])
 }
 
