@@ -68,6 +68,42 @@ static bool nlbus_who_capable(const struct nlbus_caller *caller,
 	return who->capable;
 }
 
+/**
+ * nlbus_caller_keep() - who sends a datagram, to be asked when he is gone
+ * @caller: filled in, with references for nlbus_caller_put()
+ * @bus: the bus
+ * @skb: the datagram, in the task that sent it
+ *
+ * What he is capable of is what he was capable of then.
+ */
+void nlbus_caller_keep(struct nlbus_caller *caller, const struct nlbus_bus *bus,
+		       const struct sk_buff *skb)
+{
+	unsigned int i;
+
+	nlbus_caller_init(caller, bus, skb);
+	caller->quiet = true;
+	for (i = 0; i < caller->count; i++) {
+		struct nlbus_who *who = &caller->who[i];
+
+		nlbus_who_capable(caller, who);
+		who->opened = NULL;
+		get_cred(who->cred);
+	}
+}
+
+/**
+ * nlbus_caller_put() - undo nlbus_caller_keep()
+ * @caller: the caller
+ */
+void nlbus_caller_put(struct nlbus_caller *caller)
+{
+	unsigned int i;
+
+	for (i = 0; i < caller->count; i++)
+		put_cred(caller->who[i].cred);
+}
+
 /* As in_group_p(), for others than the calling task; groups_search() is no
  * module's to call.
  */

@@ -45,7 +45,8 @@ struct nlbus_who {
 };
 
 /**
- * struct nlbus_caller - on whose behalf something is done, in his own task
+ * struct nlbus_caller - on whose behalf something is done, in his own task; or later,
+ *                       with nlbus_caller_keep()
  * @who: the calling task; and who opened its socket
  * @count: how many of the two there are
  * @user_ns: where CAP_NET_ADMIN counts
@@ -68,6 +69,9 @@ void nlbus_caller_current(struct nlbus_caller *caller,
 			  const struct nlbus_bus *bus);
 void nlbus_caller_init(struct nlbus_caller *caller, const struct nlbus_bus *bus,
 		       const struct sk_buff *skb);
+void nlbus_caller_keep(struct nlbus_caller *caller, const struct nlbus_bus *bus,
+		       const struct sk_buff *skb);
+void nlbus_caller_put(struct nlbus_caller *caller);
 bool nlbus_caller_may(struct nlbus_caller *caller, struct nlbus_topic *topic,
 		      u16 what);
 bool nlbus_caller_may_look(struct nlbus_caller *caller,

@@ -244,6 +244,44 @@ void nlbus_account_remove_topic(struct nlbus_account *account)
 	atomic_dec(&nlbus_account_all.topics);
 }
 
+static bool nlbus_usage_add_will(struct nlbus_usage *usage, u32 limit)
+{
+	if (atomic_inc_return(&usage->wills) <= limit)
+		return true;
+	atomic_dec(&usage->wills);
+	return false;
+}
+
+/**
+ * nlbus_account_add_will() - count a last will
+ * @account: whose it is
+ * @more: how many he may have beyond the limit: those that this one takes the place of
+ *
+ * Return: 0; -EDQUOT if he has as many as one user may, or all together as many as
+ * they may. Then it isn't counted.
+ */
+int nlbus_account_add_will(struct nlbus_account *account, u32 more)
+{
+	if (!nlbus_usage_add_will(&account->usage,
+				  nlbus_params.user_wills + more))
+		return -EDQUOT;
+	if (nlbus_usage_add_will(&nlbus_account_all,
+				 nlbus_params.wills * NLBUS_ACCOUNT_BUSES + more))
+		return 0;
+	atomic_dec(&account->usage.wills);
+	return -EDQUOT;
+}
+
+/**
+ * nlbus_account_remove_will() - undo nlbus_account_add_will()
+ * @account: whose it was
+ */
+void nlbus_account_remove_will(struct nlbus_account *account)
+{
+	atomic_dec(&account->usage.wills);
+	atomic_dec(&nlbus_account_all.wills);
+}
+
 /**
  * nlbus_account_topic_deleted() - count a topic as one that takes memory still
  * @account: its creator

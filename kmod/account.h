@@ -34,11 +34,13 @@ struct user_namespace;
 /**
  * struct nlbus_usage - what is used on all buses
  * @topics: topics that were created, and not deleted
+ * @wills: last wills that were left, and neither taken back nor published
  * @history: bytes of histories, of deleted topics' too until these end
  * @queue: bytes in publish queues
  */
 struct nlbus_usage {
 	atomic_t topics;
+	atomic_t wills;
 	atomic_long_t history;
 	struct nlbus_room queue;
 };
@@ -75,6 +77,8 @@ int nlbus_account_add_topic(struct nlbus_account *account);
 void nlbus_account_remove_topic(struct nlbus_account *account);
 void nlbus_account_topic_deleted(struct nlbus_account *account);
 void nlbus_account_topic_freed(struct nlbus_account *account);
+int nlbus_account_add_will(struct nlbus_account *account, u32 more);
+void nlbus_account_remove_will(struct nlbus_account *account);
 int nlbus_account_wait(struct nlbus_account *account);
 void nlbus_account_keep(struct nlbus_account *account, long bytes);
 bool nlbus_account_keeps_more(const struct nlbus_account *account, size_t spare);

@@ -24,6 +24,7 @@
 #include "request.h"
 #include "run.h"
 #include "trace.h"
+#include "will.h"
 
 /* Bytes of a page of topics. */
 #define NLBUS_LIST_LEN		SKB_WITH_OVERHEAD(32768)
@@ -437,7 +438,6 @@ int nlbus_answer(struct nlbus_bus *bus, struct sk_buff *skb,
 	case NLBUS_MSG_REPLAY:
 		return nlbus_answer_replay(bus, skb, nlh, request, refusal);
 	default:
-		return nlbus_refusal_set(refusal, -EOPNOTSUPP,
-					 "this broker serves no wills");
+		return nlbus_will_set(bus, skb, request, refusal);
 	}
 }

@@ -27,6 +27,7 @@
 #include "reply.h"
 #include "run.h"
 #include "trace.h"
+#include "will.h"
 
 /* Bytes that the bus thread sequences before it broadcasts what is left in
  * packs: what an event waits at most for others that share the datagram.
@@ -149,8 +150,11 @@ static void nlbus_bus_settle(struct nlbus_bus *bus,
 	nlbus_account_put(account);
 }
 
-/* Sequences and broadcasts a part of what was taken from the queue. */
-static void nlbus_bus_turn(struct nlbus_bus *bus, struct list_head *runs)
+/* Sequences and broadcasts a part of what was taken from the queue; once that is all,
+ * the wills that are due behind it.
+ */
+static void nlbus_bus_turn(struct nlbus_bus *bus, struct list_head *runs,
+			   struct list_head *due)
 {
 	u64 now = ktime_get_boottime_ns();
 	struct nlbus_account *account = NULL;
@@ -175,8 +179,10 @@ static void nlbus_bus_turn(struct nlbus_bus *bus, struct list_head *runs)
 		else
 			nlbus_run_put(run);
 	}
-	if (list_empty(runs))
+	if (list_empty(runs)) {
 		nlbus_kernel_skip(bus);
+		nlbus_wills_publish(bus, due);
+	}
 	nlbus_packs_flush(bus);
 	nlbus_run_free_list(&bus->dead);
 	nlbus_bus_settle(bus, account, bytes);
@@ -186,6 +192,7 @@ static void nlbus_bus_turn(struct nlbus_bus *bus, struct list_head *runs)
 static long nlbus_bus_work(struct nlbus_bus *bus)
 {
 	LIST_HEAD(runs);
+	LIST_HEAD(due);
 	long timeout;
 
 	/* A publisher has it for microseconds, and isn't preempted: direct.c. */
@@ -195,8 +202,10 @@ static long nlbus_bus_work(struct nlbus_bus *bus)
 		nlbus_moves_end(bus);
 		nlbus_history_lower(bus);
 		timeout = nlbus_sys_run(bus);
+		/* First these: what they published is then in the queue. */
+		nlbus_clients_bury(&bus->clients, &due);
 		nlbus_queue_take(&bus->queue, &runs);
-		nlbus_bus_turn(bus, &runs);
+		nlbus_bus_turn(bus, &runs, &due);
 		cond_resched();
 	} while (!list_empty(&runs));
 	nlbus_bus_disown(bus);
@@ -215,7 +224,9 @@ static int nlbus_bus_thread(void *data)
 		set_current_state(TASK_IDLE);
 		if (nlbus_queue_empty(&bus->queue) &&
 		    nlbus_packs_empty(&bus->packs) && !nlbus_sys_news(bus) &&
-		    !nlbus_history_news(bus) && !nlbus_kernel_news(&bus->kernel) &&
+		    !nlbus_history_news(bus) &&
+		    !nlbus_clients_any_gone(&bus->clients) &&
+		    !nlbus_kernel_news(&bus->kernel) &&
 		    !nlbus_moves_any_left(&bus->moves) &&
 		    !kthread_should_stop())
 			schedule_timeout(timeout);
@@ -369,6 +380,7 @@ static void __net_exit nlbus_net_exit(struct net *net)
 		bus->queue.reader = NULL; /* nobody to be woken */
 	}
 	nlbus_bus_discard(bus);
+	nlbus_clients_free(&bus->clients);
 	if (bus->thread) {
 		nlbus_kernel_skip(bus);
 		nlbus_packs_flush(bus);

@@ -86,6 +86,7 @@ struct nlbus_counters {
  * @sys: the broker's own topics; the bus thread's own
  * @kernel: what kernel code publishes
  * @clients: who ever sent a datagram
+ * @wills: how many last wills they left
  * @shares: what users have of it, by the ids of their accounts
  * @trim: histories that have something to give, by size, of topics that count for
  *        nobody; the owner's
@@ -114,6 +115,7 @@ struct nlbus_bus {
 	struct nlbus_sys sys;
 	struct nlbus_kernel kernel;
 	struct nlbus_clients clients;
+	atomic_t wills;
 
 	struct xarray shares;
 

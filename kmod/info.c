@@ -46,7 +46,10 @@ static int nlbus_info_put_limits(struct sk_buff *skb)
 	    nlbus_info_put_u64(skb, NLBUS_LIMIT_A_USER_HISTORY,
 			       nlbus_params.user_history) ||
 	    nla_put_u32(skb, NLBUS_LIMIT_A_USER_PRIVATE_GROUPS,
-			nlbus_params.user_private_groups))
+			nlbus_params.user_private_groups) ||
+	    nla_put_u32(skb, NLBUS_LIMIT_A_WILLS, nlbus_params.wills) ||
+	    nla_put_u32(skb, NLBUS_LIMIT_A_USER_WILLS,
+			nlbus_params.user_wills))
 		return -EMSGSIZE;
 	nla_nest_end(skb, nest);
 	return 0;
@@ -79,6 +82,8 @@ static int nlbus_info_put_counters(struct sk_buff *skb, struct nlbus_bus *bus)
 		{ NLBUS_COUNTER_A_MOVED, atomic64_read(&bus->sys.moved) },
 		{ NLBUS_COUNTER_A_PRIVATE_GROUPS,
 		  READ_ONCE(bus->topics.groups.used) },
+		{ NLBUS_COUNTER_A_CLIENTS, READ_ONCE(bus->clients.count) },
+		{ NLBUS_COUNTER_A_WILLS, atomic_read(&bus->wills) },
 	};
 	int i;
 

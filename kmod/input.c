@@ -66,7 +66,7 @@ static int nlbus_admit(struct nlbus_bus *bus, const struct sk_buff *skb,
 	int err;
 
 	/* Known first: whoever isn't by the time the bus closes finds it retired. */
-	err = nlbus_client_note(&bus->clients, skb);
+	err = nlbus_client_note(bus, skb);
 	if (err)
 		return nlbus_refusal_set(refusal, err,
 					 "no memory for another client");

@@ -45,11 +45,13 @@ struct nlbus_params nlbus_params = {
 	.topics		= 16384,
 	.pack		= SKB_WITH_OVERHEAD(16384),
 	.heartbeat_ms	= 1000,
+	.wills		= 4096,
 	.queue		= SZ_4M,
 	.history	= SZ_64M,
 	.topic_history	= SZ_256K,
 	.topic_mode	= NLBUS_TOPIC_MODE_MASK,
 	.user_topics	= NLBUS_PART,
+	.user_wills	= NLBUS_PART,
 	.user_queue	= NLBUS_PART_BYTES,
 	.user_history	= NLBUS_PART_BYTES,
 	.user_private_groups = NLBUS_PART,
@@ -67,6 +69,8 @@ module_param_named(pack, nlbus_params.pack, uint, 0444);
 MODULE_PARM_DESC(pack, "bytes of a broadcast that several events share (default: what 16 KiB of memory hold)");
 module_param_named(heartbeat_ms, nlbus_params.heartbeat_ms, uint, 0444);
 MODULE_PARM_DESC(heartbeat_ms, "interval of $SYS/heartbeat, 0 = off (default 1000)");
+module_param_named(wills, nlbus_params.wills, uint, 0444);
+MODULE_PARM_DESC(wills, "last wills on one bus (default 4096)");
 module_param_named(queue, nlbus_params.queue, ulong, 0444);
 MODULE_PARM_DESC(queue, "bytes published and not yet sequenced, one eighth of it reserved for the kernel (default 4 MiB)");
 module_param_named(history, nlbus_params.history, ulong, 0444);
@@ -77,6 +81,8 @@ module_param_named(topic_mode, nlbus_params.topic_mode, uint, 0444);
 MODULE_PARM_DESC(topic_mode, "mode of new topics, as chmod(2), read and write bits (default 0666)");
 module_param_named(user_topics, nlbus_params.user_topics, uint, 0444);
 MODULE_PARM_DESC(user_topics, "topics that one user may create, on all buses together (default: a quarter of topics)");
+module_param_named(user_wills, nlbus_params.user_wills, uint, 0444);
+MODULE_PARM_DESC(user_wills, "last wills that one user may leave, on all buses together (default: a quarter of wills)");
 module_param_named(user_queue, nlbus_params.user_queue, ulong, 0444);
 MODULE_PARM_DESC(user_queue, "bytes that one user may have published and not yet sequenced, on all buses together (default: a quarter of queue)");
 module_param_named(user_history, nlbus_params.user_history, ulong, 0444);
@@ -108,6 +114,8 @@ static void __init nlbus_default_params(struct nlbus_params *params)
 		params->private_groups = params->groups / 2;
 	if (params->user_topics == NLBUS_PART)
 		params->user_topics = max(params->topics / 4, 1U);
+	if (params->user_wills == NLBUS_PART)
+		params->user_wills = params->wills / 4;
 	if (params->user_queue == NLBUS_PART_BYTES)
 		params->user_queue = max(params->queue / 4, NLBUS_QUEUE_MIN);
 	if (params->user_history == NLBUS_PART_BYTES)
@@ -130,11 +138,14 @@ static int __init nlbus_check_params(void)
 	    nlbus_check("topics", params->topics, 8, SZ_1M) ||
 	    nlbus_check("pack", params->pack, 1024, SKB_WITH_OVERHEAD(32768)) ||
 	    nlbus_check("heartbeat_ms", params->heartbeat_ms, 0, 3600000) ||
+	    nlbus_check("wills", params->wills, 0, SZ_1M) ||
 	    nlbus_check("queue", params->queue, NLBUS_QUEUE_MIN, SZ_1G) ||
 	    nlbus_check("history", params->history, 0, NLBUS_HISTORY_MAX) ||
 	    nlbus_check("topic_history", params->topic_history, 0, SZ_1G) ||
 	    nlbus_check("user_topics", params->user_topics, 1,
 			params->topics) ||
+	    nlbus_check("user_wills", params->user_wills, 0,
+			params->wills) ||
 	    nlbus_check("user_queue", params->user_queue, NLBUS_QUEUE_MIN,
 			params->queue) ||
 	    nlbus_check("user_history", params->user_history, 0,

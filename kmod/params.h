@@ -17,11 +17,13 @@
  * @topics: topics on one bus, the broker's own included
  * @pack: bytes of a packed broadcast
  * @heartbeat_ms: interval of $SYS/heartbeat, 0 = off
+ * @wills: last wills on one bus
  * @queue: bytes published and not yet sequenced
  * @history: bytes of all histories of one bus
  * @topic_history: bytes of one topic's history
  * @topic_mode: mode of new topics
  * @user_topics: topics that one user may create, on all buses together
+ * @user_wills: last wills that one user may leave, likewise
  * @user_queue: bytes that one user may have in queues, likewise
  * @user_history: bytes of histories of topics that one user created, likewise
  * @user_private_groups: private groups that one user may use up on one bus
@@ -33,11 +35,13 @@ struct nlbus_params {
 	unsigned int topics;
 	unsigned int pack;
 	unsigned int heartbeat_ms;
+	unsigned int wills;
 	unsigned long queue;
 	unsigned long history;
 	unsigned long topic_history;
 	unsigned int topic_mode;
 	unsigned int user_topics;
+	unsigned int user_wills;
 	unsigned long user_queue;
 	unsigned long user_history;
 	unsigned int user_private_groups;

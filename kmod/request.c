@@ -270,6 +270,7 @@ static int nlbus_replay_check(const struct nlmsghdr *nlh,
 }
 
 static int nlbus_will_check(const struct nlmsghdr *nlh,
+			    struct nlbus_request *request,
 			    struct nlbus_refusal *refusal)
 {
 	struct nlattr *tb[ARRAY_SIZE(nlbus_will_policy)];
@@ -299,6 +300,14 @@ static int nlbus_will_check(const struct nlmsghdr *nlh,
 					 "topic '%.*s': the payload has %d bytes, at most %u are allowed",
 					 nla_len(topic), (u8 *)nla_data(topic),
 					 nla_len(payload), NLBUS_PAYLOAD_MAX);
+	request->name = nla_data(topic);
+	request->name_len = nla_len(topic);
+	request->content = content ? nla_get_u32(content) :
+				     NLBUS_CONTENT_OPAQUE;
+	if (payload) {
+		request->payload = nla_data(payload);
+		request->payload_len = nla_len(payload);
+	}
 	return 0;
 }
 
@@ -323,6 +332,6 @@ int nlbus_request_check(const struct nlmsghdr *nlh,
 	case NLBUS_MSG_REPLAY:
 		return nlbus_replay_check(nlh, request, refusal);
 	default:
-		return nlbus_will_check(nlh, refusal);
+		return nlbus_will_check(nlh, request, refusal);
 	}
 }

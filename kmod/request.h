@@ -31,8 +31,8 @@ struct nlbus_refusal;
  * @history: TOPIC: bytes that it may keep
  * @type: TOPIC: what its values are called, in the message
  * @type_len: TOPIC: bytes of it, 0 for not known
- * @name: TOPIC: name, in the message; or NULL
- * @name_len: TOPIC: its bytes
+ * @name: TOPIC, WILL: name, in the message; or NULL
+ * @name_len: TOPIC, WILL: its bytes
  * @id: TOPIC, REPLAY: topic's id
  * @cursor: TOPIC: list those with higher ids
  * @since: TOPIC: list those that changed later
@@ -40,6 +40,9 @@ struct nlbus_refusal;
  * @epoch: REPLAY: that id and number are of
  * @from: REPLAY: the first number wanted
  * @limit: REPLAY: events at most, 0 = what fits
+ * @content: WILL: enum nlbus_content
+ * @payload: WILL: its bytes, in the message
+ * @payload_len: WILL: how many
  */
 struct nlbus_request {
 	u32 op;
@@ -62,6 +65,9 @@ struct nlbus_request {
 	u64 epoch;
 	u64 from;
 	u32 limit;
+	u16 content;
+	const u8 *payload;
+	u32 payload_len;
 };
 
 int nlbus_request_check(const struct nlmsghdr *nlh,

@@ -20,10 +20,12 @@
 /* Who misses heartbeats wants the newest, who misses $SYS/topics too. */
 #define NLBUS_SYS_HISTORY	4096
 
-/* Topics that appear within this time share one event, but for the first. */
+/* Topics that appear within this time share one event, but for the first; and clients
+ * that come or go.
+ */
 #define NLBUS_SYS_TOPICS_MS	20
 
-/* Topics that one event names at most: some 3 KiB. */
+/* Topics that one event names at most: some 3 KiB; clients as well. */
 #define NLBUS_SYS_NAMES		256
 
 /* Events about topics that are published at once: those who follow $SYS have to
@@ -32,7 +34,7 @@
 #define NLBUS_SYS_TOPICS_TURN	16
 
 static struct nlbus_topic *nlbus_sys_prepare(struct nlbus_bus *bus,
-					     const char *name)
+					     const char *name, u32 group)
 {
 	const struct nlbus_access access = {
 		.mode = NLBUS_READ,
@@ -45,7 +47,7 @@ static struct nlbus_topic *nlbus_sys_prepare(struct nlbus_bus *bus,
 				    NULL, NULL);
 	if (IS_ERR(topic))
 		return topic;
-	topic->group = NLBUS_GROUP_SYS;
+	topic->group = group;
 	topic->history.limit = NLBUS_SYS_HISTORY;
 	nlbus_topic_put(topic); /* it stays as long as the bus */
 	return topic;
@@ -65,11 +67,15 @@ int nlbus_sys_start(struct nlbus_bus *bus)
 	int err = 0;
 
 	mutex_lock(&bus->topics.lock);
-	sys->heartbeat = nlbus_sys_prepare(bus, NLBUS_SYS_HEARTBEAT);
-	sys->topics = nlbus_sys_prepare(bus, NLBUS_SYS_TOPICS);
-	sys->closing = nlbus_sys_prepare(bus, NLBUS_SYS_CLOSING);
+	sys->heartbeat = nlbus_sys_prepare(bus, NLBUS_SYS_HEARTBEAT,
+					   NLBUS_GROUP_SYS);
+	sys->topics = nlbus_sys_prepare(bus, NLBUS_SYS_TOPICS, NLBUS_GROUP_SYS);
+	sys->closing = nlbus_sys_prepare(bus, NLBUS_SYS_CLOSING,
+					 NLBUS_GROUP_SYS);
+	sys->clients = nlbus_sys_prepare(bus, NLBUS_SYS_CLIENTS,
+					 NLBUS_GROUP_CLIENTS);
 	if (IS_ERR(sys->heartbeat) || IS_ERR(sys->topics) ||
-	    IS_ERR(sys->closing)) {
+	    IS_ERR(sys->closing) || IS_ERR(sys->clients)) {
 		nlbus_topics_abort(&bus->topics);
 		err = -ENOMEM;
 	} else {
@@ -79,6 +85,8 @@ int nlbus_sys_start(struct nlbus_bus *bus)
 
 	sys->heartbeat_at = get_jiffies_64();
 	sys->topics_at = sys->heartbeat_at;
+	sys->clients_at = sys->heartbeat_at;
+	sys->shut_at = sys->heartbeat_at;
 	sys->announced = bus->topics.last_id;
 	sys->seen = bus->topics.last_id;
 	return err;
@@ -156,6 +164,58 @@ static bool nlbus_sys_announce(struct nlbus_bus *bus)
 	return true;
 }
 
+/* Names as many of the clients that came and went as one event may. Return: whether
+ * there is such an event; else there is no memory for it.
+ */
+static bool nlbus_sys_publish_clients(struct nlbus_bus *bus)
+{
+	struct nlbus_sys_clients *clients;
+	struct nlbus_sys_client *named;
+	struct nlbus_run *run;
+	u64 joined, left;
+	void *payload;
+	u32 count;
+
+	run = nlbus_run_kernel(bus->sys.clients,
+			       sizeof(*clients) + NLBUS_SYS_NAMES * sizeof(*named),
+			       &payload);
+	if (!run)
+		return false;
+	clients = payload;
+	named = payload + sizeof(*clients);
+	count = nlbus_clients_tell(&bus->clients, named, NLBUS_SYS_NAMES, &joined,
+				   &left);
+	nlbus_run_cut(run, (NLBUS_SYS_NAMES - count) * sizeof(*named));
+	*clients = (struct nlbus_sys_clients) {
+		.joined = cpu_to_le64(joined),
+		.left = cpu_to_le64(left),
+		.count = cpu_to_le64(count),
+	};
+	nlbus_sys_sequence(bus, run);
+	return true;
+}
+
+/* Tells of clients that came and went, if it is time. Return: jiffies until it is. */
+static long nlbus_sys_tell_clients(struct nlbus_bus *bus, u64 now)
+{
+	struct nlbus_sys *sys = &bus->sys;
+	u32 turn = NLBUS_SYS_TOPICS_TURN;
+
+	sys->clients_due = false;
+	if (!nlbus_clients_any_news(&bus->clients))
+		return MAX_SCHEDULE_TIMEOUT;
+	if (!time_before64(now, sys->clients_at)) {
+		sys->clients_at = now + msecs_to_jiffies(NLBUS_SYS_TOPICS_MS);
+		while (nlbus_clients_any_news(&bus->clients) && turn-- &&
+		       nlbus_sys_publish_clients(bus))
+			;
+		if (!nlbus_clients_any_news(&bus->clients))
+			return MAX_SCHEDULE_TIMEOUT;
+	}
+	sys->clients_due = true;
+	return sys->clients_at - now;
+}
+
 /* The last event of the bus, behind all that was accepted. */
 static void nlbus_sys_close(struct nlbus_bus *bus)
 {
@@ -194,7 +254,7 @@ long nlbus_sys_run(struct nlbus_bus *bus)
 	unsigned long interval = msecs_to_jiffies(nlbus_params.heartbeat_ms);
 	struct nlbus_sys *sys = &bus->sys;
 	long timeout = MAX_SCHEDULE_TIMEOUT;
-	u64 now = get_jiffies_64();
+	u64 now = get_jiffies_64(), joined, left;
 
 	if (nlbus_sys_close_due(bus))
 		nlbus_sys_close(bus);
@@ -202,10 +262,14 @@ long nlbus_sys_run(struct nlbus_bus *bus)
 		/* Over and over: who joined meanwhile, or had no room for the
 		 * last event, must learn it, too, or he holds the module.
 		 */
-		nlbus_sys_shut(bus);
+		if (!time_before64(now, sys->shut_at)) {
+			nlbus_sys_shut(bus);
+			sys->shut_at = now + HZ;
+		}
 		sys->heard = READ_ONCE(bus->moves.news);
 		nlbus_moves_name(&bus->moves, NULL, U32_MAX);
-		return HZ;
+		nlbus_clients_tell(&bus->clients, NULL, U32_MAX, &joined, &left);
+		return sys->shut_at - now;
 	}
 
 	sys->heard = READ_ONCE(bus->moves.news);
@@ -221,6 +285,8 @@ long nlbus_sys_run(struct nlbus_bus *bus)
 				timeout = sys->topics_at - now;
 		}
 	}
+
+	timeout = min(timeout, nlbus_sys_tell_clients(bus, now));
 
 	if (nlbus_params.heartbeat_ms) {
 		if (!time_before64(now, sys->heartbeat_at)) {
@@ -244,6 +310,8 @@ bool nlbus_sys_news(const struct nlbus_bus *bus)
 {
 	return nlbus_sys_close_due(bus) ||
 	       READ_ONCE(bus->moves.news) != bus->sys.heard ||
+	       (!bus->sys.closed && !bus->sys.clients_due &&
+		nlbus_clients_any_news(&bus->clients)) ||
 	       (!bus->sys.closed &&
 		nlbus_topics_last_id(&bus->topics) != bus->sys.seen);
 }

@@ -16,25 +16,33 @@ struct nlbus_topic;
  * @heartbeat: $SYS/heartbeat
  * @topics: $SYS/topics
  * @closing: $SYS/closing
+ * @clients: $SYS/clients
  * @heartbeat_at: when the next heartbeat is due, in jiffies; 64 bits, as between
  *                two looks any time may pass
  * @topics_at: when $SYS/topics may be next published, likewise
+ * @shut_at: when everybody is next told that the bus is closed, likewise
+ * @clients_at: when $SYS/clients may be next published, likewise
  * @seen: the newest topic's id that was looked at
  * @announced: the newest topic's id that was announced
  * @heard: how many topics that moved or ended were looked at, see &nlbus_moves.news
  * @moved: how many were announced; others read it
+ * @clients_due: word of clients waits for its time
  * @closed: $SYS/closing was published, or there was no memory for it
  */
 struct nlbus_sys {
 	struct nlbus_topic *heartbeat;
 	struct nlbus_topic *topics;
 	struct nlbus_topic *closing;
+	struct nlbus_topic *clients;
 	u64 heartbeat_at;
 	u64 topics_at;
+	u64 clients_at;
+	u64 shut_at;
 	u32 seen;
 	u32 announced;
 	u32 heard;
 	atomic64_t moved;
+	bool clients_due;
 	bool closed;
 };
 

@@ -3,7 +3,10 @@
 
 use nlbus::kernel::{self, Cpu, Link, LinkAction, Module, ModuleAction, Name, OutOfMemory, Reboot, RebootAction};
 use nlbus::wire::uapi::{ALL, STRINGS};
-use nlbus::wire::{EventHeader, Header, Heartbeat, Messages, MovedTopic, TopicsAnnouncement, push_event};
+use nlbus::wire::{
+    ClientNews, ClientsAnnouncement, EventHeader, Header, Heartbeat, Messages, MovedTopic, TopicsAnnouncement,
+    push_event,
+};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -112,7 +115,7 @@ fn the_header_has_no_constant_that_rust_lacks() {
 #[test]
 fn structs_have_their_sizes_and_offsets() {
     type Fields = &'static [(&'static str, usize)];
-    let structs: [(&str, usize, Fields); 4] = [
+    let structs: [(&str, usize, Fields); 6] = [
         (
             "nlbus_event_hdr",
             nlbus::wire::EVENT_HDRLEN,
@@ -144,6 +147,8 @@ fn structs_have_their_sizes_and_offsets() {
         ),
         ("nlbus_sys_topics", TopicsAnnouncement::LEN, &[("last_id", 0), ("moved", 4), ("count", 12)]),
         ("nlbus_sys_topic", MovedTopic::LEN, &[("id", 0), ("end", 4)]),
+        ("nlbus_sys_clients", ClientsAnnouncement::LEN, &[("joined", 0), ("left", 8), ("count", 16)]),
+        ("nlbus_sys_client", ClientNews::LEN, &[("portid", 0), ("pid", 4), ("uid", 8), ("left", 12)]),
     ];
     let (mut body, mut want) = (String::new(), BTreeMap::new());
     for (name, size, fields) in structs {

@@ -3,6 +3,7 @@
 mod requests;
 mod topic_options;
 mod typed_publisher;
+mod will;
 
 pub use topic_options::TopicOptions;
 pub use typed_publisher::TypedPublisher;
@@ -388,11 +389,11 @@ impl Bus {
         self.shared.turn()
     }
 
-    /// Flushes and ends the connection, for all handles: subscriptions deliver what they hold and then end. What a buffered
-    /// publisher is given afterwards is never sent.
+    /// Flushes, takes the [last will](Self::set_will) back and ends the connection, for all handles: subscriptions deliver what
+    /// they hold and then end. What a buffered publisher is given afterwards is never sent.
     ///
     /// # Errors
-    /// As [`flush`](Self::flush). The connection is ended all the same.
+    /// As [`flush`](Self::flush). The connection is ended all the same; a broker that doesn't answer may publish the will.
     ///
     /// # Example
     /// ```no_run
@@ -403,6 +404,10 @@ impl Bus {
     /// ```
     pub fn close(self) -> Result<(), PublishError> {
         let flushed = self.flush();
+        if self.shared.has_will() {
+            // Where there is no broker, there is no will, and one that is silent is told of in flushing.
+            let _ = self.clear_will();
+        }
         self.shared.tell(Command::Stop);
         flushed
     }

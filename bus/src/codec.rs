@@ -22,7 +22,7 @@ const CONFIG: bincode::config::Configuration<
 > = bincode::config::standard().with_little_endian().with_fixed_int_encoding().with_limit::<NLBUS_PAYLOAD_MAX>();
 
 /// A value can't become a payload.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EncodeError(String);
 
 impl fmt::Display for EncodeError {

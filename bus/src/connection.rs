@@ -7,6 +7,7 @@ use crate::sys::Parental;
 use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -30,6 +31,8 @@ pub(crate) struct Shared {
     pub(crate) outage: Duration,
     /// `None` where a thread drives.
     pub(crate) direct: Option<Direct>,
+    /// Whether the broker has a last will of this connection, or may have.
+    will: AtomicBool,
 }
 
 impl Shared {
@@ -40,7 +43,16 @@ impl Shared {
         outage: Duration,
         direct: Option<Direct>,
     ) -> Shared {
-        Shared { publisher, remote, patience, outage, direct }
+        Shared { publisher, remote, patience, outage, direct, will: AtomicBool::new(false) }
+    }
+
+    /// Whether there may be a last will to take back.
+    pub(crate) fn has_will(&self) -> bool {
+        self.will.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn note_will(&self, is_set: bool) {
+        self.will.store(is_set, Ordering::Relaxed);
     }
 
     /// The first handle.

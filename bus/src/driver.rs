@@ -24,7 +24,7 @@ use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollTimeout};
 use nix::sys::eventfd::EventFd;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
-pub(crate) use remote::{Ask, Command, Remote};
+pub(crate) use remote::{Ask, Command, Remote, What};
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -54,7 +54,7 @@ pub(crate) struct Sought {
 /// Any [`ConnectError`]. Where the module answers, the user broker is never asked, whatever is wrong with the module.
 pub(crate) fn find(sought: Sought) -> Result<Info, ConnectError> {
     match look_for(sought, true)? {
-        Look::Found(info) => Ok(info),
+        Look::Found(info) => Ok(*info),
         Look::Asked(inquiry) => inquiry.wait(),
     }
 }
@@ -62,7 +62,7 @@ pub(crate) fn find(sought: Sought) -> Result<Info, ConnectError> {
 /// What a look finds at once.
 pub(crate) enum Look {
     /// The module, which answers while it is asked.
-    Found(Info),
+    Found(Box<Info>),
     /// Somebody at a user broker's port, who was asked.
     Asked(Inquiry),
 }
@@ -80,7 +80,7 @@ fn look_for(sought: Sought, waits: bool) -> Result<Look, ConnectError> {
     let Sought { choice, port, .. } = sought;
     let module = if choice == Choice::User { None } else { find_module()? };
     match (module, choice) {
-        (Some(info), _) => spoken(info).map(Look::Found),
+        (Some(info), _) => spoken(info).map(|info| Look::Found(Box::new(info))),
         (None, Choice::Module) => Err(ConnectError::NoBroker { choice, port }),
         (None, _) => Inquiry::new(sought, waits).map(Look::Asked),
     }

@@ -1,14 +1,17 @@
 //! Questions to the broker, and why one was not answered.
 
-use crate::client::{Reply, Unanswered};
+use crate::client::{Reply, Unanswered, Will};
+use crate::codec::EncodeError;
 use crate::connection::Shared;
-use crate::driver::{Ask, Command};
+use crate::driver::{Ask, Command, What};
 use crate::publisher::{CLOSED, FORKED, GONE};
 use crate::topic::TopicError;
 use crate::type_name::TypeMismatch;
+use crate::wire::uapi::NLBUS_PAYLOAD_MAX;
 use crate::wire::uapi::NLM_F_MULTI;
 use crate::wire::{Malformed, Message, Messages, Refusal};
-use crossbeam_channel::{RecvTimeoutError, bounded};
+use bytes::Bytes;
+use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -35,20 +38,35 @@ pub(crate) fn ask<T>(
     write: impl FnOnce(u32, &mut Vec<u8>) + Send + 'static,
     read: impl FnOnce(&[Message<'_>]) -> Result<T, Malformed>,
 ) -> Result<T, RequestError> {
-    let (reply, answer) = bounded::<Reply>(1);
     let write = move |seq| {
         let mut frame = Vec::new();
         write(seq, &mut frame);
         frame
     };
+    let datagram = answer(shared, |reply, deadline| Ask { what: What::Frame(Box::new(write)), reply, deadline })?;
+    let page = Messages::new(&datagram).collect::<Result<Vec<_>, _>>();
+    let page = page.map_err(|_| RequestError::Malformed(Malformed("a message's length is wrong")))?;
+    read(&page).map_err(RequestError::Malformed)
+}
+
+/// Leaves a last will, or takes it back.
+pub(crate) fn ask_for_will(shared: &Shared, will: Option<Will>) -> Result<(), RequestError> {
+    let is_set = will.is_some();
+    if is_set {
+        shared.note_will(true);
+    }
+    answer(shared, |reply, deadline| Ask { what: What::Will(will), reply, deadline })?;
+    shared.note_will(is_set);
+    Ok(())
+}
+
+/// Has the driver ask, and waits for the datagram that is the answer.
+fn answer(shared: &Shared, ask: impl FnOnce(Sender<Reply>, Instant) -> Ask) -> Result<Bytes, RequestError> {
+    let (reply, answer) = bounded::<Reply>(1);
     let deadline = shared.deadline();
-    shared.tell(Command::Ask(Ask { write: Box::new(write), reply, deadline: deadline.unwrap_or_else(never) }));
+    shared.tell(Command::Ask(ask(reply, deadline.unwrap_or_else(never))));
     match shared.receive(&answer, deadline) {
-        Ok(Ok(datagram)) => {
-            let page = Messages::new(&datagram).collect::<Result<Vec<_>, _>>();
-            let page = page.map_err(|_| RequestError::Malformed(Malformed("a message's length is wrong")))?;
-            read(&page).map_err(RequestError::Malformed)
-        }
+        Ok(Ok(datagram)) => Ok(datagram),
         Ok(Err(Unanswered::Refused(refusal))) => Err(RequestError::Refused(refusal)),
         Ok(Err(Unanswered::Gone)) => Err(RequestError::NoBroker),
         Ok(Err(Unanswered::TimedOut)) | Err(RecvTimeoutError::Timeout) => Err(RequestError::TimedOut),
@@ -85,6 +103,13 @@ pub enum RequestError {
         /// What is wrong with it.
         error: TopicError,
     },
+    /// A payload is longer than any may be.
+    Payload {
+        /// Its bytes.
+        len: usize,
+    },
+    /// A value can't be encoded.
+    Encode(EncodeError),
     /// The topic's values are of another type.
     OtherType(Box<TypeMismatch>),
     /// The broker refused it.
@@ -107,6 +132,10 @@ impl fmt::Display for RequestError {
             RequestError::Topic { name, error } => {
                 write!(f, "'{}' can't be a topic: {error}", name.escape_debug())
             }
+            RequestError::Payload { len } => {
+                write!(f, "a payload of {len} bytes is too long: at most {NLBUS_PAYLOAD_MAX} fit, publish it in parts")
+            }
+            RequestError::Encode(error) => write!(f, "the value can't be encoded: {error}"),
             RequestError::OtherType(mismatch) => mismatch.fmt(f),
             RequestError::Refused(refusal) => write!(f, "the broker refused: {refusal}"),
             RequestError::TimedOut => f.write_str(TIMED_OUT),

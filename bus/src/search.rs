@@ -120,7 +120,7 @@ impl Search {
             return self.later(Seen::Nothing);
         }
         match link::look(self.sought) {
-            Ok(Look::Found(info)) => self.later(Seen::Broker(Box::new(info))),
+            Ok(Look::Found(info)) => self.later(Seen::Broker(info)),
             Ok(Look::Asked(inquiry)) if epoll.add(&inquiry, EpollEvent::new(EpollFlags::EPOLLIN, key)).is_ok() => {
                 self.state = State::Asked(inquiry, self.next());
                 Seen::Nothing

@@ -195,11 +195,11 @@ fn new_topics_are_announced_and_can_be_listed_and_read_from_one() {
     assert_eq!((&*events[0].topic, events[0].header.topic_id, events[0].header.portid), (NLBUS_SYS_TOPICS, 2, 0));
     assert_eq!(
         TopicsAnnouncement::read(&events[0].payload),
-        Ok(TopicsAnnouncement { last_id: 4, ..Default::default() })
+        Ok(TopicsAnnouncement { last_id: 5, ..Default::default() })
     );
-    let topic = client.topic(TopicRequest::Get(TopicKey::Id(4)));
+    let topic = client.topic(TopicRequest::Get(TopicKey::Id(5)));
     assert_eq!((&*topic.name, topic.head), ("new/one", 1));
-    let (events, _) = client.replay(broker.epoch(), 4, 1, Some(1));
+    let (events, _) = client.replay(broker.epoch(), 5, 1, Some(1));
     assert_eq!(events[0].payload, b"first");
     // Many at once are one announcement more, or two.
     for at in 0..100 {
@@ -209,7 +209,7 @@ fn new_topics_are_announced_and_can_be_listed_and_read_from_one() {
     loop {
         let events = member.broadcast();
         announcements += events.len();
-        if TopicsAnnouncement::read(&events[events.len() - 1].payload).unwrap().last_id == 104 {
+        if TopicsAnnouncement::read(&events[events.len() - 1].payload).unwrap().last_id == 105 {
             break;
         }
     }
@@ -225,7 +225,7 @@ fn heartbeats_tell_epoch_and_counters() {
         let event = member.broadcast().remove(0);
         assert_eq!((&*event.topic, event.header.topic_id, event.header.content), (NLBUS_SYS_HEARTBEAT, 1, 2));
         let beat = Heartbeat::read(&event.payload).unwrap();
-        assert_eq!((beat.epoch, beat.last_id), (broker.epoch(), 3));
+        assert_eq!((beat.epoch, beat.last_id), (broker.epoch(), 4));
         if last != Heartbeat::default() {
             assert_eq!((beat.published, beat.change), (last.published + 1, last.change + 1));
             assert!(beat.uptime_ns > last.uptime_ns);
@@ -244,10 +244,10 @@ fn each_network_namespace_has_its_own_bus() {
         let inside = start(Broker::builder().port(port).heartbeat(Duration::ZERO));
         let client = Client::new(&inside);
         assert_eq!(client.publish_acked("a", b""), 1);
-        assert_eq!(client.info().counters.topics, 4);
+        assert_eq!(client.info().counters.topics, 5);
     })
     .join()
     .unwrap();
     let counters = Client::new(&outside).info().counters;
-    assert_eq!((counters.topics, counters.published), (3, 0));
+    assert_eq!((counters.topics, counters.published), (4, 0));
 }

@@ -104,6 +104,12 @@ fn broker(place: Place, args: &Args) {
     if let Some(bytes) = args.get("user_history") {
         builder = builder.user_history(bytes);
     }
+    if let Some(wills) = args.get("wills") {
+        builder = builder.wills(wills);
+    }
+    if let Some(wills) = args.get("user_wills") {
+        builder = builder.user_wills(wills);
+    }
     if let Some(mode) = args.get::<String>("topic_mode") {
         builder = builder.topic_mode(u32::from_str_radix(&mode, 8).unwrap_or_else(|error| panic!("{mode}: {error}")));
     }

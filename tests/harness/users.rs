@@ -49,6 +49,7 @@ pub fn become_another(place: Place, args: &Args) {
 /// - `publish TOPIC [bytes=1]`, answered by `published seq= pid=`; `send TOPIC`, which publishes and flushes, by `sent`
 /// - `subscribe FILTER`, by `subscribed`; what comes is said after `next`: `TOPIC SEQ`, `lost TOPIC FROM TO`,
 ///   `ended TOPIC REASON`, or `nothing` after [`patience`]; after `soon` that comes at once, nearly
+/// - `will TOPIC`, which leaves one there, by `left`
 /// - `create TOPIC [mode=0640] [uid=] [gid=] [history=]` and `set` the same, by `topic mode= uid= gid= history=`; `look
 ///   TOPIC`, by the same, or `absent`; `topics`, by their names; `delete TOPIC`, by `deleted`
 ///
@@ -94,6 +95,7 @@ fn obey(bus: &Bus, verb: &str, rest: &str) -> String {
         "set" => answered(settings().set(), described),
         "look" => answered(bus.topic(&topic), |topic| topic.map_or("absent".into(), described)),
         "topics" => answered(bus.topics(), |topics| topics.into_iter().map(|topic| topic.name + " ").collect()),
+        "will" => answered(bus.set_will(&topic, "x"), |()| "left".into()),
         "delete" => answered(bus.delete_topic(&topic), |()| "deleted".into()),
         _ => panic!("what does '{verb} {rest}' mean?"),
     }

@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 
 /// The same with another version of the protocol.
 pub(crate) const OTHER_VERSION: &str = "nlbus-other-version.ko";
+/// The same with another version of its own.
+pub(crate) const NEXT: &str = "nlbus-next.ko";
 pub(crate) const MODULE: &str = "nlbus.ko";
 
 /// Loads a module.

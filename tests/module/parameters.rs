@@ -253,6 +253,8 @@ fn values_that_make_no_sense_are_refused() {
         "user_queue=1",
         "user_history=67108865",
         "user_private_groups=0",
+        "wills=1048577",
+        "user_wills=4097",
     ] {
         assert_eq!(load(MODULE, parameters), Err(Errno::EINVAL), "{parameters}");
         assert!(!is_loaded());

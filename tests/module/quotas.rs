@@ -22,6 +22,7 @@ cases![
     all_within_a_namespace_that_root_made_count_as_one module_only alone,
     many_users_in_many_namespaces_have_a_limit_together module_only alone,
     a_user_cannot_use_up_the_private_groups module_only alone,
+    there_are_so_many_wills_and_no_more module_only alone,
     what_users_leave_is_for_the_privileged module_only alone,
     what_users_leave_of_history_is_for_the_privileged module_only alone,
     histories_of_all_buses_count_together module_only alone,
@@ -181,6 +182,41 @@ fn many_users_in_many_namespaces_have_a_limit_together() {
     wait_for("room for another one", || ask(&mut another, "create b").starts_with("topic ").then_some(()));
 }
 
+fn there_are_so_many_wills_and_no_more() {
+    reload("wills=8 user_wills=2");
+    let fixture = Fixture::new();
+    let bus = fixture.connect();
+    let limits = bus.info().unwrap().limits;
+    assert_eq!((limits.wills, limits.user_wills), (8, 2));
+    let mut clients: Vec<Child> = (0..3).map(|_| client(&fixture, &[NOBODY])).collect();
+    for client in &mut clients[..2] {
+        assert_eq!(ask(client, "will w/a"), "left");
+    }
+    let said = ask(&mut clients[2], "will w/a");
+    assert!(said.starts_with("refused EDQUOT ") && said.contains("user_wills"), "{said}");
+    // One that takes the place of another is none too many.
+    assert_eq!(ask(&mut clients[0], "will w/b"), "left");
+    // Not for making a namespace.
+    let mut elsewhere = client(&fixture, &[NOBODY, "userns=true", "netns=true"]);
+    let said = ask(&mut elsewhere, "will w/a");
+    assert!(said.starts_with("refused EDQUOT "), "{said}");
+    // Users leave the privileged an eighth.
+    let mut others: Vec<Child> = (0..3).map(|at| client(&fixture, &[&format!("uid={}", 2000 + at)])).collect();
+    for other in &mut others {
+        assert_eq!(ask(other, "will w/a"), "left");
+    }
+    let mut more: Vec<Child> = (0..3).map(|at| client(&fixture, &[&format!("uid={}", 3000 + at)])).collect();
+    assert_eq!(ask(&mut more[0], "will w/a"), "left");
+    assert_eq!(ask(&mut more[1], "will w/a"), "left");
+    let said = ask(&mut more[2], "will w/a");
+    assert!(said.starts_with("refused ENOSPC ") && said.contains("parameter wills"), "{said}");
+    bus.set_will("w/a", "x").unwrap();
+    // Who goes makes room; but root took some of what was for all.
+    clients[1].kill();
+    more[0].kill();
+    wait_for("room", || (ask(&mut clients[2], "will w/a") == "left").then_some(()));
+}
+
 fn a_user_cannot_use_up_the_private_groups() {
     reload("groups=32 private_groups=16 user_private_groups=2");
     let fixture = Fixture::new();
@@ -215,11 +251,11 @@ fn what_users_leave_is_for_the_privileged() {
         creates(&mut plain, &format!("a/{at} mode=0600"));
     }
     is_refused(&mut plain, "create a/7 mode=0600", "ENOSPC", "private_groups");
-    // 14 of 16, with the broker's own three.
-    for at in 7..11 {
+    // 14 of 16, with the broker's own four.
+    for at in 7..10 {
         creates(&mut plain, &format!("a/{at}"));
     }
-    is_refused(&mut plain, "create a/11", "ENOSPC", "16 topics");
+    is_refused(&mut plain, "create a/10", "ENOSPC", "16 topics");
     let bus = fixture.connect();
     bus.topic_options("root").mode(0o600).create_new().unwrap();
     bus.create_topic("root/2").unwrap();

@@ -1,6 +1,6 @@
 //! The module is replaced under its clients: retired, unloaded and loaded again.
 
-use crate::kernel::{KernelLog, MODULE, is_loaded, load, reload, unload, unload_at_last};
+use crate::kernel::{KernelLog, MODULE, NEXT, is_loaded, load, reload, unload, unload_at_last};
 use netlink_sys::{Socket, SocketAddr};
 use nix::errno::Errno;
 use nix::unistd::{Uid, seteuid, write};
@@ -8,6 +8,7 @@ use nlbus::wire::uapi::{NETLINK_GENERIC, NLBUS_GENL_NAME, NLMSG_DONE};
 use nlbus::wire::{Answer, Messages, families_request, family_id, genl_retire_request};
 use nlbus::{Bus, Choice, ConnectError, Delivery, PublishReason, retire_module};
 use nlbus_tests::{Fixture, Place, Tally, cases, collect, events, in_new_namespace, payload, restarts, wait_for};
+use std::fs;
 use std::process::Command;
 
 cases![
@@ -16,14 +17,22 @@ cases![
     namespaces_are_told_too module_only alone,
     a_privileged_program_is_not_made_to_retire_it module_only alone,
     the_command_lists_who_holds_on_and_unloads_when_nobody_does module_only alone,
+    an_upgrade_takes_wills_along module_only alone,
     a_module_replaced_twenty_times_under_traffic_confuses_nobody module_only alone,
 ];
 
-/// Retires the module and replaces it as soon as everybody has let go.
+/// What the loaded module says of itself (`modinfo -F version`).
+fn version() -> String {
+    fs::read_to_string("/sys/module/nlbus/version").unwrap().trim().to_owned()
+}
+
+/// Retires the module and has another build of it in its place as soon as everybody has let go.
 fn replace() {
+    let before = version();
     retire_module().unwrap();
     unload_at_last();
-    load(MODULE, "").unwrap();
+    load(if before.ends_with("next") { MODULE } else { NEXT }, "").unwrap();
+    assert_ne!(version(), before);
 }
 
 fn what_was_accepted_comes_before_the_end() {
@@ -165,6 +174,22 @@ fn the_command_lists_who_holds_on_and_unloads_when_nobody_does() {
     assert!(nlbus(&["module", "load"]).0);
     let (done, said) = nlbus(&["module", "load", "heartbeat_ms=5"]);
     assert!(!done && said.contains("takes parameters only then"), "{said}");
+    assert_eq!(log.loud(), Vec::<String>::new());
+}
+
+/// Who left a will, and does nothing else, finds the next module and leaves it there.
+fn an_upgrade_takes_wills_along() {
+    reload("");
+    let mut log = KernelLog::from_now();
+    let client = Bus::connect().unwrap();
+    client.set_will("upgraded/will", "gone").unwrap();
+    replace();
+    let bus = wait_for("the next module", || Bus::connect().ok());
+    wait_for("the will", || (bus.info().unwrap().counters.wills == 1).then_some(()));
+    let mut subscription = bus.subscribe("upgraded/will").unwrap();
+    drop(client);
+    let will = &events(&mut subscription, 1)[0];
+    assert!(will.is_will() && will.payload() == b"gone", "{will:?}");
     assert_eq!(log.loud(), Vec::<String>::new());
 }
 

@@ -88,6 +88,8 @@ fn namespaces_come_and_go_under_traffic() {
             in_new_namespace(|| {
                 let bus = Bus::connect().unwrap();
                 let mut subscription = bus.subscribe("#").unwrap();
+                // Nobody is left to hear of it, and it must leave nothing.
+                bus.set_will("last/will", &payload(namespace, 0, 64)).unwrap();
                 for number in 1..=EACH {
                     bus.publish("traffic", &payload(namespace, number, 64)).unwrap();
                 }
@@ -124,7 +126,7 @@ fn what_waits_unread_is_freed_with_the_module() {
     unload_at_last();
     load(MODULE, "").unwrap();
     let bus = Bus::connect().unwrap();
-    assert_eq!(bus.topics().unwrap().len(), 3, "a new bus has the broker's topics only");
+    assert_eq!(bus.topics().unwrap().len(), 4, "a new bus has the broker's topics only");
     drop(bus);
     unload_at_last();
     assert_eq!(log.loud(), Vec::<String>::new());

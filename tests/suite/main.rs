@@ -31,6 +31,7 @@ mod slow;
 mod spoof;
 mod topics;
 mod types;
+mod wills;
 
 use std::process::ExitCode;
 
@@ -67,8 +68,9 @@ fn main() -> ExitCode {
             embedding::CASES,
             loops::CASES,
             forks::CASES,
+            wills::CASES,
             many::CASES,
         ],
-        &[forks::ROLES, quota::ROLES, flood::ROLES, types::ROLES].concat(),
+        &[forks::ROLES, quota::ROLES, flood::ROLES, types::ROLES, wills::ROLES].concat(),
     )
 }

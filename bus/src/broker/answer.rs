@@ -27,7 +27,8 @@ impl Core {
         let mut datagram = std::mem::take(&mut self.scratch);
         datagram.clear();
         let answered = self.write_answer(&mut datagram, to, request, sender, out);
-        if answered.is_ok() {
+        // To a will there is nothing to say but the ack.
+        if answered.is_ok() && !datagram.is_empty() {
             out(sender.sent(&datagram));
         }
         self.scratch = datagram;
@@ -46,7 +47,7 @@ impl Core {
             Request::Info => wire::push_info(datagram, to, &self.info()),
             Request::Topic(request) => self.answer_topic(datagram, to, request, sender, out)?,
             Request::Replay(replay) => self.replay(datagram, to, replay, sender)?,
-            Request::Will(_) => return Err(Refusal::new(Errno::EOPNOTSUPP, "this broker doesn't serve wills")),
+            Request::Will(will) => self.answer_will(will, sender)?,
             Request::Publish(_) => {}
         }
         Ok(())
@@ -180,6 +181,8 @@ impl Core {
                 topics: u64::from(self.topics.len()),
                 history: self.topics.history().bytes(),
                 moved: self.announcer.announced(),
+                clients: self.clients.len(),
+                wills: self.clients.wills(),
                 ..self.counts
             },
         }

@@ -78,7 +78,7 @@ impl BrokerBuilder {
         self
     }
 
-    /// How many topics there may be, 16384 unless set; the broker's own three are of them.
+    /// How many topics there may be, 16384 unless set; the broker's own four are of them.
     ///
     /// ```no_run
     /// let broker = nlbus::Broker::builder().topics_max(1000).spawn()?;
@@ -98,6 +98,29 @@ impl BrokerBuilder {
     /// ```
     pub fn user_topics(mut self, topics: u32) -> Self {
         self.config.user_topics = Some(topics);
+        self
+    }
+
+    /// How many last wills ([`Bus::set_will`](crate::Bus::set_will)) clients may leave, 4096 unless set.
+    ///
+    /// ```no_run
+    /// let broker = nlbus::Broker::builder().wills(100).spawn()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn wills(mut self, wills: u32) -> Self {
+        self.config.wills = wills;
+        self
+    }
+
+    /// How many of these the clients of one user may leave, a quarter of [`wills`](Self::wills) unless set. Root and the broker's
+    /// own user are exempt, and an eighth of all is theirs alone.
+    ///
+    /// ```no_run
+    /// let broker = nlbus::Broker::builder().wills(100).user_wills(10).spawn()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn user_wills(mut self, wills: u32) -> Self {
+        self.config.user_wills = Some(wills);
         self
     }
 

@@ -25,6 +25,10 @@ pub(super) struct Config {
     pub(super) user_topics: Option<u32>,
     /// Bytes of the histories of one ordinary user's topics; a quarter of all unless set.
     pub(super) user_history: Option<u64>,
+    /// Last wills.
+    pub(super) wills: u32,
+    /// Of those, one ordinary user's; a quarter unless set.
+    pub(super) user_wills: Option<u32>,
     /// Who may read and write a topic that is created without a mode.
     pub(super) topic_mode: u32,
     /// Bytes of a datagram that packs several events.
@@ -47,6 +51,8 @@ impl Default for Config {
             topics_max: 16384,
             user_topics: None,
             user_history: None,
+            wills: 4096,
+            user_wills: None,
             topic_mode: NLBUS_TOPIC_MODE_MASK,
             pack: PACK_DEFAULT,
             queue: 0,
@@ -76,6 +82,11 @@ impl Config {
         self.user_history.unwrap_or(self.history / 4)
     }
 
+    /// How many wills one ordinary user may leave.
+    pub(super) fn user_wills(&self) -> u32 {
+        self.user_wills.unwrap_or(self.wills / 4)
+    }
+
     pub(super) fn limits(&self) -> Limits {
         Limits {
             topics: self.topics_max,
@@ -90,6 +101,8 @@ impl Config {
             topic_mode: self.topic_mode,
             user_topics: self.user_topics(),
             user_history: self.user_history(),
+            wills: self.wills,
+            user_wills: self.user_wills(),
             // The queue is one socket's receive buffer, and there are no private groups.
             user_queue: 0,
             user_private_groups: 0,

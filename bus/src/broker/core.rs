@@ -8,6 +8,7 @@
 
 use super::access::Access;
 use super::announce::Announcer;
+use super::clients::Clients;
 use super::config::Config;
 use super::pack::{Outgoing, Packs};
 pub(super) use super::sender::{Endpoint, Sender};
@@ -80,6 +81,8 @@ pub(super) struct Core {
     next_heartbeat_ns: Option<u64>,
     /// What is to be said of topics.
     pub(super) announcer: Announcer,
+    /// Who ever sent something.
+    pub(super) clients: Clients,
     pub(super) closing: bool,
 }
 
@@ -97,6 +100,7 @@ impl Core {
             counts: Counters::default(),
             next_heartbeat_ns: (interval != 0).then(|| now.boot_ns.saturating_add(interval)),
             announcer: Announcer::default(),
+            clients: Clients::default(),
             closing: false,
             start_ns: now.boot_ns,
             now,
@@ -120,6 +124,7 @@ impl Core {
         let mut whole = None;
         match checked.and_then(|()| self.check_publishes(&requests, sender)) {
             Ok(()) => {
+                self.clients.note(sender);
                 whole = self.find_whole(&requests, datagram);
                 // As the module does, and as was checked: a request of the same datagram can't take a publish's room.
                 if whole.is_none() {
@@ -163,7 +168,8 @@ impl Core {
 
     /// When [`flush`](Self::flush) has something to say by itself, in `CLOCK_BOOTTIME` nanoseconds.
     pub(super) fn next_deadline(&self) -> Option<u64> {
-        [self.next_heartbeat_ns, self.announcer.due()].into_iter().flatten().min()
+        let clients = [self.clients.look_at(), self.clients.news_at().filter(|_| !self.closing)];
+        [self.next_heartbeat_ns, self.announcer.due()].into_iter().chain(clients).flatten().min()
     }
 
     pub(super) fn port(&self) -> u32 {
@@ -236,7 +242,7 @@ impl Core {
         }
     }
 
-    fn publish_own(&mut self, slot: Slot, payload: &[u8], out: &mut impl FnMut(Action<'_>) -> bool) {
+    pub(super) fn publish_own(&mut self, slot: Slot, payload: &[u8], out: &mut impl FnMut(Action<'_>) -> bool) {
         let Config { pid, uid, .. } = self.config;
         let event = EventHeader { pid, uid, content: NLBUS_CONTENT_BINCODE, ..EventHeader::default() };
         let mut message = std::mem::take(&mut self.scratch);
@@ -339,6 +345,7 @@ impl Core {
         for announcement in self.announcer.announce(self.topics.last_id(), now) {
             self.publish_own(SYS_TOPICS, &announcement.to_bytes(), out);
         }
+        self.say_who_is_there(out);
         if self.next_heartbeat_ns.is_some_and(|due| now >= due) {
             // The next one keeps the beat, unless that has passed as well: a suspended machine doesn't catch up.
             let interval = self.config.heartbeat_ns();

@@ -9,6 +9,8 @@ mod access;
 mod announce;
 mod answer;
 mod builder;
+mod census;
+mod clients;
 mod config;
 mod core;
 mod error;

@@ -1,5 +1,6 @@
 //! The sockets around the core: two netlink sockets, an epoll, the clock.
 
+use super::census::Census;
 use super::config::Config;
 use super::core::{Action, Core, Endpoint, MEMORY, Now, Sender};
 use super::error::{BrokerError, io_error};
@@ -52,6 +53,7 @@ pub(super) struct Running {
     pub(super) core: Core,
     out: Out,
     watch: ModuleWatch,
+    census: Option<Census>,
     publishes: RecvBatch,
     requests: RecvBatch,
     waiting: Requests,
@@ -136,10 +138,15 @@ impl Running {
                 epoch => break epoch,
             }
         };
+        // Whether the kernel has such a list at all, it says when it is asked.
+        let census = Census::open().and_then(|mut census| census.take().map(|_| census)).ok();
+        let mut core = Core::new(config, epoch, now);
+        core.clients.can_look = census.is_some();
         Ok(Running {
-            core: Core::new(config, epoch, now),
+            core,
             out: Out { sockets: Sockets { publish, request }, outbox: Outbox::default() },
             watch,
+            census,
             publishes: RecvBatch::new(PUBLISHES, MEMORY).few_first(FEW).about(PUBLISHED_BYTES),
             requests: RecvBatch::new(REQUESTS, MEMORY).few_first(FEW).about(PUBLISHED_BYTES),
             waiting: Requests::default(),
@@ -183,6 +190,9 @@ impl Running {
             if ready(Ready::Publish) {
                 self.take_publishes()?;
             }
+            let drained = (!ready(Ready::Request) || self.requests.is_drained())
+                && (!ready(Ready::Publish) || self.publishes.is_drained());
+            self.look_after_clients(drained && self.waiting.is_empty())?;
             // The wait counts from here, so what is due may be late by as long as the sending took.
             now = self.send_what_is_due()?;
         }
@@ -258,6 +268,26 @@ impl Running {
         Ok(answered)
     }
 
+    /// Publishes the wills of clients that were seen to be gone, once all that they sent is taken, and looks who else is.
+    /// `drained` says that nothing waits that was there when this turn began.
+    fn look_after_clients(&mut self, drained: bool) -> Result<(), BrokerError> {
+        let Running { core, out, census, .. } = self;
+        let now = read_clock()?;
+        if core.clients.any_dying() {
+            core.bury(drained, now, &mut |action| out.perform(action, now.boot_ns));
+        }
+        if let Some(census) = census
+            && core.clients.look_at().is_some_and(|due| now.boot_ns >= due)
+        {
+            match census.take() {
+                Ok(there) => core.looked(&there, Census::has, now),
+                // For want of memory, say: nobody is taken to be gone, and the next look is as soon as any.
+                Err(_) => core.clients.look_later(now.boot_ns),
+            }
+        }
+        Ok(())
+    }
+
     /// Returns the time that it was done at.
     fn send_what_is_due(&mut self) -> Result<Now, BrokerError> {
         let Running { core, out, .. } = self;
@@ -272,7 +302,7 @@ impl Running {
 
     /// How long to wait when nobody sends: until the core or the outbox has something to do.
     fn timeout(&self, now: Now) -> EpollTimeout {
-        if !self.waiting.is_empty() {
+        if !self.waiting.is_empty() || self.core.clients.any_dying() {
             return EpollTimeout::ZERO;
         }
         let due = [self.core.next_deadline(), self.out.outbox.next_retry()].into_iter().flatten().min();

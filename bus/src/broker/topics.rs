@@ -6,7 +6,8 @@ use super::users::{Charged, Users};
 use crate::history::{History, Place};
 use crate::type_name::TypeName;
 use crate::wire::uapi::{
-    NLBUS_GROUP_FIRST, NLBUS_GROUP_SYS, NLBUS_SYS_CLOSING, NLBUS_SYS_HEARTBEAT, NLBUS_SYS_TOPICS, NLBUS_USER_GROUPS,
+    NLBUS_GROUP_CLIENTS, NLBUS_GROUP_FIRST, NLBUS_GROUP_SYS, NLBUS_SYS_CLIENTS, NLBUS_SYS_CLOSING, NLBUS_SYS_HEARTBEAT,
+    NLBUS_SYS_TOPICS, NLBUS_USER_GROUPS,
 };
 use crate::wire::{TopicRecord, TopicSettings};
 use hashbrown::HashTable;
@@ -18,9 +19,10 @@ use std::ops::{Bound, Range};
 pub(super) const SYS_HEARTBEAT: Slot = Slot(0);
 pub(super) const SYS_TOPICS: Slot = Slot(1);
 pub(super) const SYS_CLOSING: Slot = Slot(2);
+pub(super) const SYS_CLIENTS: Slot = Slot(3);
 
 /// How many those are.
-const SYS_COUNT: u32 = 3;
+pub(super) const SYS_COUNT: u32 = 4;
 
 /// Who misses heartbeats wants the newest: bytes that each of them keeps.
 const SYS_HISTORY: u64 = 4096;
@@ -96,10 +98,14 @@ impl Topics {
             found: None,
         };
         let access = Access { owner: Owner { uid, gid }, mode: SYS_MODE };
-        for (name, slot) in
-            [(NLBUS_SYS_HEARTBEAT, SYS_HEARTBEAT), (NLBUS_SYS_TOPICS, SYS_TOPICS), (NLBUS_SYS_CLOSING, SYS_CLOSING)]
-        {
-            let got = topics.add(name, NLBUS_GROUP_SYS, access, None, SYS_HISTORY.min(topic_history));
+        let own = [
+            (NLBUS_SYS_HEARTBEAT, NLBUS_GROUP_SYS, SYS_HEARTBEAT),
+            (NLBUS_SYS_TOPICS, NLBUS_GROUP_SYS, SYS_TOPICS),
+            (NLBUS_SYS_CLOSING, NLBUS_GROUP_SYS, SYS_CLOSING),
+            (NLBUS_SYS_CLIENTS, NLBUS_GROUP_CLIENTS, SYS_CLIENTS),
+        ];
+        for (name, group, slot) in own {
+            let got = topics.add(name, group, access, None, SYS_HISTORY.min(topic_history));
             debug_assert_eq!(got, slot);
         }
         topics
@@ -370,7 +376,12 @@ mod tests {
         let seen: Vec<_> = seen.iter().map(|topic| (topic.id, &*topic.name, topic.group, topic.mode)).collect();
         assert_eq!(
             seen,
-            [(1, "$SYS/heartbeat", 1, 0o444), (2, "$SYS/topics", 1, 0o444), (3, "$SYS/closing", 1, 0o444)]
+            [
+                (1, "$SYS/heartbeat", 1, 0o444),
+                (2, "$SYS/topics", 1, 0o444),
+                (3, "$SYS/closing", 1, 0o444),
+                (4, "$SYS/clients", 2, 0o444)
+            ]
         );
     }
 
@@ -395,7 +406,7 @@ mod tests {
         assert_eq!(topics.list(0, Some(before)).collect::<Vec<_>>(), [two]);
         assert_eq!(topics.list(topics.get(one).id, None).collect::<Vec<_>>(), [two]);
         assert_eq!(topics.list(u32::MAX, None).count(), 0);
-        assert_eq!((topics.by_id(0), topics.by_id(6), topics.by_id(5)), (None, None, Some(two)));
+        assert_eq!((topics.by_id(0), topics.by_id(7), topics.by_id(6)), (None, None, Some(two)));
     }
 
     /// Whatever is created and deleted: names are found, ids are dealt out once, and what is gone leaves nothing behind.
@@ -406,7 +417,7 @@ mod tests {
             let name = |at: u32| format!("{at}/{}", "x".repeat(at as usize % 7));
             for at in 0..10 {
                 let slot = create(&mut topics, &name(at));
-                assert_eq!((topics.get(slot).id, topics.head(slot)), (4 + round * 10 + at, 0));
+                assert_eq!((topics.get(slot).id, topics.head(slot)), (5 + round * 10 + at, 0));
                 topics.append(slot, &[0; 100]);
                 assert_eq!((topics.head(slot), topics.kept(slot)), (1, 1..2));
             }
@@ -414,11 +425,11 @@ mod tests {
                 let slot = topics.find_again(&name(at)).unwrap();
                 assert_eq!(topics.name(slot), name(at));
                 topics.delete(slot);
-                assert_eq!((topics.find_again(&name(at)), topics.by_id(4 + round * 10 + at)), (None, None));
+                assert_eq!((topics.find_again(&name(at)), topics.by_id(5 + round * 10 + at)), (None, None));
             }
             topics.settle();
         }
-        assert_eq!((topics.len(), topics.last_id(), topics.history().bytes()), (3, 10_003, 0));
-        assert!(topics.topics.len() == 13 && topics.names.len() < 300, "{} bytes of names", topics.names.len());
+        assert_eq!((topics.len(), topics.last_id(), topics.history().bytes()), (4, 10_004, 0));
+        assert!(topics.topics.len() == 14 && topics.names.len() < 300, "{} bytes of names", topics.names.len());
     }
 }

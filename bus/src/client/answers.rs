@@ -3,7 +3,7 @@
 
 use super::requests::REQUEST_BIT;
 use super::subscriber::{Refused, SubId};
-use super::{Client, Output, Reply, Unanswered};
+use super::{Client, Output, Reply, Unanswered, Will};
 use crate::delivery::EndReason;
 use crate::topic::Filter;
 use crate::wire::uapi::*;
@@ -55,13 +55,17 @@ pub(super) enum Purpose {
     Probe,
     /// Nothing is asked: a group that could not be joined is to be joined once more.
     Join(u32),
+    /// The will, for a broker that doesn't have it.
+    Will,
     /// A handle's own request.
     Ask(Sender<Reply>),
+    /// A handle leaves this will, or takes back what is there.
+    AskWill(Sender<Reply>, Option<Will>),
 }
 
 impl Purpose {
     /// Writes the request. A handle has written its own.
-    pub(super) fn write(&self, epoch: u64, seq: u32, datagram: &mut Vec<u8>) {
+    pub(super) fn write(&self, epoch: u64, will: Option<&Will>, seq: u32, datagram: &mut Vec<u8>) {
         let list = |cursor, since| TopicRequest::List { cursor, since };
         match self {
             Purpose::Look { name, .. } => TopicRequest::Get(TopicKey::Name(name.as_str())).push(datagram, seq),
@@ -73,7 +77,8 @@ impl Purpose {
                 request.push(datagram, seq);
             }
             Purpose::Probe => push_info_request(datagram, seq),
-            Purpose::Ask(_) | Purpose::Join(_) | Purpose::Bury(_) => {}
+            Purpose::Will => Will::push(will, datagram, seq),
+            Purpose::Ask(_) | Purpose::AskWill(..) | Purpose::Join(_) | Purpose::Bury(_) => {}
         }
     }
 }
@@ -132,10 +137,14 @@ impl Client {
         // One that was given up or answered twice (asked again, both arrived) has no purpose any more.
         let Some(purpose) = self.requests.take(seq) else { return Ok(()) };
         match (answer.map(|answer| answer.result), purpose) {
-            (Some(Err(refusal)), Purpose::Ask(reply)) => {
+            (Some(Err(refusal)), Purpose::Ask(reply) | Purpose::AskWill(reply, _)) => {
                 let _ = reply.send(Err(Unanswered::Refused(refusal)));
             }
             (_, Purpose::Ask(reply)) => {
+                let _ = reply.send(Ok(datagram.clone()));
+            }
+            (_, Purpose::AskWill(reply, will)) => {
+                self.will_is(will, now);
                 let _ = reply.send(Ok(datagram.clone()));
             }
             (Some(Err(refusal)), purpose) => self.refused(purpose, refusal, now),
@@ -181,6 +190,7 @@ impl Client {
             (Purpose::Replay(page), NLBUS_MSG_REPLAY) => {
                 self.replayed(page, before, ReplayEnd::read(last.body)?, datagram);
             }
+            (Purpose::Will, NLMSG_ERROR) => {}
             (Purpose::Probe, NLBUS_MSG_INFO) => {
                 let info = Info::read(last.body)?;
                 self.probing = false;
@@ -259,13 +269,15 @@ impl Client {
             }
             Purpose::Look { sub, .. } | Purpose::List { sub, .. } => self.refuse_opening(sub, Refused::TimedOut),
             // Nothing else would ask for what these look for.
-            Purpose::ListNew { .. } | Purpose::Check { .. } | Purpose::Seek(_) => self.request(purpose, 0, now),
+            Purpose::ListNew { .. } | Purpose::Check { .. } | Purpose::Seek(_) | Purpose::Will => {
+                self.request(purpose, 0, now);
+            }
             Purpose::Replay(page) => self.registry.replay_is_over(page.topic_id),
             Purpose::Join(group) => self.join_again(group, now),
             Purpose::Bury(id) => self.end_topic(id, None, EndReason::Deleted, now),
             // Silence from a broker that still has its port: it may be stopped, and answers when it goes on.
             Purpose::Probe => self.probing = false,
-            Purpose::Ask(reply) => {
+            Purpose::Ask(reply) | Purpose::AskWill(reply, _) => {
                 let _ = reply.send(Err(Unanswered::TimedOut));
             }
         }

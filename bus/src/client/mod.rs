@@ -18,10 +18,12 @@ mod repair;
 mod requests;
 mod subscriber;
 mod turns;
+mod will;
 
 pub(crate) use requests::REQUEST_BIT;
 pub use subscriber::Start;
 pub(crate) use subscriber::{Opened, Opening, Refused, SubId};
+pub(crate) use will::Will;
 
 use crate::event::Event;
 use crate::run::{Part, Parts, Run};
@@ -123,6 +125,8 @@ pub(crate) struct Client {
     drops: u32,
     /// When the broker last said anything, if it is watched.
     heard: Option<Instant>,
+    /// What the broker is to publish when this connection is gone.
+    will: Option<Will>,
     /// Waiting for the driver to find the broker.
     disconnected: bool,
 }
@@ -148,6 +152,7 @@ impl Client {
             checking: None,
             drops: 0,
             heard: None,
+            will: None,
             disconnected: false,
         }
     }
@@ -254,19 +259,30 @@ impl Client {
     /// The end of a subscription.
     pub(crate) fn close(&mut self, id: SubId) {
         if self.registry.remove(id, &mut self.outputs) && self.registry.subscribers.is_empty() {
-            self.heard = None;
+            self.heard = self.heard.filter(|_| self.will.is_some());
             self.registry.release_group(NLBUS_GROUP_SYS, &mut self.outputs);
         }
     }
 
     /// A request that a handle makes and waits for until `deadline`; `write` gets the number to send it with.
     pub(crate) fn ask(&mut self, write: impl FnOnce(u32) -> Vec<u8>, reply: Sender<Reply>, deadline: Instant) {
+        self.ask_for(Purpose::Ask(reply.clone()), write, &reply, deadline);
+    }
+
+    /// The same, with what the answer means besides.
+    fn ask_for(
+        &mut self,
+        purpose: Purpose,
+        write: impl FnOnce(u32) -> Vec<u8>,
+        reply: &Sender<Reply>,
+        deadline: Instant,
+    ) {
         if self.disconnected {
             // The handle may have gone; then nobody waits.
             let _ = reply.send(Err(Unanswered::Gone));
             return;
         }
-        let seq = self.requests.add_once(Purpose::Ask(reply), deadline);
+        let seq = self.requests.add_once(purpose, deadline);
         self.outputs.push_back(Output::Send(write(seq).into()));
     }
 
@@ -285,7 +301,8 @@ impl Client {
         while let Some(expired) = self.requests.expire(now) {
             match expired {
                 // A handle's request may not be one that can be repeated.
-                Expired::Again(Purpose::Ask(reply), _) | Expired::GivenUp(Purpose::Ask(reply)) => {
+                Expired::Again(Purpose::Ask(reply) | Purpose::AskWill(reply, _), _)
+                | Expired::GivenUp(Purpose::Ask(reply) | Purpose::AskWill(reply, _)) => {
                     let _ = reply.send(Err(Unanswered::TimedOut));
                 }
                 Expired::Again(Purpose::Join(group), _) => self.join_again(group, now),
@@ -343,7 +360,7 @@ impl Client {
         }
         let mut datagram = Vec::new();
         let (seq, purpose) = self.requests.add(purpose, tried, now);
-        purpose.write(self.epoch, seq, &mut datagram);
+        purpose.write(self.epoch, self.will.as_ref(), seq, &mut datagram);
         self.outputs.push_back(Output::Send(datagram.into()));
     }
 

@@ -53,6 +53,7 @@ impl Client {
             self.registry.hold_group(NLBUS_GROUP_SYS, &mut self.outputs);
             self.probe(now);
         }
+        self.leave_will_again(now);
         for id in ids {
             if let Some(subscriber) = self.registry.subscribers.get_mut(&id) {
                 // One that is just being opened, and was given nothing yet, is the new broker's alone.
@@ -72,7 +73,7 @@ impl Client {
     fn forget_requests(&mut self) {
         for purpose in self.requests.drain() {
             match purpose {
-                Purpose::Ask(reply) => drop(reply.send(Err(Unanswered::Gone))),
+                Purpose::Ask(reply) | Purpose::AskWill(reply, _) => drop(reply.send(Err(Unanswered::Gone))),
                 // Of use if the broker turns out to be the same one.
                 Purpose::Join(group) => self.outputs.push_back(Output::Join(group)),
                 Purpose::Bury(id) => {

@@ -1,6 +1,6 @@
 //! The broker goes, and the driver moves to where the next one is.
 
-use super::{Ask, Driver};
+use super::{Ask, Driver, What};
 use crate::client::Unanswered;
 use crate::link;
 use crate::overruns::Overruns;
@@ -19,7 +19,10 @@ impl Driver {
             self.search.hasten();
             self.asks.push(ask);
         } else {
-            self.client.ask(ask.write, ask.reply, ask.deadline);
+            match ask.what {
+                What::Frame(write) => self.client.ask(write, ask.reply, ask.deadline),
+                What::Will(will) => self.client.ask_for_will(will, ask.reply, ask.deadline),
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! What handles have of the driver, on whatever thread they are: a channel for what they ask of it, and what wakes it.
 
-use crate::client::{ClientCounters, Opening, Reply, SubId};
+use crate::client::{ClientCounters, Opening, Reply, SubId, Will};
 use crate::sys::ForkMark;
 use crossbeam_channel::Sender;
 use nix::sys::eventfd::EventFd;
@@ -21,10 +21,17 @@ pub(crate) enum Command {
     Stop,
 }
 
+/// What a request asks for.
+pub(crate) enum What {
+    /// What is written with the number it gets.
+    Frame(Box<dyn FnOnce(u32) -> Vec<u8> + Send>),
+    /// To leave a last will, or to take it back: of that the client knows.
+    Will(Option<Will>),
+}
+
 /// A request that a handle waits for.
 pub(crate) struct Ask {
-    /// Writes it with the number it gets.
-    pub(crate) write: Box<dyn FnOnce(u32) -> Vec<u8> + Send>,
+    pub(crate) what: What,
     pub(crate) reply: Sender<Reply>,
     /// Until when an answer is of use.
     pub(crate) deadline: Instant,

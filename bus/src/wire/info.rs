@@ -76,11 +76,15 @@ nest_of_numbers! {
         user_history: u64 = NLBUS_LIMIT_A_USER_HISTORY,
         /// Groups that topics of one user may have used, of those for topics that not everybody may read; 0 where there are none.
         user_private_groups: u32 = NLBUS_LIMIT_A_USER_PRIVATE_GROUPS,
+        /// Last wills on the bus.
+        wills: u32 = NLBUS_LIMIT_A_WILLS,
+        /// Last wills that one user may have left.
+        user_wills: u32 = NLBUS_LIMIT_A_USER_WILLS,
     }
 }
 
 nest_of_numbers! {
-    /// What a broker has counted since its bus began; `topics`, `queue` and `history` are of now.
+    /// What a broker has counted since its bus began; `topics`, `queue`, `history`, `clients` and `wills` are of now.
     Counters {
         /// Events sequenced.
         published: u64 = NLBUS_COUNTER_A_PUBLISHED,
@@ -106,6 +110,10 @@ nest_of_numbers! {
         private_groups: u64 = NLBUS_COUNTER_A_PRIVATE_GROUPS,
         /// Events of kernel code that were dropped, for want of room or memory; subscribers see them as loss.
         kernel_dropped: u64 = NLBUS_COUNTER_A_KERNEL_DROPPED,
+        /// Sockets that sent something to the broker and are open, as far as it knows.
+        clients: u64 = NLBUS_COUNTER_A_CLIENTS,
+        /// Last wills that clients have left.
+        wills: u64 = NLBUS_COUNTER_A_WILLS,
     }
 }
 
@@ -277,7 +285,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn info_survives(n: [u32; 8], m: [u64; 17], clock_offset_ns: i64, user: bool) {
+        fn info_survives(n: [u32; 8], m: [u64; 19], clock_offset_ns: i64, user: bool) {
             let info = Info {
                 version: n[0],
                 broker: if user { BrokerKind::User } else { BrokerKind::Module },
@@ -291,10 +299,10 @@ mod tests {
                 heartbeat_ms: n[5],
                 limits: Limits { topics: n[6], payload: n[7], datagram: n[0], pack: n[1], queue: m[2], history: m[3], topic_history: m[4],
                                  private_groups: n[2], topic_mode: n[3], user_topics: n[4], user_queue: m[1], user_history: m[6],
-                                 user_private_groups: n[5] },
+                                 user_private_groups: n[5], wills: n[6], user_wills: n[7] },
                 counters: Counters { published: m[5], refused: m[6], broadcasts: m[7], overruns: m[8], replayed: m[9],
                                      evicted: m[10], topics: m[11], queue: m[12], history: m[13],
-                                     moved: m[14], private_groups: m[15], kernel_dropped: m[16] },
+                                     moved: m[14], private_groups: m[15], kernel_dropped: m[16], clients: m[17], wills: m[18] },
             };
             let mut datagram = Vec::new();
             push_info(&mut datagram, Header { seq: 4, ..Header::default() }, &info);

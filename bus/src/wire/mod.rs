@@ -6,6 +6,7 @@
 //! answer to a bad frame is a [`Refusal`] with the errno of the protocol's table.
 
 mod attr;
+mod diag;
 mod error;
 mod event;
 mod genl;
@@ -21,6 +22,7 @@ pub mod uapi;
 mod will;
 
 pub use attr::{Attribute, AttributeIter, Attributes};
+pub use diag::{NETLINK_SOCK_DIAG, netlink_socket, netlink_sockets_request};
 pub use error::{Answer, Refusal, push_ack, push_refusal};
 pub use event::{Content, EVENT_HDRLEN, EventHeader, EventView, push_event, push_event_body};
 pub(crate) use event::{EventParts, event_len, stamp_event};
@@ -37,7 +39,7 @@ pub use replay::{ReplayEnd, ReplayRequest};
 pub(crate) use request::check_datagram_into;
 pub use request::{RefusedDatagram, Request, check_datagram};
 pub(crate) use successors::Successors;
-pub use sys_events::{Heartbeat, MovedTopic, TopicsAnnouncement};
+pub use sys_events::{ClientNews, ClientsAnnouncement, Heartbeat, MovedTopic, TopicsAnnouncement};
 pub use topic::{TopicDeleted, TopicKey, TopicPageEnd, TopicRecord, TopicRequest, TopicSettings};
 pub use will::WillRequest;
 

@@ -142,6 +142,89 @@ impl TopicsAnnouncement {
     }
 }
 
+/// The payload of `$SYS/clients` (`struct nlbus_sys_clients`): clients came or went.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ClientsAnnouncement {
+    /// Clients that came since the bus began, these included.
+    pub joined: u64,
+    /// Clients that went, likewise: who knows of fewer, by more than this one tells, missed some.
+    pub left: u64,
+    /// Who came and went, in this order.
+    pub clients: Vec<ClientNews>,
+}
+
+/// A client that came or went (`struct nlbus_sys_client`). A client is a socket that sent something to the broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ClientNews {
+    /// Its port id.
+    pub portid: u32,
+    /// The process that first sent from it.
+    pub pid: u32,
+    /// Its user.
+    pub uid: u32,
+    /// Whether it went.
+    pub left: bool,
+}
+
+impl ClientNews {
+    /// Bytes of one in a payload.
+    pub const LEN: usize = 13;
+}
+
+impl ClientsAnnouncement {
+    /// Bytes of the payload when it names no client.
+    pub const LEN: usize = 24;
+
+    /// The payload's bytes.
+    ///
+    /// ```
+    /// use nlbus::wire::{ClientNews, ClientsAnnouncement};
+    ///
+    /// let clients = vec![ClientNews { portid: 5, pid: 6, uid: 0, left: false }];
+    /// let announcement = ClientsAnnouncement { joined: 1, left: 0, clients };
+    /// assert_eq!(ClientsAnnouncement::read(&announcement.to_bytes())?, announcement);
+    /// # Ok::<(), nlbus::wire::Malformed>(())
+    /// ```
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(Self::LEN + self.clients.len() * ClientNews::LEN);
+        for number in [self.joined, self.left, self.clients.len() as u64] {
+            bytes.extend_from_slice(&number.to_le_bytes());
+        }
+        for client in &self.clients {
+            for number in [client.portid, client.pid, client.uid] {
+                bytes.extend_from_slice(&number.to_le_bytes());
+            }
+            bytes.push(client.left.into());
+        }
+        bytes
+    }
+
+    /// Reads a payload; bytes behind it are a newer broker's and are skipped.
+    ///
+    /// ```
+    /// use nlbus::wire::{ClientNews, ClientsAnnouncement};
+    ///
+    /// let clients = vec![ClientNews { portid: 5, pid: 6, uid: 0, left: true }];
+    /// let announcement = ClientsAnnouncement { joined: 1, left: 1, clients };
+    /// assert_eq!(ClientsAnnouncement::read(&announcement.to_bytes())?, announcement);
+    /// # Ok::<(), nlbus::wire::Malformed>(())
+    /// ```
+    pub fn read(payload: &[u8]) -> Result<ClientsAnnouncement, Malformed> {
+        let (joined, left, count) = (le_u64(payload, 0)?, le_u64(payload, 8)?, le_u64(payload, 16)?);
+        let named = payload[Self::LEN..].chunks_exact(ClientNews::LEN);
+        // Before anything is allocated: the number may be any.
+        if count > named.len() as u64 {
+            return Err(CUT);
+        }
+        let client = |bytes: &[u8]| {
+            let (portid, pid, uid) = (le_u32(bytes, 0)?, le_u32(bytes, 4)?, le_u32(bytes, 8)?);
+            Ok(ClientNews { portid, pid, uid, left: bytes[12] != 0 })
+        };
+        let clients = named.take(count as usize).map(client).collect::<Result<_, _>>()?;
+        Ok(ClientsAnnouncement { joined, left, clients })
+    }
+}
+
 const CUT: Malformed = Malformed("an event of the broker's own is cut");
 
 fn le_u32(bytes: &[u8], at: usize) -> Result<u32, Malformed> {
@@ -175,9 +258,20 @@ mod tests {
         }
 
         #[test]
+        fn comings_and_goings_survive(joined: u64, left: u64,
+                                      named in prop::collection::vec(any::<(u32, u32, u32, bool)>(), 0..9)) {
+            let news = |(portid, pid, uid, left)| ClientNews { portid, pid, uid, left };
+            let said = ClientsAnnouncement { joined, left, clients: named.into_iter().map(news).collect() };
+            prop_assert_eq!(ClientsAnnouncement::read(&said.to_bytes()), Ok(said.clone()));
+            let decoded = crate::codec::decode::<ClientsAnnouncement>(Content::Bincode, &said.to_bytes());
+            prop_assert_eq!(decoded.ok(), Some(said));
+        }
+
+        #[test]
         fn any_bytes_are_read_or_refused(payload in prop::collection::vec(any::<u8>(), 0..80), count in 0u64..9) {
             prop_assert_eq!(Heartbeat::read(&payload).is_ok(), payload.len() >= Heartbeat::LEN);
             let _ = TopicsAnnouncement::read(&payload);
+            let _ = ClientsAnnouncement::read(&payload);
             let mut named = payload;
             if named.len() >= TopicsAnnouncement::LEN {
                 named[12..20].copy_from_slice(&count.to_le_bytes());

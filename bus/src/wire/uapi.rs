@@ -82,7 +82,9 @@ constants! {
     NLBUS_LIMIT_A_USER_QUEUE: u16 = 12;
     NLBUS_LIMIT_A_USER_HISTORY: u16 = 13;
     NLBUS_LIMIT_A_USER_PRIVATE_GROUPS: u16 = 14;
-    NLBUS_LIMIT_A_MAX: u16 = 14;
+    NLBUS_LIMIT_A_WILLS: u16 = 15;
+    NLBUS_LIMIT_A_USER_WILLS: u16 = 16;
+    NLBUS_LIMIT_A_MAX: u16 = 16;
 
     NLBUS_COUNTER_A_PAD: u16 = 1;
     NLBUS_COUNTER_A_PUBLISHED: u16 = 2;
@@ -97,7 +99,9 @@ constants! {
     NLBUS_COUNTER_A_MOVED: u16 = 11;
     NLBUS_COUNTER_A_PRIVATE_GROUPS: u16 = 12;
     NLBUS_COUNTER_A_KERNEL_DROPPED: u16 = 13;
-    NLBUS_COUNTER_A_MAX: u16 = 13;
+    NLBUS_COUNTER_A_CLIENTS: u16 = 14;
+    NLBUS_COUNTER_A_WILLS: u16 = 15;
+    NLBUS_COUNTER_A_MAX: u16 = 15;
 
     NLBUS_TOPIC_OP_GET: u32 = 0;
     NLBUS_TOPIC_OP_LIST: u32 = 1;
@@ -178,6 +182,7 @@ pub const NLBUS_GENL_NAME: &str = "nlbus";
 pub const NLBUS_SYS_HEARTBEAT: &str = "$SYS/heartbeat";
 pub const NLBUS_SYS_TOPICS: &str = "$SYS/topics";
 pub const NLBUS_SYS_CLOSING: &str = "$SYS/closing";
+pub const NLBUS_SYS_CLIENTS: &str = "$SYS/clients";
 
 /// Every string constant with its value, for comparison with the C header.
 pub const STRINGS: &[(&str, &str)] = &[
@@ -185,4 +190,5 @@ pub const STRINGS: &[(&str, &str)] = &[
     ("NLBUS_SYS_HEARTBEAT", NLBUS_SYS_HEARTBEAT),
     ("NLBUS_SYS_TOPICS", NLBUS_SYS_TOPICS),
     ("NLBUS_SYS_CLOSING", NLBUS_SYS_CLOSING),
+    ("NLBUS_SYS_CLIENTS", NLBUS_SYS_CLIENTS),
 ];

@@ -85,7 +85,7 @@ fn topics_events_and_clients_are_shown_and_keys_obeyed() {
         top.types("b");
         top.shows("order by bytes", |screen| first(screen) == "sensors/large" && screen.contains("▼BYTES/S"));
         top.types("t");
-        top.shows("order by name", |screen| first(screen) == "$SYS/closing");
+        top.shows("order by name", |screen| first(screen) == "$SYS/clients");
         top.types("r");
         top.shows("order by name, reversed", |screen| first(screen) == "sensors/large" && screen.contains("▲TOPIC"));
         top.types("/motors/+\r");

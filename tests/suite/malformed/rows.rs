@@ -158,15 +158,16 @@ fn typed(flags: u16, name: &[u8]) -> Vec<u8> {
 }
 
 pub(super) fn requests(epoch: u64, id: u32, head: u64) -> Vec<Row> {
-    use Errno::{EACCES, EEXIST, EINVAL, ENAMETOOLONG, ENOENT, EOPNOTSUPP, ERANGE, ESTALE};
+    use Errno::{EACCES, EEXIST, EINVAL, ENAMETOOLONG, ENOENT, ERANGE, ESTALE};
     let create = NLM_F_CREATE;
     let list = |body: &mut Attributes<'_>| body.u32(NLBUS_TOPIC_A_OP, NLBUS_TOPIC_OP_LIST);
     let replay_with =
         |body: &dyn Fn(&mut Attributes<'_>)| message(NLBUS_MSG_REPLAY, NLM_F_REQUEST, |frame| body(frame));
-    let mut will = Vec::new();
-    WillRequest::Set { topic: "x", content: 0, payload: b"x" }.push(&mut will, SEQ);
-    let mut clear = Vec::new();
-    WillRequest::Clear.push(&mut clear, SEQ);
+    let will = |topic, content| {
+        let mut will = Vec::new();
+        WillRequest::Set { topic, content, payload: b"x" }.push(&mut will, SEQ);
+        will
+    };
     vec![
         row(
             "INFO with an attribute",
@@ -256,8 +257,9 @@ pub(super) fn requests(epoch: u64, id: u32, head: u64) -> Vec<Row> {
         ),
         row("REPLAY with FIRST", EINVAL, replay_with(&|b| b.u64(NLBUS_REPLAY_A_FIRST, 1))),
         row("REPLAY with LIMIT of 8 bytes", EINVAL, replay_with(&|b| b.u64(NLBUS_REPLAY_A_LIMIT, 1))),
-        row("wills are not served", EOPNOTSUPP, will),
-        row("nor taken back", EOPNOTSUPP, clear),
+        row("WILL in `$SYS`", EACCES, will("$SYS/x", 0)),
+        row("WILL in a filter", EINVAL, will("a/+", 0)),
+        row("WILL with unknown CONTENT", EINVAL, will("a", NLBUS_CONTENT_MAX + 1)),
         row(
             "WILL with CONTENT and no TOPIC",
             EINVAL,

@@ -5,9 +5,11 @@ mod life;
 mod quota;
 mod requests;
 mod whole;
+mod wills;
 
 use super::*;
 use crate::broker::pack::{LEAST, join};
+use crate::broker::topics::SYS_COUNT;
 use crate::wire::uapi::*;
 use crate::wire::{
     Answer, Content, EventView, Info, Messages, MovedTopic, ReplayEnd, ReplayRequest, TopicDeleted, TopicKey,
@@ -21,6 +23,8 @@ use std::time::Duration;
 
 const EPOCH: u64 = 0x1234_5678_9abc_def0;
 const MS: u64 = 1_000_000;
+/// The id of the first topic that isn't the broker's.
+const FIRST: u32 = SYS_COUNT + 1;
 
 /// An event as a subscriber reads it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,13 +48,10 @@ struct Bus {
 impl Bus {
     fn new(config: Config) -> Bus {
         let now = Now { boot_ns: 1000 * MS, clock_offset_ns: 77 };
-        Bus {
-            core: Core::new(config, EPOCH, now),
-            ms: 1000,
-            broadcasts: Vec::new(),
-            unicasts: Vec::new(),
-            taken: usize::MAX,
-        }
+        let mut core = Core::new(config, EPOCH, now);
+        // Of clients only the tests of them are to hear.
+        core.clients.can_look = false;
+        Bus { core, ms: 1000, broadcasts: Vec::new(), unicasts: Vec::new(), taken: usize::MAX }
     }
 
     fn quiet() -> Bus {
@@ -73,6 +74,7 @@ impl Bus {
     fn accept(&mut self, port: u32, datagram: &[u8]) {
         let (uid, gid) = (port.wrapping_add(2), port.wrapping_add(3));
         let sender = Sender { port, pid: port + 1, uid, gid, to: Endpoint::Publish };
+        self.core.clients.note_in_silence(sender);
         self.drive(|core, now, mut out| core.accept(&mut datagram.to_vec(), sender, now, &mut out));
     }
 
@@ -184,7 +186,7 @@ fn an_event_carries_number_time_topic_and_sender() {
     let header = |seq, ms: u64, port| EventHeader {
         seq,
         time_ns: ms * MS,
-        topic_id: 4,
+        topic_id: FIRST,
         portid: port,
         pid: port + 1,
         uid: port + 2,
@@ -251,20 +253,24 @@ fn a_bad_message_refuses_the_whole_datagram() {
     assert_eq!(bus.refusal(&datagram), (Errno::EINVAL, 3));
     bus.flush();
     assert!(bus.events().is_empty());
-    assert_eq!(bus.core.topics.len(), 3);
+    assert_eq!(bus.core.topics.len(), SYS_COUNT);
     assert_eq!(bus.core.info().counters.refused, 1);
 }
 
 #[test]
 fn one_topic_too_many_is_refused_with_its_datagram() {
-    let mut bus =
-        Bus::new(Config { topics_max: 5, user_topics: Some(5), heartbeat: Duration::ZERO, ..Config::default() });
+    let mut bus = Bus::new(Config {
+        topics_max: SYS_COUNT + 2,
+        user_topics: Some(5),
+        heartbeat: Duration::ZERO,
+        ..Config::default()
+    });
     let mut datagram = Vec::new();
     for (seq, topic) in ["a", "b", "a", "c", "d"].into_iter().enumerate() {
         push_publish(&mut datagram, seq as u32, false, 0, Content::Text, topic, b"");
     }
     assert_eq!(bus.refusal(&datagram), (Errno::ENOSPC, 3));
-    assert_eq!(bus.core.topics.len(), 3);
+    assert_eq!(bus.core.topics.len(), SYS_COUNT);
     for topic in ["a", "b", "a"] {
         bus.accept(50, &publish(topic, b""));
     }
@@ -273,7 +279,7 @@ fn one_topic_too_many_is_refused_with_its_datagram() {
     let mut create = Vec::new();
     TopicRequest::create("c").push(&mut create, 8);
     assert_eq!(bus.refusal(&create), (Errno::ENOSPC, 8));
-    assert_eq!(bus.topic(TopicRequest::create("a")).id, 4);
+    assert_eq!(bus.topic(TopicRequest::create("a")).id, FIRST);
 }
 
 #[test]
@@ -288,7 +294,7 @@ fn new_topics_are_announced_at_once_and_then_at_most_every_20_ms() {
     assert_eq!(announced(&mut bus), [0; 0]);
     bus.accept(50, &publish("a", b""));
     bus.accept(50, &publish("b", b""));
-    assert_eq!(announced(&mut bus), [5]);
+    assert_eq!(announced(&mut bus), [FIRST + 1]);
     for at in 0..19 {
         bus.ms += 1;
         bus.accept(50, &publish(&format!("c/{at}"), b""));
@@ -296,7 +302,7 @@ fn new_topics_are_announced_at_once_and_then_at_most_every_20_ms() {
         assert_eq!(bus.core.next_deadline(), Some(1020 * MS));
     }
     bus.ms += 1;
-    assert_eq!(announced(&mut bus), [24]);
+    assert_eq!(announced(&mut bus), [FIRST + 20]);
     assert_eq!(bus.core.next_deadline(), None);
 }
 
@@ -315,8 +321,9 @@ fn heartbeats_keep_their_beat_and_do_not_catch_up() {
     assert_eq!(beats(&mut bus, 1999), []);
     assert_eq!(bus.core.next_deadline(), Some(2000 * MS));
     let seen = beats(&mut bus, 2003);
+    let change = u64::from(SYS_COUNT) + 3;
     let beat =
-        Heartbeat { epoch: EPOCH, uptime_ns: 1003 * MS, published: 2, overruns: 0, change: 6, last_id: 4, moved: 0 };
+        Heartbeat { epoch: EPOCH, uptime_ns: 1003 * MS, published: 2, overruns: 0, change, last_id: FIRST, moved: 0 };
     assert_eq!(seen, [(1, 0, beat)]);
     assert_eq!(bus.core.next_deadline(), Some(3000 * MS));
     assert_eq!(beats(&mut bus, 60_500).len(), 1);
@@ -336,7 +343,8 @@ fn what_the_kernel_does_not_take_goes_in_parts() {
     for (taken, overruns, lost) in [(5000, 0, 0), (LEAST, 0, 0), (0, 1, 600)] {
         bus.taken = taken;
         let before = bus.core.info().counters;
-        let heads: u64 = (4..14).map(|id| bus.core.topics.by_id(id).map_or(0, |id| bus.core.topics.head(id))).sum();
+        let heads: u64 =
+            (FIRST..FIRST + 10).map(|id| bus.core.topics.by_id(id).map_or(0, |id| bus.core.topics.head(id))).sum();
         for _ in 0..3 {
             bus.accept(50, &datagram);
         }
@@ -353,13 +361,13 @@ fn what_the_kernel_does_not_take_goes_in_parts() {
             );
             seen += 1;
         }
-        let after: u64 = (4..14).map(|id| bus.core.topics.head(bus.core.topics.by_id(id).unwrap())).sum();
+        let after: u64 = (FIRST..FIRST + 10).map(|id| bus.core.topics.head(bus.core.topics.by_id(id).unwrap())).sum();
         assert_eq!((seen, after - heads), (600 - lost, 600));
         let counted = bus.core.info().counters.overruns - before.overruns;
         assert!(counted >= overruns && (overruns > 0 || counted == 0), "{counted}");
     }
     let dropped = |id| bus.core.topics.record(bus.core.topics.by_id(id).unwrap()).dropped;
-    assert_eq!((4..14).map(dropped).sum::<u64>(), 600);
+    assert_eq!((FIRST..FIRST + 10).map(dropped).sum::<u64>(), 600);
 }
 
 #[test]

@@ -192,12 +192,14 @@ enum nlbus_limit_attr {
 	NLBUS_LIMIT_A_USER_QUEUE,	/* u64: of QUEUE */
 	NLBUS_LIMIT_A_USER_HISTORY,	/* u64: of HISTORY, of topics he created */
 	NLBUS_LIMIT_A_USER_PRIVATE_GROUPS, /* u32: of PRIVATE_GROUPS */
+	NLBUS_LIMIT_A_WILLS,		/* u32: last wills on the bus */
+	NLBUS_LIMIT_A_USER_WILLS,	/* u32: of these, those of one user */
 	__NLBUS_LIMIT_A_MAX,
 };
 
 #define NLBUS_LIMIT_A_MAX (__NLBUS_LIMIT_A_MAX - 1)
 
-/* All u64, since the bus began; TOPICS, QUEUE and HISTORY are of now. */
+/* All u64, since the bus began; TOPICS, QUEUE, HISTORY, CLIENTS and WILLS are of now. */
 enum nlbus_counter_attr {
 	NLBUS_COUNTER_A_UNSPEC,
 	NLBUS_COUNTER_A_PAD,
@@ -217,6 +219,8 @@ enum nlbus_counter_attr {
 	NLBUS_COUNTER_A_KERNEL_DROPPED,	/* events of kernel code that there was no
 					 * room or no memory for
 					 */
+	NLBUS_COUNTER_A_CLIENTS,	/* sockets that sent something and are open */
+	NLBUS_COUNTER_A_WILLS,		/* last wills that clients left */
 	__NLBUS_COUNTER_A_MAX,
 };
 
@@ -313,7 +317,11 @@ enum nlbus_replay_attr {
 
 #define NLBUS_REPLAY_A_MAX (__NLBUS_REPLAY_A_MAX - 1)
 
-/* WILL: with TOPIC sets the client's last will, without clears it. */
+/* WILL: with TOPIC sets the last will of the socket that sends it, without takes it
+ * back. The broker publishes it, with NLBUS_EVENT_F_WILL, when the socket is closed,
+ * for whatever reason. Its topic is created now if it isn't there, and who may
+ * publish to it is checked now and then. One too many is ENOSPC or EDQUOT.
+ */
 enum nlbus_will_attr {
 	NLBUS_WILL_A_UNSPEC,
 	NLBUS_WILL_A_PAD,
@@ -325,12 +333,14 @@ enum nlbus_will_attr {
 
 #define NLBUS_WILL_A_MAX (__NLBUS_WILL_A_MAX - 1)
 
-/* The broker's own topics, all in NLBUS_GROUP_SYS. The payloads' content is
+/* The broker's own topics, all in NLBUS_GROUP_SYS but for the clients, which are in
+ * NLBUS_GROUP_CLIENTS. The payloads' content is
  * NLBUS_CONTENT_BINCODE: packed little-endian structures are valid bincode.
  */
 #define NLBUS_SYS_HEARTBEAT	"$SYS/heartbeat"
 #define NLBUS_SYS_TOPICS	"$SYS/topics"
 #define NLBUS_SYS_CLOSING	"$SYS/closing"
+#define NLBUS_SYS_CLIENTS	"$SYS/clients"
 
 /**
  * struct nlbus_sys_heartbeat - payload of $SYS/heartbeat, once an interval
@@ -377,6 +387,35 @@ struct nlbus_sys_topics {
 struct nlbus_sys_topic {
 	__le32 id;
 	__le64 end;
+} __attribute__((packed));
+
+/**
+ * struct nlbus_sys_clients - payload of $SYS/clients: clients came or went
+ * @joined: clients that came since the bus began, these included
+ * @left: clients that went, likewise
+ * @count: comings and goings that follow, each a &struct nlbus_sys_client
+ *
+ * Several share one event: there is one in 20 ms at most, or a few where more than
+ * 256 came and went. A client is a socket that sent something to the broker.
+ */
+struct nlbus_sys_clients {
+	__le64 joined;
+	__le64 left;
+	__le64 count;
+} __attribute__((packed));
+
+/**
+ * struct nlbus_sys_client - a client that came or went
+ * @portid: its port id
+ * @pid: its process, as of an event
+ * @uid: its user, as of an event
+ * @left: 0: it came; 1: it went
+ */
+struct nlbus_sys_client {
+	__le32 portid;
+	__le32 pid;
+	__le32 uid;
+	__u8 left;
 } __attribute__((packed));
 
 #endif /* _UAPI_LINUX_NLBUS_H */

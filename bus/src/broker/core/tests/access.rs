@@ -52,7 +52,7 @@ impl Bus {
     }
 
     fn listed(&mut self, client: u32) -> Vec<String> {
-        let page = self.ask_as(client, &frame(TopicRequest::List { cursor: 3, since: None })).remove(0);
+        let page = self.ask_as(client, &frame(TopicRequest::List { cursor: SYS_COUNT, since: None })).remove(0);
         let messages: Vec<_> = Messages::new(&page).map(Result::unwrap).collect();
         messages.iter().rev().skip(1).rev().map(|message| TopicRecord::read(message.body).unwrap().name).collect()
     }
@@ -112,8 +112,12 @@ fn a_refusal_names_the_topic_as_the_request_did() {
 
 #[test]
 fn a_denied_publish_refuses_its_datagram_whole() {
-    let mut bus =
-        Bus::new(Config { topics_max: 6, user_topics: Some(6), heartbeat: Duration::ZERO, ..Config::default() });
+    let mut bus = Bus::new(Config {
+        topics_max: SYS_COUNT + 3,
+        user_topics: Some(6),
+        heartbeat: Duration::ZERO,
+        ..Config::default()
+    });
     bus.verdict(OWNER, &create("theirs", 0o600)).unwrap();
     bus.flush();
     bus.events();
@@ -141,7 +145,7 @@ fn new_topics_have_the_mode_that_the_broker_was_given() {
     // One that nobody may write to isn't made by writing.
     let mut bus = Bus::new(Config { topic_mode: 0o444, heartbeat: Duration::ZERO, ..Config::default() });
     assert_eq!(bus.errno(OWNER, &publish("a", b"")), Some(Errno::EACCES));
-    assert_eq!(bus.core.topics.len(), 3);
+    assert_eq!(bus.core.topics.len(), SYS_COUNT);
     assert_eq!(bus.errno(ROOT, &publish("a", b"")), None);
 }
 
@@ -180,7 +184,7 @@ fn a_change_is_the_owners_and_whole_or_nothing() {
 
 #[test]
 fn what_is_deleted_is_gone_and_its_name_is_free() {
-    let mut bus = Bus::new(Config { topics_max: 4, heartbeat: Duration::ZERO, ..Config::default() });
+    let mut bus = Bus::new(Config { topics_max: FIRST, heartbeat: Duration::ZERO, ..Config::default() });
     for _ in 0..3 {
         bus.accept(OWNER, &publish("a", b"old"));
     }
@@ -188,8 +192,8 @@ fn what_is_deleted_is_gone_and_its_name_is_free() {
     let answers = bus.ask_as(OWNER, &delete("a"));
     let message = Messages::new(&answers[0]).next().unwrap().unwrap();
     assert_eq!((message.header.kind, message.header.seq), (NLBUS_MSG_TOPIC, 9));
-    assert_eq!(TopicDeleted::read(message.body), Ok(TopicDeleted { id: 4 }));
-    for datagram in [delete("a"), replay(4), frame(TopicRequest::Get(TopicKey::Id(4)))] {
+    assert_eq!(TopicDeleted::read(message.body), Ok(TopicDeleted { id: FIRST }));
+    for datagram in [delete("a"), replay(FIRST), frame(TopicRequest::Get(TopicKey::Id(FIRST)))] {
         assert_eq!(bus.errno(OWNER, &datagram), Some(Errno::ENOENT));
     }
     assert_eq!(bus.core.info().counters.history, 0);
@@ -198,9 +202,10 @@ fn what_is_deleted_is_gone_and_its_name_is_free() {
     bus.flush();
     let seen: Vec<_> = bus.events().into_iter().filter(|event| event.topic == "a").collect();
     let seen: Vec<_> = seen.iter().map(|event| (event.header.topic_id, event.header.seq, &event.payload[..])).collect();
-    assert_eq!(seen, [(4, 1, &b"old"[..]), (4, 2, b"old"), (4, 3, b"old"), (5, 1, b"new")]);
+    let new = FIRST + 1;
+    assert_eq!(seen, [(FIRST, 1, &b"old"[..]), (FIRST, 2, b"old"), (FIRST, 3, b"old"), (new, 1, b"new")]);
     assert_eq!(bus.topic(TopicRequest::Get(TopicKey::Name("a"))).uid, 62);
-    assert_eq!(bus.replay(5, 1, None).0.len(), 1);
+    assert_eq!(bus.replay(new, 1, None).0.len(), 1);
 }
 
 /// A pack that isn't sent yet may have events of a topic that goes, and of others.
@@ -234,7 +239,7 @@ fn what_moved_is_announced_once_and_counted() {
     for name in ["a", "b", "c"] {
         bus.accept(OWNER, &publish(name, b""));
     }
-    assert_eq!(bus.announced(), [TopicsAnnouncement { last_id: 6, moved: 0, topics: vec![] }]);
+    assert_eq!(bus.announced(), [TopicsAnnouncement { last_id: FIRST + 2, moved: 0, topics: vec![] }]);
     bus.accept(OWNER, &change("a", settings(0o600)));
     bus.accept(OWNER, &change("a", settings(0o640)));
     bus.accept(OWNER, &change("b", settings(0o600)));
@@ -244,8 +249,8 @@ fn what_moved_is_announced_once_and_counted() {
     bus.accept(OWNER, &change("c", TopicSettings { history: Some(5), ..TopicSettings::default() }));
     assert_eq!((bus.announced(), bus.core.info().counters.moved), (vec![], 0));
     bus.ms += 20;
-    let topics = vec![MovedTopic { id: 4, end: 0 }, MovedTopic { id: 5, end: 2 }];
-    assert_eq!(bus.announced(), [TopicsAnnouncement { last_id: 6, moved: 2, topics }]);
+    let topics = vec![MovedTopic { id: FIRST, end: 0 }, MovedTopic { id: FIRST + 1, end: 2 }];
+    assert_eq!(bus.announced(), [TopicsAnnouncement { last_id: FIRST + 2, moved: 2, topics }]);
     assert_eq!(bus.core.info().counters.moved, 2);
     bus.unicasts.clear();
     let page = bus.ask(&frame(TopicRequest::List { cursor: 0, since: None })).remove(0);

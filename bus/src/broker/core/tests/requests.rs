@@ -6,10 +6,10 @@ use super::*;
 fn topics_are_created_looked_up_and_refused() {
     let mut bus = Bus::quiet();
     let created = bus.topic(TopicRequest::Create { name: "a", exclusive: true, settings: TopicSettings::default() });
-    assert_eq!((created.id, created.group, created.head, created.first), (4, NLBUS_GROUP_FIRST, 0, 1));
+    assert_eq!((created.id, created.group, created.head, created.first), (FIRST, NLBUS_GROUP_FIRST, 0, 1));
     assert_eq!((created.mode, created.uid, created.gid, created.history), (0o666, 52, 53, 4 << 20));
     assert_eq!(bus.topic(TopicRequest::create("a")), created);
-    assert_eq!(bus.topic(TopicRequest::Get(TopicKey::Id(4))), created);
+    assert_eq!(bus.topic(TopicRequest::Get(TopicKey::Id(FIRST))), created);
     bus.accept(50, &publish("a", b""));
     let record = bus.topic(TopicRequest::Get(TopicKey::Name("a")));
     assert_eq!((record.head, record.first, record.bytes), (1, 1, 64));
@@ -18,7 +18,7 @@ fn topics_are_created_looked_up_and_refused() {
         (TopicRequest::Create { name: "a", exclusive: true, settings: TopicSettings::default() }, Errno::EEXIST),
         (TopicRequest::Get(TopicKey::Name("b")), Errno::ENOENT),
         (TopicRequest::Get(TopicKey::Id(0)), Errno::ENOENT),
-        (TopicRequest::Get(TopicKey::Id(5)), Errno::ENOENT),
+        (TopicRequest::Get(TopicKey::Id(FIRST + 1)), Errno::ENOENT),
         (TopicRequest::create("$SYS/x"), Errno::EACCES),
     ] {
         let mut datagram = Vec::new();
@@ -69,8 +69,8 @@ fn a_list_comes_in_pages_that_miss_nothing() {
         (end, pages) = (next, pages + 1);
     }
     assert!(pages > 1);
-    assert_eq!(ids, (1..=603).collect::<Vec<_>>());
-    assert_eq!(end.last_id, 603);
+    assert_eq!(ids, (1..=SYS_COUNT + 600).collect::<Vec<_>>());
+    assert_eq!(end.last_id, SYS_COUNT + 600);
     assert_eq!(list(0, Some(end.change)).0, [0; 0]);
     bus.accept(50, &publish("late", b""));
     let mut datagram = Vec::new();
@@ -86,21 +86,21 @@ fn replay_says_what_it_has_and_refuses_what_cannot_be() {
         bus.flush();
     }
     // Two messages of 65 bytes fit, padded to 68.
-    let (events, end) = bus.replay(4, 1, None);
+    let (events, end) = bus.replay(FIRST, 1, None);
     let numbers: Vec<_> = events.iter().map(|event| (event.header.seq, event.payload[0])).collect();
     assert_eq!(numbers, [(4, 3), (5, 4)]);
     assert!(events.iter().all(|event| event.header.flags == NLBUS_EVENT_F_REPLAYED && event.header.portid == 50));
-    assert_eq!(end, ReplayEnd { topic_id: 4, first: 4, next: 6, head: 5 });
-    assert_eq!(bus.replay(4, 1, Some(1)).1.next, 5);
-    let (events, end) = bus.replay(4, 6, None);
+    assert_eq!(end, ReplayEnd { topic_id: FIRST, first: 4, next: 6, head: 5 });
+    assert_eq!(bus.replay(FIRST, 1, Some(1)).1.next, 5);
+    let (events, end) = bus.replay(FIRST, 6, None);
     assert_eq!((events.len(), end.next, end.head), (0, 6, 5));
     assert_eq!(bus.core.info().counters.evicted, 3);
     for (epoch, topic_id, from, errno) in [
-        (EPOCH + 1, 4, 1, Errno::ESTALE),
-        (EPOCH, 5, 1, Errno::ENOENT),
+        (EPOCH + 1, FIRST, 1, Errno::ESTALE),
+        (EPOCH, FIRST + 1, 1, Errno::ENOENT),
         (EPOCH, 0, 1, Errno::ENOENT),
-        (EPOCH, 4, 0, Errno::EINVAL),
-        (EPOCH, 4, 7, Errno::ERANGE),
+        (EPOCH, FIRST, 0, Errno::EINVAL),
+        (EPOCH, FIRST, 7, Errno::ERANGE),
     ] {
         let mut datagram = Vec::new();
         ReplayRequest { epoch, topic_id, from, limit: None }.push(&mut datagram, 3);
@@ -117,9 +117,9 @@ fn the_largest_event_is_broadcast_and_replayed() {
     bus.flush();
     assert!(bus.broadcasts.iter().all(|(_, datagram)| datagram.len() <= NLBUS_DATAGRAM_MAX));
     assert_eq!(bus.events()[0].payload.len(), NLBUS_PAYLOAD_MAX);
-    let (events, end) = bus.replay(4, 1, None);
+    let (events, end) = bus.replay(FIRST, 1, None);
     assert_eq!((events.len(), end.next), (1, 2));
-    assert_eq!(bus.replay(4, 2, None).0.len(), 1);
+    assert_eq!(bus.replay(FIRST, 2, None).0.len(), 1);
 }
 
 #[test]
@@ -141,9 +141,9 @@ fn info_tells_version_ports_limits_and_counters() {
     assert_eq!((info.uptime_ns, info.clock_offset_ns, info.heartbeat_ms), (5 * MS, 77, 0));
     assert_eq!((info.limits.pack, info.limits.topics), (65216, 16384));
     let counters = info.counters;
-    assert_eq!((counters.published, counters.topics, counters.history), (2, 4, 64 + 92));
+    assert_eq!((counters.published, counters.topics, counters.history), (2, u64::from(FIRST), 64 + 92));
     assert_eq!((counters.queue, counters.overruns, counters.refused), (99, 2, 0));
-    assert_eq!(bus.topic(TopicRequest::Get(TopicKey::Id(4))).dropped, 1);
+    assert_eq!(bus.topic(TopicRequest::Get(TopicKey::Id(FIRST))).dropped, 1);
 }
 
 #[test]
@@ -160,21 +160,13 @@ fn a_request_that_asks_for_an_ack_gets_it_after_the_reply() {
 }
 
 #[test]
-fn wills_are_not_served() {
-    let mut bus = Bus::quiet();
-    let mut datagram = Vec::new();
-    WillRequest::Clear.push(&mut datagram, 3);
-    assert_eq!(bus.refusal(&datagram), (Errno::EOPNOTSUPP, 3));
-}
-
-#[test]
 fn requests_take_no_room_from_the_publishes_of_their_datagram() {
-    let mut bus = Bus::new(Config { topics_max: 4, heartbeat: Duration::ZERO, ..Config::default() });
+    let mut bus = Bus::new(Config { topics_max: FIRST, heartbeat: Duration::ZERO, ..Config::default() });
     let mut datagram = Vec::new();
     TopicRequest::create("created").push(&mut datagram, 1);
     push_publish(&mut datagram, 2, false, 0, Content::Opaque, "published", b"x");
     bus.accept(7, &datagram);
     bus.flush();
-    assert_eq!(bus.core.info().counters.topics, 4, "the limit holds");
+    assert_eq!(bus.core.info().counters.topics, u64::from(FIRST), "the limit holds");
     assert!(bus.broadcasts.iter().any(|(group, _)| *group == NLBUS_GROUP_FIRST), "it was published");
 }

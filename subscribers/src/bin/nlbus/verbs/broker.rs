@@ -30,6 +30,12 @@ pub struct Args {
     /// What the histories of the topics that one user created may keep together; a quarter of all unless given.
     #[arg(long, value_name = "BYTES", value_parser = values::size)]
     user_history: Option<u64>,
+    /// How many last wills clients may leave; 4096 unless given.
+    #[arg(long, value_name = "N")]
+    wills: Option<u32>,
+    /// How many of these the clients of one user may leave; a quarter of all unless given.
+    #[arg(long, value_name = "N")]
+    user_wills: Option<u32>,
 }
 
 pub fn run(args: &Args) -> Result<(), End> {
@@ -52,6 +58,12 @@ pub fn run(args: &Args) -> Result<(), End> {
     }
     if let Some(bytes) = args.user_history {
         builder = builder.user_history(bytes);
+    }
+    if let Some(wills) = args.wills {
+        builder = builder.wills(wills);
+    }
+    if let Some(wills) = args.user_wills {
+        builder = builder.user_wills(wills);
     }
     let broker = builder.bind()?;
     // Scripts wait for this line. A broker whose output nobody reads is a broker all the same.

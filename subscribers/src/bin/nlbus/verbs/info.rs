@@ -132,6 +132,8 @@ fn limits(info: &Info) -> Map<String, Value> {
         ("user_queue", limits.user_queue),
         ("user_history", limits.user_history),
         ("user_private_groups", limits.user_private_groups.into()),
+        ("wills", limits.wills.into()),
+        ("user_wills", limits.user_wills.into()),
     ]);
     numbers.insert("topic_mode".into(), values::mode_name(limits.topic_mode).into());
     numbers
@@ -152,6 +154,8 @@ fn counters(info: &Info) -> Map<String, Value> {
         ("moved", counters.moved),
         ("private_groups", counters.private_groups),
         ("kernel_dropped", counters.kernel_dropped),
+        ("clients", counters.clients),
+        ("wills", counters.wills),
     ])
 }
 
@@ -188,6 +192,8 @@ mod tests {
                 "user_queue",
                 "user_history",
                 "user_private_groups",
+                "wills",
+                "user_wills",
                 "topic_mode"
             ]
         );
