@@ -135,7 +135,8 @@ lint: ## check formats, lints, docs, scripts, the module's style, and which part
 	done
 	scripts/check-deps
 	scripts/check-examples
-	shellcheck $$(grep -rlE '^#!/bin/(ba)?sh' scripts tests/vm benches fuzz/run .ci)
+	shellcheck $$(grep -rlE '^#!/bin/(ba)?sh' scripts tests/vm tests/ynl benches fuzz/run .ci)
+	tests/ynl/run --names
 	scripts/lint-kmod
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps
