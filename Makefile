@@ -63,6 +63,7 @@ test-kernels: ## build the module against Debian's kernels from 6.1 to the newes
 	@scripts/need build kmod vm
 	tests/vm/kernels $(KERNELS)
 	VM_KERNEL=linux-newest VM_TIMEOUT=1800 tests/vm/run 'export NLBUS_SUITE_BROKER=module; suite && module && frames'
+	VM_KERNEL=linux-newest tests/ynl/run
 	VM_KERNEL=linux-6.12 VM_TIMEOUT=1800 tests/vm/run 'NLBUS_SUITE_BROKER=module suite'
 
 test-ynl: ## the part of `make test` that has the kernel tree's own tool speak the protocol by the specs in kmod/ynl/
