@@ -22,7 +22,7 @@ FRAMES_SECONDS ?= 60
 KDIR ?= $$(tests/vm/fetch linux)/kdir
 
 .DEFAULT_GOAL := help
-.PHONY: help man completions command-doc demo test test-debug test-debug-part test-kernels vm bench-vm fuzz kmod lint bench bench-docs clean
+.PHONY: help man completions command-doc demo test test-debug test-debug-part test-kernels test-ynl vm bench-vm fuzz kmod lint bench bench-docs clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 21
@@ -42,6 +42,7 @@ test: ## run all tests: natively, and on the module in a VM; the suite on both d
 	NLBUS_NOLOAD=1 tests/vm/run tests/vm/doctor:bin/doctor-remedies doctor-remedies
 	tests/vm/run 'export NLBUS_SUITE_BROKER=module; \
 		suite && NLBUS_SUITE_DRIVER=direct suite && examples && module && frames'
+	tests/ynl/run
 
 # value: as it was given; make would take $HOME in it for its own variable H.
 # Without the flood: behind it an acknowledgement takes such a kernel seconds.
@@ -62,7 +63,12 @@ test-kernels: ## build the module against Debian's kernels from 6.1 to the newes
 	@scripts/need build kmod vm
 	tests/vm/kernels $(KERNELS)
 	VM_KERNEL=linux-newest VM_TIMEOUT=1800 tests/vm/run 'export NLBUS_SUITE_BROKER=module; suite && module && frames'
+	VM_KERNEL=linux-newest tests/ynl/run
 	VM_KERNEL=linux-6.12 VM_TIMEOUT=1800 tests/vm/run 'NLBUS_SUITE_BROKER=module suite'
+
+test-ynl: ## the part of `make test` that has the kernel tree's own tool speak the protocol by the specs in kmod/ynl/
+	@scripts/need build kmod vm
+	tests/ynl/run
 
 vm: export VM_LINE = $(value RUN)
 vm: ## boot a VM with the module loaded, run the shell line RUN in it, exit with its status
@@ -130,7 +136,8 @@ lint: ## check formats, lints, docs, scripts, the module's style, and which part
 	done
 	scripts/check-deps
 	scripts/check-examples
-	shellcheck $$(grep -rlE '^#!/bin/(ba)?sh' scripts tests/vm benches fuzz/run .ci)
+	shellcheck $$(grep -rlE '^#!/bin/(ba)?sh' scripts tests/vm tests/ynl benches fuzz/run .ci)
+	tests/ynl/run --names
 	scripts/lint-kmod
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps

@@ -6,6 +6,7 @@
 #ifndef _NLBUS_ACCESS_H
 #define _NLBUS_ACCESS_H
 
+#include <linux/compiler.h>
 #include <linux/types.h>
 #include <linux/uidgid.h>
 

@@ -130,9 +130,10 @@ static struct nlbus_account *nlbus_account_add(const struct nlbus_payer *payer)
 			 nlbus_payer_hash(payer));
 	}
 	spin_unlock(&nlbus_accounts_lock);
-	if (found)
-		kfree(account);
-	return found ?: account;
+	if (!found)
+		return account;
+	kfree(account);
+	return found;
 }
 
 /**

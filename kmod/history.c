@@ -216,13 +216,10 @@ static bool nlbus_history_shrink(struct nlbus_bus *bus,
 {
 	struct nlbus_kept *kept = nlbus_history_newest(history);
 	struct nlbus_run *old = kept->run, *run;
-	struct nlmsghdr *event = NULL, *newest = NULL;
+	struct nlmsghdr *newest = nlbus_event_last(old->data, kept->len);
+	u32 len = NLMSG_ALIGN(newest->nlmsg_len);
 	u64 events;
-	u32 len;
 
-	while ((event = nlbus_event_in(old->data, kept->len, event)))
-		newest = event;
-	len = NLMSG_ALIGN(newest->nlmsg_len);
 	if (nlbus_run_size(len) >= old->size)
 		return false;
 	run = nlbus_run_alloc(len, len, GFP_NOWAIT | __GFP_ACCOUNT |

@@ -62,21 +62,18 @@ static struct sk_buff *nlbus_pack_build(struct list_head *first,
 					unsigned int count, u32 len, gfp_t gfp)
 {
 	struct nlbus_run *run = list_entry(first, struct nlbus_run, link);
-	struct nlmsghdr *event = NULL, *last = NULL;
 	struct sk_buff *skb;
-	void *copy = NULL;
+	void *copy;
 
 	skb = alloc_skb(len, gfp);
 	if (!skb)
 		return NULL;
 
-	while (count--) {
+	do {
 		run = list_next_entry(run, link);
 		copy = skb_put_data(skb, run->data, run->len);
-	}
-	while ((event = nlbus_event_in(copy, run->len, event)))
-		last = event;
-	last->nlmsg_flags &= ~NLM_F_MULTI;
+	} while (--count);
+	nlbus_event_last(copy, run->len)->nlmsg_flags &= ~NLM_F_MULTI;
 	return skb;
 }
 

@@ -91,6 +91,16 @@ static inline struct nlmsghdr *nlbus_event_in(void *data, u32 len,
 	return next < data + len ? next : NULL;
 }
 
+/* The last event in @len bytes of messages, which are one at least. */
+static inline struct nlmsghdr *nlbus_event_last(void *data, u32 len)
+{
+	struct nlmsghdr *event = data, *next;
+
+	while ((next = nlbus_event_in(data, len, event)))
+		event = next;
+	return event;
+}
+
 static inline struct nlmsghdr *nlbus_run_event(struct nlbus_run *run)
 {
 	return (struct nlmsghdr *)run->data;
