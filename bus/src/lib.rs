@@ -144,5 +144,5 @@ struct Guide;
 
 /// Compiles that for driver authors.
 #[cfg(doctest)]
-#[doc = include_str!("../../docs/KERNEL.md")]
+#[doc = include_str!("../KERNEL.md")]
 struct Kernel;
