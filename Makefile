@@ -12,6 +12,7 @@
 #                        which kernels `make test-kernels` builds against (default: Debian's 6.1, and of each later
 #                        series the newest of each of Debian's releases that has one)
 #   FUZZ_SECONDS, FRAMES_SECONDS   how long `make fuzz` and `make test-debug` feed bytes and frames (default: 60)
+#   DEBIAN=trixie        which Debian `make test-package` installs the packages into (default: bookworm)
 #   NLBUS_CACHE=path     where kernels, headers and QEMU are kept (default: ~/.cache/nlbus); may be deleted
 
 BROKER ?= user
@@ -19,6 +20,7 @@ RUN ?=
 KERNELS ?=
 FUZZ_SECONDS ?= 60
 FRAMES_SECONDS ?= 60
+DEBIAN ?= bookworm
 KDIR ?= $$(tests/vm/fetch linux)/kdir
 
 .DEFAULT_GOAL := help
@@ -125,7 +127,7 @@ package: ## build the Debian packages nlbus and nlbus-dkms into target/package/
 
 test-package: package ## install them into a clean Debian, boot it in a VM, and look whether all is well there (as root)
 	@scripts/need build vm test-package
-	tests/package/run
+	tests/package/run "$(DEBIAN)"
 
 check-packaging: ## see that the command installs with `cargo install`, and that the library could be published
 	@scripts/need build
