@@ -129,10 +129,10 @@ test-package: package ## install them into a clean Debian, boot it in a VM, and 
 	@scripts/need build vm test-package
 	tests/package/run "$(DEBIAN)"
 
-check-packaging: ## see that the command installs with `cargo install`, and that the library could be published
+check-packaging: ## see that `cargo install` installs the programs, and that the library could be published
 	@scripts/need build
 	scripts/check-versions
-	cargo install --quiet --locked --path subscribers --root target/check/install
+	cargo install --quiet --locked --debug --path subscribers --root target/check/install
 	target/check/install/bin/nlbus --version
 	cargo publish --dry-run --locked --allow-dirty -p nlbus --target-dir target/check/publish
 
