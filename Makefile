@@ -12,6 +12,7 @@
 #                        which kernels `make test-kernels` builds against (default: Debian's 6.1, and of each later
 #                        series the newest of each of Debian's releases that has one)
 #   FUZZ_SECONDS, FRAMES_SECONDS   how long `make fuzz` and `make test-debug` feed bytes and frames (default: 60)
+#   DEBIAN=trixie        which Debian `make test-package` installs the packages into (default: bookworm)
 #   NLBUS_CACHE=path     where kernels, headers and QEMU are kept (default: ~/.cache/nlbus); may be deleted
 
 BROKER ?= user
@@ -19,10 +20,11 @@ RUN ?=
 KERNELS ?=
 FUZZ_SECONDS ?= 60
 FRAMES_SECONDS ?= 60
+DEBIAN ?= bookworm
 KDIR ?= $$(tests/vm/fetch linux)/kdir
 
 .DEFAULT_GOAL := help
-.PHONY: help man completions command-doc demo test test-debug test-debug-part test-kernels test-ynl vm bench-vm fuzz kmod lint bench bench-docs clean
+.PHONY: help package test-package deny msrv check-packaging man completions command-doc demo test test-debug test-debug-part test-kernels test-ynl vm bench-vm fuzz kmod lint bench bench-docs clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 21
@@ -125,6 +127,29 @@ kmod: ## build target/kmod/nlbus.ko
 	@scripts/need kmod
 	scripts/kmod "$(KDIR)" target/kmod
 
+package: ## build the Debian packages nlbus and nlbus-dkms into target/package/
+	@scripts/need build package
+	scripts/package
+
+test-package: package ## install them into a clean Debian, boot it in a VM, and look whether all is well there (as root)
+	@scripts/need build vm test-package
+	tests/package/run "$(DEBIAN)"
+
+check-packaging: ## see that `cargo install` installs the programs, and that the library could be published
+	@scripts/need build
+	scripts/check-versions
+	cargo install --quiet --locked --debug --path subscribers --root target/check/install
+	target/check/install/bin/nlbus --version
+	cargo publish --dry-run --locked --allow-dirty -p nlbus --target-dir target/check/publish
+
+deny: ## check the licences and sources of all crates used, and the advisories on them where their database can be had
+	@scripts/need build
+	scripts/deny
+
+msrv: ## build with the oldest Rust that Cargo.toml allows, as far as Debian has one
+	@scripts/need build msrv
+	scripts/msrv
+
 lint: ## check formats, lints, docs, scripts, the module's style, and which part imports which
 	@scripts/need build kmod lint
 	cargo fmt --all --check
@@ -135,8 +160,9 @@ lint: ## check formats, lints, docs, scripts, the module's style, and which part
 		cargo metadata --locked --format-version 1 --manifest-path $$package/Cargo.toml > /dev/null || exit; \
 	done
 	scripts/check-deps
+	scripts/check-versions
 	scripts/check-examples
-	shellcheck $$(grep -rlE '^#!/bin/(ba)?sh' scripts tests/vm tests/ynl benches fuzz/run .ci)
+	shellcheck $$(grep -rlE '^#!/bin/(ba)?sh' scripts tests/vm tests/ynl tests/package benches packaging fuzz/run .ci)
 	tests/ynl/run --names
 	scripts/lint-kmod
 	cargo clippy --workspace --all-targets -- -D warnings

@@ -134,15 +134,15 @@ pub use wire::{BrokerKind, Content, Counters, Info, Limits, Refusal, TopicRecord
 
 /// Compiles the README's example.
 #[cfg(doctest)]
-#[doc = include_str!("../../README.md")]
+#[doc = include_str!("../README.md")]
 struct Readme;
 
 /// Compiles the guide's.
 #[cfg(doctest)]
-#[doc = include_str!("../../docs/guide.md")]
+#[doc = include_str!("../guide.md")]
 struct Guide;
 
 /// Compiles that for driver authors.
 #[cfg(doctest)]
-#[doc = include_str!("../../docs/KERNEL.md")]
+#[doc = include_str!("../KERNEL.md")]
 struct Kernel;
