@@ -156,7 +156,7 @@ lint: ## check formats, lints, docs, scripts, the module's style, and which part
 	scripts/check-deps
 	scripts/check-versions
 	scripts/check-examples
-	shellcheck $$(grep -rlE '^#!/bin/(ba)?sh' scripts tests/vm tests/package benches packaging fuzz/run .ci)
+	shellcheck $$(grep -rlE '^#!/bin/(ba)?sh' scripts tests/vm tests/package benches packaging kmod fuzz/run .ci)
 	scripts/lint-kmod
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps
