@@ -162,7 +162,7 @@ lint: ## check formats, lints, docs, scripts, the module's style, and which part
 	scripts/check-deps
 	scripts/check-versions
 	scripts/check-examples
-	shellcheck $$(grep -rlE '^#!/bin/(ba)?sh' scripts tests/vm tests/ynl tests/package benches packaging fuzz/run .ci)
+	shellcheck $$(grep -rlE '^#!/bin/(ba)?sh' scripts tests/vm tests/ynl tests/package benches packaging kmod fuzz/run .ci)
 	tests/ynl/run --names
 	scripts/lint-kmod
 	cargo clippy --workspace --all-targets -- -D warnings

@@ -284,7 +284,7 @@ static struct nlbus_topic *nlbus_change_find(struct nlbus_bus *bus,
 
 	if (IS_ERR(topic))
 		return topic;
-	if (topic->group == NLBUS_GROUP_SYS)
+	if (topic->group < NLBUS_GROUP_FIRST)
 		err = nlbus_request_refuse(request, refusal, -EACCES,
 					   "it is the broker's own");
 	else if (!nlbus_caller_may_change(caller, &topic->access))

@@ -39,6 +39,24 @@ static struct sock **nlbus_client_slot(struct nlbus_clients *clients,
 	return &clients->recent[hash_ptr(sk, ilog2(NLBUS_CLIENTS_RECENT))];
 }
 
+/* Has something told of a client, of which nothing is to be told yet; under the lock. */
+static void nlbus_client_add_news(struct nlbus_clients *clients,
+				  struct nlbus_client *client)
+{
+	list_add_tail(&client->link, &clients->news);
+	WRITE_ONCE(clients->untold, clients->untold + 1);
+}
+
+/* Undoes that, if there is something to be told; under the lock. */
+static void nlbus_client_del_news(struct nlbus_clients *clients,
+				  struct nlbus_client *client)
+{
+	if (list_empty(&client->link))
+		return;
+	list_del_init(&client->link);
+	WRITE_ONCE(clients->untold, clients->untold - 1);
+}
+
 /* Has the bus thread see that a client was closed; under the lock. No more of its
  * socket comes in, so it doesn't get into its slot again, and who has its address
  * next finds it empty.
@@ -49,7 +67,8 @@ static void nlbus_client_leave(struct nlbus_clients *clients,
 	cmpxchg(nlbus_client_slot(clients, client->sk), client->sk, NULL);
 	client->left = true;
 	clients->count--;
-	list_move_tail(&client->link, &clients->gone);
+	nlbus_client_del_news(clients, client);
+	list_add_tail(&client->link, &clients->gone);
 }
 
 static void nlbus_client_free(struct nlbus_client *client)
@@ -87,6 +106,7 @@ static struct nlbus_client *nlbus_client_new(const struct nlbus_bus *bus,
 	client = kzalloc(sizeof(*client), GFP_KERNEL_ACCOUNT);
 	if (!client)
 		return NULL;
+	INIT_LIST_HEAD(&client->link);
 	client->sk = NETLINK_CB(skb).sk;
 	sock_hold(client->sk);
 	client->portid = NETLINK_CB(skb).portid;
@@ -123,7 +143,7 @@ static int nlbus_client_add(struct nlbus_clients *clients,
 	if (old)
 		nlbus_client_leave(clients, old);
 	clients->count++;
-	list_add_tail(&client->link, &clients->news);
+	nlbus_client_add_news(clients, client);
 	xa_unlock(&clients->by_port);
 	return 0;
 }
@@ -208,17 +228,18 @@ void nlbus_client_set_will(struct nlbus_clients *clients,
  */
 void nlbus_clients_bury(struct nlbus_clients *clients, struct list_head *due)
 {
-	struct nlbus_client *client;
+	struct nlbus_client *client, *next;
 
 	if (!nlbus_clients_any_gone(clients))
 		return;
 	xa_lock(&clients->by_port);
-	list_for_each_entry(client, &clients->gone, link) {
+	list_for_each_entry_safe(client, next, &clients->gone, link) {
 		if (client->will)
 			list_add_tail(&client->will->link, due);
 		client->will = NULL;
+		list_del(&client->link);
+		nlbus_client_add_news(clients, client);
 	}
-	list_splice_tail_init(&clients->gone, &clients->news);
 	xa_unlock(&clients->by_port);
 }
 
@@ -259,16 +280,15 @@ u32 nlbus_clients_tell(struct nlbus_clients *clients,
 			clients->told_joined++;
 		}
 		client->told = true;
-		if (!client->left) {
-			list_del_init(&client->link);
+		nlbus_client_del_news(clients, client);
+		if (!client->left)
 			continue;
-		}
 		entry.left = 1;
 		if (told)
 			told[count] = entry;
 		count++;
 		clients->told_left++;
-		list_move_tail(&client->link, &done);
+		list_add_tail(&client->link, &done);
 	}
 	*joined = clients->told_joined;
 	*left = clients->told_left;

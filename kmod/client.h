@@ -45,6 +45,7 @@ struct nlbus_client {
  * @gone: those that were closed since the bus thread last looked
  * @news: those of which something is to be told
  * @count: how many there are
+ * @untold: how many @news there are
  * @told_joined: how many it was told of that they came
  * @told_left: how many it was told of that they went
  * @recent: of the sockets, the one of each slot that last sent, or NULL
@@ -54,6 +55,7 @@ struct nlbus_clients {
 	struct list_head gone;
 	struct list_head news;
 	u32 count;
+	u32 untold;
 	u64 told_joined;
 	u64 told_left;
 	struct sock *recent[NLBUS_CLIENTS_RECENT];

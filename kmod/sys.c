@@ -169,6 +169,9 @@ static bool nlbus_sys_announce(struct nlbus_bus *bus)
  */
 static bool nlbus_sys_publish_clients(struct nlbus_bus *bus)
 {
+	/* Who came and went is named twice. */
+	u32 most = min_t(u32, 2 * READ_ONCE(bus->clients.untold),
+			 NLBUS_SYS_NAMES);
 	struct nlbus_sys_clients *clients;
 	struct nlbus_sys_client *named;
 	struct nlbus_run *run;
@@ -177,15 +180,15 @@ static bool nlbus_sys_publish_clients(struct nlbus_bus *bus)
 	u32 count;
 
 	run = nlbus_run_kernel(bus->sys.clients,
-			       sizeof(*clients) + NLBUS_SYS_NAMES * sizeof(*named),
+			       sizeof(*clients) + most * sizeof(*named),
 			       &payload);
 	if (!run)
 		return false;
 	clients = payload;
 	named = payload + sizeof(*clients);
-	count = nlbus_clients_tell(&bus->clients, named, NLBUS_SYS_NAMES, &joined,
+	count = nlbus_clients_tell(&bus->clients, named, most, &joined,
 				   &left);
-	nlbus_run_cut(run, (NLBUS_SYS_NAMES - count) * sizeof(*named));
+	nlbus_run_cut(run, (most - count) * sizeof(*named));
 	*clients = (struct nlbus_sys_clients) {
 		.joined = cpu_to_le64(joined),
 		.left = cpu_to_le64(left),

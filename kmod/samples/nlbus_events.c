@@ -29,7 +29,7 @@ static int nlbus_events_link(struct notifier_block *block, unsigned long what,
 	const struct net_device *dev = netdev_notifier_info_to_dev(data);
 	struct nlbus_link_event event = {
 		.ifindex = cpu_to_le32(dev->ifindex),
-		.flags = cpu_to_le32(dev_get_flags(dev)),
+		.flags = cpu_to_le32(READ_ONCE(dev->flags)),
 		.mtu = cpu_to_le32(dev->mtu),
 	};
 

@@ -32,7 +32,7 @@ enum nlbus_link_action {
 /**
  * struct nlbus_link_event - a network device appeared, changed or is gone
  * @ifindex: its index, which it keeps while it is in this namespace
- * @flags: IFF_* of linux/if.h, behind the change
+ * @flags: IFF_* of linux/if.h that were set on it (dev->flags), behind the change
  * @mtu: bytes
  * @action: enum nlbus_link_action
  * @name: its name
