@@ -320,7 +320,7 @@ fn the_brokers_own_topics_are_read_only_for_everybody() {
     let fixture = Fixture::new();
     let bus = fixture.connect();
     let own: Vec<_> = bus.topics().unwrap().into_iter().filter(|topic| topic.name.starts_with("$SYS/")).collect();
-    assert!(own.len() >= 3, "{own:?}");
+    assert!(own.len() >= 4, "{own:?}");
     for topic in own {
         assert_eq!(topic.mode, 0o444, "{topic:?}");
         let (errno, words) = refused(&bus.topic_options(&topic.name).mode(0o666).set().unwrap_err());
