@@ -1,7 +1,7 @@
 //! Questions to the broker, and why one was not answered.
 
 use crate::client::{Reply, Unanswered, Will};
-use crate::codec::EncodeError;
+use crate::codec::{self, EncodeError};
 use crate::connection::Shared;
 use crate::driver::{Ask, Command, What};
 use crate::publisher::{CLOSED, FORKED, GONE};
@@ -12,6 +12,7 @@ use crate::wire::uapi::NLM_F_MULTI;
 use crate::wire::{Malformed, Message, Messages, Refusal};
 use bytes::Bytes;
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
+use serde::Serialize;
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -47,6 +48,13 @@ pub(crate) fn ask<T>(
     let page = Messages::new(&datagram).collect::<Result<Vec<_>, _>>();
     let page = page.map_err(|_| RequestError::Malformed(Malformed("a message's length is wrong")))?;
     read(&page).map_err(RequestError::Malformed)
+}
+
+/// A value as a payload.
+pub(crate) fn encoded<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, RequestError> {
+    let mut payload = Vec::new();
+    codec::encode(value, &mut payload).map_err(RequestError::Encode)?;
+    Ok(payload)
 }
 
 /// Leaves a last will, or takes it back.

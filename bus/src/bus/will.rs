@@ -2,7 +2,6 @@
 
 use super::Bus;
 use crate::client::Will;
-use crate::codec;
 use crate::request::{self, RequestError};
 use crate::topic::check_name;
 use crate::wire::Content;
@@ -84,9 +83,7 @@ impl Bus {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn set_will_value<T: Serialize + ?Sized>(&self, topic: &str, value: &T) -> Result<(), RequestError> {
-        let mut payload = Vec::new();
-        codec::encode(value, &mut payload).map_err(RequestError::Encode)?;
-        self.set_will_content(topic, Content::Bincode, &payload)
+        self.set_will_content(topic, Content::Bincode, &request::encoded(value)?)
     }
 
     /// Takes the will back, if there is one.
