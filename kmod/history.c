@@ -458,29 +458,6 @@ void nlbus_history_extend(struct nlbus_bus *bus, struct nlbus_history *history,
 }
 
 /**
- * nlbus_history_skip() - use up numbers that no event has, as it was dropped
- * @bus: the bus, whose owner is the caller
- * @history: the history
- * @count: how many; those beyond 2^32 between two events are dropped unnumbered
- *
- * Who asks for one of them in a replay is told that the first kept one comes behind.
- */
-void nlbus_history_skip(struct nlbus_bus *bus, struct nlbus_history *history,
-			unsigned long count)
-{
-	count = min_t(unsigned long, count, U32_MAX - history->skipped);
-
-	spin_lock(&history->lock);
-	history->skipped += count;
-	if (!nlbus_history_runs(history))
-		history->first = nlbus_history_last(history) + 1;
-	history->change = atomic64_add_return(count, &bus->change);
-	spin_unlock(&history->lock);
-	/* In a run all numbers follow each other: the next one begins another. */
-	WRITE_ONCE(history->room, 0);
-}
-
-/**
  * nlbus_history_end() - let go of all that a history keeps, or of a part of it
  * @bus: the bus, whose thread is the caller and owns it; it frees &nlbus_bus.dead
  * @history: the history; nobody else uses it any more, but for

@@ -41,7 +41,7 @@ struct nlbus_trimmed {
  * @first: sequence number of its first event
  * @len: bytes of its messages; of the newest run, which may get more of them, as
  *       many as there are
- * @gap: how many numbers before @first no event has: nlbus_history_skip()
+ * @gap: how many numbers before @first no event has: nlbus_kernel_skip()
  */
 struct nlbus_kept {
 	struct nlbus_run *run;
@@ -140,8 +140,6 @@ void nlbus_history_append(struct nlbus_bus *bus, struct nlbus_history *history,
 bool nlbus_history_fits(const struct nlbus_history *history, u32 len);
 void nlbus_history_extend(struct nlbus_bus *bus, struct nlbus_history *history,
 			  const void *events, u32 len, u32 count);
-void nlbus_history_skip(struct nlbus_bus *bus, struct nlbus_history *history,
-			unsigned long count);
 bool nlbus_history_cut(struct nlbus_bus *bus, struct nlbus_history *history,
 		       u32 most);
 void nlbus_history_tighten(struct nlbus_history *history);

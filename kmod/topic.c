@@ -124,26 +124,6 @@ static struct nlbus_topic *nlbus_topic_find(struct nlbus_topics *topics,
 }
 
 /**
- * nlbus_topic_by_name() - find a topic
- * @topics: the set
- * @name: its name
- * @len: bytes of it
- *
- * Return: the topic with a reference, or NULL.
- */
-struct nlbus_topic *nlbus_topic_by_name(struct nlbus_topics *topics,
-					const u8 *name, u8 len)
-{
-	u64 hash = siphash(name, len, &topics->key);
-	struct nlbus_topic *topic;
-
-	rcu_read_lock();
-	topic = nlbus_topic_hold(nlbus_topic_find(topics, hash, name, len));
-	rcu_read_unlock();
-	return topic;
-}
-
-/**
  * nlbus_topic_of_kernel() - find a topic, from any context but NMI
  * @topics: the set, of a bus that is started
  * @name: its name
@@ -158,6 +138,25 @@ struct nlbus_topic *nlbus_topic_of_kernel(struct nlbus_topics *topics,
 {
 	return nlbus_topic_find(topics, siphash(name, len, &topics->key), name,
 				len);
+}
+
+/**
+ * nlbus_topic_by_name() - find a topic
+ * @topics: the set
+ * @name: its name
+ * @len: bytes of it
+ *
+ * Return: the topic with a reference, or NULL.
+ */
+struct nlbus_topic *nlbus_topic_by_name(struct nlbus_topics *topics,
+					const u8 *name, u8 len)
+{
+	struct nlbus_topic *topic;
+
+	rcu_read_lock();
+	topic = nlbus_topic_hold(nlbus_topic_of_kernel(topics, name, len));
+	rcu_read_unlock();
+	return topic;
 }
 
 static u32 nlbus_topic_slot(const u8 *name, u32 len)
