@@ -106,17 +106,17 @@ fn topics_events_and_clients_are_shown_and_keys_obeyed() {
         assert_eq!(top.contents(), paused, "nothing moves, events neither");
         top.types("p12");
         let screen =
-            top.shows("table alone", |screen| !screen.contains("clients") && !screen.contains("newest events"));
+            top.shows("table alone", |screen| !screen.contains("clients─") && !screen.contains("newest events"));
         assert!(!screen.contains("PAUSED"), "{screen}");
         top.types("12");
-        top.shows("more", |screen| screen.contains("newest events") && screen.contains("clients"));
+        top.shows("more", |screen| screen.contains("newest events") && screen.contains("clients─"));
         for (columns, lines) in [(40, 10), (200, 50), (12, 3), (80, 24)] {
             top.resize(columns, lines);
             let is_as_wide =
                 |screen: &str| lines < 4 || screen.lines().any(|line| line.contains("h help") || columns < 80);
             let screen = top.shows("picture", |screen| screen.contains("nlbus top") && is_as_wide(screen));
             if (columns, lines) == (40, 10) {
-                let screen = top.shows("topics", |screen| screen.contains("sensors/") && !screen.contains("clients"));
+                let screen = top.shows("topics", |screen| screen.contains("sensors/") && !screen.contains("clients─"));
                 keep("top-40x10.txt", &screen, "TOPIC");
             }
             assert!(screen.lines().all(|line| line.chars().count() <= columns.into()), "{screen}");
