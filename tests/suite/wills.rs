@@ -29,7 +29,8 @@ pub(crate) const ROLES: &[(&str, Role)] = &[("testator", testator), ("testators"
 /// told: `clear`, `again`, `close`, `drop`; waits to be killed otherwise.
 fn testator(place: Place, args: &Args) {
     let topic: String = args.need("topic");
-    let bus = place.connect();
+    // With a thread: who drives himself has to, or he doesn't find the next broker.
+    let bus = place.builder_for(false).connect().unwrap();
     bus.set_will_content(&topic, Content::Text, &process::id().to_string()).unwrap();
     for number in 0..args.get("events").unwrap_or(0) {
         bus.publish(&topic, &format!("{number}")).unwrap();

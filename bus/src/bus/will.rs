@@ -14,7 +14,8 @@ impl Bus {
     /// published before, once ([`Event::is_will`](crate::Event::is_will)). Another one takes its place; a connection has one.
     ///
     /// When it returns, the broker has it. A broker that takes the place of this one gets it, too, from this connection, as soon as
-    /// that has found it: within three seconds, mostly at once. What a [closed](crate::Builder::outage) or killed broker had is gone
+    /// that has found it: within three seconds, mostly at once; on a connection that the [caller drives](crate::Builder::direct), as
+    /// soon as he does. What a [closed](crate::Builder::outage) or killed broker had is gone
     /// with it, published or not.
     ///
     /// The topic is created now if it isn't there. Whether this process may publish to it is asked now and when the time has come.
