@@ -1,10 +1,10 @@
 //! Promise 11: a client may leave an event that the broker publishes when the client goes away without taking it back, also when
 //! it is killed. And who comes and goes is told, in a group of its own.
 
-use nlbus::wire::{ClientNews, ClientsAnnouncement};
+use nlbus::wire::{ClientNews, ClientsAnnouncement, WillRequest};
 use nlbus::{Bus, Content, RequestError, Start, TypedDelivery};
 use nlbus_tests::{
-    Args, Child, Fixture, Place, Role, cases, collect, events, hear, patience, quiet, say, value, wait_for,
+    Args, Child, Fixture, Place, RawClient, Role, cases, collect, events, hear, patience, quiet, say, value, wait_for,
 };
 use std::collections::BTreeMap;
 use std::process;
@@ -14,6 +14,7 @@ cases![
     a_killed_clients_will_comes_once_and_behind_all_it_sent,
     a_will_that_is_taken_back_is_not_published,
     the_last_will_is_the_one_that_counts,
+    who_comes_back_with_the_same_port_is_another_one,
     wills_go_to_the_topic_that_has_the_name_then,
     who_may_not_publish_any_more_leaves_nothing,
     a_will_takes_what_publishing_takes,
@@ -128,6 +129,32 @@ fn the_last_will_is_the_one_that_counts() {
     child.kill();
     assert_eq!(events(&mut subscription, 1)[0].payload(), b"another");
     quiet(&mut subscription);
+}
+
+/// A process that closes its socket and opens another one mostly gets the same port id.
+fn who_comes_back_with_the_same_port_is_another_one() {
+    const PORT: u32 = 0x7654_3210;
+    let fixture = Fixture::new();
+    let bus = fixture.connect();
+    let mut subscription = bus.subscribe("will/#").unwrap();
+    let leave = |payload: &[u8]| {
+        let raw = RawClient::bind(*fixture, PORT).unwrap();
+        let mut will = Vec::new();
+        WillRequest::Set { topic: "will/a", content: 0, payload }.push(&mut will, 1);
+        assert_eq!(raw.ask(&will).answer().result, Ok(None));
+        raw
+    };
+    for _ in 0..20 {
+        // Looked at several times while it lives, or not once.
+        let first = leave(b"first");
+        drop(first);
+        let second = leave(b"second");
+        assert_eq!(events(&mut subscription, 1)[0].payload(), b"first");
+        quiet(&mut subscription);
+        drop(second);
+        assert_eq!(events(&mut subscription, 1)[0].payload(), b"second");
+    }
+    assert_eq!(bus.info().unwrap().counters.wills, 0);
 }
 
 /// A will doesn't hold on to a topic: it may be deleted, and a new one has the name.

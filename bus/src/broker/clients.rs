@@ -106,6 +106,11 @@ impl Clients {
         });
     }
 
+    /// Whether somebody would be told apart from others with his port id.
+    pub(super) fn knows(&self, port: u32) -> bool {
+        self.by_port.get(&port).is_some_and(|client| client.cookie.is_some())
+    }
+
     /// Remembers somebody without telling of him.
     #[cfg(test)]
     pub(super) fn note_in_silence(&mut self, sender: Sender) {

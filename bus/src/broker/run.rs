@@ -8,6 +8,7 @@ use super::module::ModuleWatch;
 use super::outbox::{Outbox, Sent};
 use super::requests::Requests;
 use crate::sys::{Credentials, NetlinkSocket, RecvBatch};
+use crate::wire;
 use crate::wire::uapi::NETLINK_USERSOCK;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -247,7 +248,7 @@ impl Running {
 
     /// Answers requests that wait, for some time. Returns how many datagrams that was.
     fn answer(&mut self) -> Result<usize, BrokerError> {
-        let Running { core, out, waiting, .. } = self;
+        let Running { core, out, census, waiting, .. } = self;
         if waiting.is_empty() {
             return Ok(0);
         }
@@ -256,6 +257,14 @@ impl Running {
         let mut answered = 0;
         while let Some((sender, mut datagram)) = waiting.pop() {
             answered += 1;
+            // Who had the sender's port id before him, or has it after him, must not be taken for him.
+            if wire::has_will(&datagram) {
+                look(core, census, now);
+                if !core.clients.knows(sender.port) {
+                    core.clients.note(sender);
+                    look(core, census, now);
+                }
+            }
             // Who doesn't read costs no answers: they would be dropped.
             if !out.outbox.is_full(sender.port) {
                 core.accept(&mut datagram, sender, now, &mut |action| out.perform(action, now.boot_ns));
@@ -276,14 +285,8 @@ impl Running {
         if core.clients.any_dying() {
             core.bury(drained, now, &mut |action| out.perform(action, now.boot_ns));
         }
-        if let Some(census) = census
-            && core.clients.look_at().is_some_and(|due| now.boot_ns >= due)
-        {
-            match census.take() {
-                Ok(there) => core.looked(&there, Census::has, now),
-                // For want of memory, say: nobody is taken to be gone, and the next look is as soon as any.
-                Err(_) => core.clients.look_later(now.boot_ns),
-            }
+        if core.clients.look_at().is_some_and(|due| now.boot_ns >= due) {
+            look(core, census, now);
         }
         Ok(())
     }
@@ -310,6 +313,16 @@ impl Running {
         // Rounded up: a millisecond too early would be a turn for nothing.
         let wait = Duration::from_nanos(due.saturating_sub(now.boot_ns)).as_nanos().div_ceil(1_000_000);
         EpollTimeout::try_from(wait).unwrap_or(EpollTimeout::MAX)
+    }
+}
+
+/// Looks who is there.
+fn look(core: &mut Core, census: &mut Option<Census>, now: Now) {
+    match census.as_mut().map(Census::take) {
+        Some(Ok(there)) => core.looked(&there, Census::has, now),
+        // For want of memory, say: nobody is taken to be gone, and the next look is as soon as any.
+        Some(Err(_)) => core.clients.look_later(now.boot_ns),
+        None => {}
     }
 }
 

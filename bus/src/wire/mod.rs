@@ -42,6 +42,7 @@ pub(crate) use successors::Successors;
 pub use sys_events::{ClientNews, ClientsAnnouncement, Heartbeat, MovedTopic, TopicsAnnouncement};
 pub use topic::{TopicDeleted, TopicKey, TopicPageEnd, TopicRecord, TopicRequest, TopicSettings};
 pub use will::WillRequest;
+pub(crate) use will::has_will;
 
 use std::fmt;
 use uapi::NLBUS_TOPIC_ALIGNTO;

@@ -1,6 +1,6 @@
 //! `WILL`: the event that the broker publishes when a client goes away without taking it back.
 
-use super::message::{Header, push_message};
+use super::message::{Header, Messages, push_message};
 use super::publish::check_publishable;
 use super::uapi::*;
 use super::{AttributeIter, Refusal};
@@ -90,6 +90,11 @@ impl<'a> WillRequest<'a> {
         }
         Ok(WillRequest::Set { topic, content, payload })
     }
+}
+
+/// Whether a request of a datagram, which needn't be well-formed, is about a will.
+pub(crate) fn has_will(datagram: &[u8]) -> bool {
+    Messages::new(datagram).map_while(Result::ok).any(|message| message.header.kind == NLBUS_MSG_WILL)
 }
 
 #[cfg(test)]
