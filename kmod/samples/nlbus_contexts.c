@@ -36,6 +36,10 @@ static uint burst = 16;
 module_param(burst, uint, 0644);
 MODULE_PARM_DESC(burst, "events that each publishes at once");
 
+static ulong limit;
+module_param(limit, ulong, 0644);
+MODULE_PARM_DESC(limit, "how many to publish or drop about, 0 = without end");
+
 static bool ready;
 static bool running;
 static DEFINE_MUTEX(nlbus_contexts_lock);
@@ -50,6 +54,8 @@ static void nlbus_contexts_publish(const char *topic, uint count)
 	unsigned long took = 0, drops = 0, fails = 0, flags;
 	uint len = min_t(uint, READ_ONCE(size), sizeof(payload));
 
+	if (limit && READ_ONCE(published) + READ_ONCE(dropped) >= limit)
+		return;
 	for (; count; count--) {
 		switch (nlbus_publish(&init_net, topic, payload, len,
 				      NLBUS_CONTENT_OPAQUE)) {

@@ -195,10 +195,12 @@ fn what_is_dropped_is_a_gap_that_history_knows() {
     let publisher = Publisher::load("nlbus_contexts");
     let bus = Bus::connect().unwrap();
     begin(&bus);
-    publisher.set("size", "4096");
-    publisher.set("burst", "100");
+    // More than the queue holds at once, and less in all than history does.
+    publisher.set("size", "1024");
+    publisher.set("burst", "400");
+    publisher.set("limit", "20000");
     // Nobody follows meanwhile, so nobody knows but history.
-    let (published, dropped) = flood(&publisher, &bus, 3000, 1000);
+    let (published, dropped) = flood(&publisher, &bus, 1000, 500);
     for round in 0..2 {
         let mut late = bus.subscriber("kernel/contexts/#").start(Start::All).open().unwrap();
         let mut tally = Tally::from_one();
