@@ -91,7 +91,6 @@ impl Inlet {
     /// # Errors
     /// When the connection to the local bus has ended, or a position can't be kept.
     pub fn run(mut self) -> Result<(), End> {
-        self.begin();
         loop {
             match self.next() {
                 Wake::Came(came) => match self.take(came) {
@@ -106,13 +105,17 @@ impl Inlet {
         self.keep(true)
     }
 
-    /// The place is kept from the start: a stream that is begun with what is new must be gone on with there, though nothing came.
-    fn begin(&mut self) {
+    /// Keeps the place where a stream is begun: it is gone on with there after a crash, though nothing came.
+    ///
+    /// # Errors
+    /// When it can't be kept.
+    pub fn begin(&mut self) -> Result<(), End> {
         if let (Some((place, _)), Some(key)) = (&self.place, key(&self.rule)) {
             let mut arrivals = self.arrivals.lock().unwrap_or_else(PoisonError::into_inner);
             arrivals.places.insert(key, place.clone());
             self.pace.changed();
         }
+        self.keep(true)
     }
 
     fn next(&mut self) -> Wake {

@@ -33,6 +33,7 @@ use outlet::{Intake, Outlet};
 use source::{Reader, Source};
 use state::{Pace, State};
 use std::net::SocketAddr;
+use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
@@ -44,6 +45,9 @@ use tracing::{info, warn};
 
 /// How long the end may take: for what was published before, and then to send it.
 const MOST: Duration = Duration::from_secs(30);
+
+/// How the program ends by a mistake of its own.
+const MISTAKE: &str = "a mistake in nlbus-nats; please report it, with what stands above";
 
 /// Take events to other hosts and theirs to this one, over NATS.
 ///
@@ -162,7 +166,7 @@ fn run(args: Args, service: &Service) -> Result<(), End> {
     let (report, reports) = unbounded();
     let told = service.clone();
     // Whoever waits for a server must hear of the end, too.
-    spawn("start", &report.clone(), move || bridge.start(intakes, &told, &report))?;
+    spawn("start", runtime.handle(), &report.clone(), move || bridge.start(intakes, &told, &report))?;
     let mut asked = service.stop().clone();
     let mut over = crossbeam_channel::never();
     loop {
@@ -188,11 +192,19 @@ fn run(args: Args, service: &Service) -> Result<(), End> {
 /// Starts a thread that reports how it ended.
 fn spawn(
     name: &str,
+    runtime: &Handle,
     report: &Sender<Result<(), End>>,
     run: impl FnOnce() -> Result<(), End> + Send + 'static,
 ) -> Result<(), End> {
-    let report = report.clone();
-    let thread = thread::Builder::new().name(name.into()).spawn(move || drop(report.send(run())));
+    let (runtime, report) = (runtime.clone(), report.clone());
+    // A mistake in one rule must not leave the others running as if nothing were missing.
+    let entered = move || {
+        // What is left of a subscription is given up by tasks.
+        let _runtime = runtime.enter();
+        run()
+    };
+    let guarded = || panic::catch_unwind(AssertUnwindSafe(entered)).unwrap_or_else(|_| Err(End::Failed(MISTAKE.into())));
+    let thread = thread::Builder::new().name(name.into()).spawn(move || drop(report.send(guarded())));
     thread.map(drop).map_err(|error| End::Failed(format!("can't start a thread: {error}; is there too little memory?")))
 }
 
@@ -225,8 +237,9 @@ impl Bridge {
         let arrived = self.state.as_ref().map(|state| state.arrived()).unwrap_or_default();
         let arrivals = Arc::new(Mutex::new(Arrivals::new(arrived.into())));
         for rule in &self.config.r#in {
-            let inlet = self.inlet(rule, &client, &onward, &arrivals)?;
-            spawn(&rule.name, report, move || inlet.run())?;
+            let mut inlet = self.inlet(rule, &client, &onward, &arrivals)?;
+            inlet.begin()?;
+            spawn(&rule.name, &self.runtime, report, move || inlet.run())?;
         }
         for (number, (intake, Onward { rule, courier })) in intakes.into_iter().zip(onward).enumerate() {
             let (state, metrics) = (self.state.clone(), Arc::clone(&self.metrics));
@@ -234,7 +247,7 @@ impl Bridge {
             let host = Arc::clone(&self.config.host);
             let outlet = Outlet::new(intake, earlier, courier, host, state, metrics, self.runtime.clone());
             let (bus, service) = (self.bus.clone(), service.clone());
-            spawn(&rule.name, report, move || outlet.run(&bus, &service))?;
+            spawn(&rule.name, &self.runtime, report, move || outlet.run(&bus, &service))?;
         }
         service.ready();
         Ok(())
@@ -287,5 +300,7 @@ impl Bridge {
 }
 
 fn context(client: &Client) -> Context {
-    jetstream::new(client.clone())
+    let mut context = jetstream::new(client.clone());
+    context.set_timeout(login::PATIENCE);
+    context
 }

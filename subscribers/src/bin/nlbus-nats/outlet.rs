@@ -73,8 +73,24 @@ impl Intake {
             Some(positions) => subscriber.resume(positions.clone()),
             None => subscriber.start(start),
         })?;
-        Ok(Intake { rule, feed, skipped })
+        let intake = Intake { rule, feed, skipped };
+        if let Some(state) = state.filter(|_| intake.rule.durable.is_some()) {
+            // A rule that has just begun goes on from here after a crash, and doesn't begin anew.
+            state.keep_out(places_of(&intake.rule, &intake.feed, &intake.skipped))?;
+        }
+        Ok(intake)
     }
+}
+
+/// How far a rule's filters are, as it is kept.
+fn places_of<'a>(
+    rule: &'a OutRule,
+    feed: &'a Feed,
+    skipped: &'a BTreeMap<u32, u64>,
+) -> impl Iterator<Item = (String, OutPlace)> + 'a {
+    feed.positions().filter_map(move |(filter, positions)| {
+        Some((key(rule, filter)?, OutPlace { positions: positions.clone(), skipped: skipped.clone() }))
+    })
 }
 
 /// What a filter's position is kept under, if it is.
@@ -178,10 +194,7 @@ impl Outlet {
 
     fn keep(&mut self, now: bool) -> Result<(), End> {
         let (Some(state), true) = (&self.state, self.courier.is_durable()) else { return Ok(()) };
-        let places = self.feed.positions().filter_map(|(filter, positions)| {
-            Some((key(&self.rule, filter)?, OutPlace { positions: positions.clone(), skipped: self.skipped.clone() }))
-        });
-        self.pace.keep(now, || state.keep_out(places))
+        self.pace.keep(now, || state.keep_out(places_of(&self.rule, &self.feed, &self.skipped)))
     }
 
     /// What a delivery becomes.
