@@ -22,10 +22,11 @@
 #include "topic.h"
 #include "trace.h"
 
-/* Beyond this no number is used up by nothing: far above NLBUS_LOST_HEAD_MAX, as what is
- * queued was checked before, and far below where numbers would begin anew.
+/* Beyond this no number is used up by nothing, so that they never begin anew. What comes
+ * close, as it was queued before NLBUS_LOST_HEAD_MAX was reached, takes a queue of many
+ * times the default.
  */
-#define NLBUS_LOST_SEQ_MAX	S64_MAX
+#define NLBUS_LOST_SEQ_MAX	(1ULL << 53)
 
 /* How many numbers a publish uses up. */
 static u64 nlbus_lost_count(const struct nlbus_event_hdr *hdr)

@@ -148,14 +148,15 @@ struct nlbus_event_hdr {
  * For who brings events from elsewhere and knows that some were lost on their
  * way: subscribers find a gap in the topic's numbers that history can't fill.
  * Its content is NLBUS_CONTENT_OPAQUE. A topic whose newest number is beyond
- * NLBUS_LOST_HEAD_MAX has no more of them to lose.
+ * NLBUS_LOST_HEAD_MAX has no more of them to lose: so they stay below 2^53, up
+ * to which a double tells them apart.
  */
 struct nlbus_lost {
 	__u64 count;
 } __attribute__((packed));
 
 #define NLBUS_LOST_MAX		0xffffffffU
-#define NLBUS_LOST_HEAD_MAX	(1ULL << 62)
+#define NLBUS_LOST_HEAD_MAX	(1ULL << 50)
 
 enum nlbus_content {
 	NLBUS_CONTENT_OPAQUE,
