@@ -15,6 +15,7 @@ use crate::stop::Stop;
 use async_nats::HeaderMap;
 use futures_util::FutureExt;
 use nlbus::Content;
+use nlbus::wire::uapi::NLBUS_LOST_MAX;
 use nlbus_subscribers::end::End;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -210,7 +211,8 @@ impl Inlet {
                 if !verdict.new {
                     return metrics.came_before.with_label_values(&label).inc();
                 }
-                verdict.lost
+                // More in a row isn't a count that anybody needs to be exact.
+                verdict.lost.min(NLBUS_LOST_MAX)
             }
         };
         if is_published {

@@ -176,7 +176,9 @@ fn remedy(error: &ConnectError) -> Option<&'static str> {
     match error.kind() {
         ConnectErrorKind::AuthorizationViolation => Some("is the login right, and known to the server?"),
         ConnectErrorKind::Authentication => Some("is the NKey's seed, or the credentials file, right?"),
-        ConnectErrorKind::Tls => Some("are the certificates right, and does tls.ca have the one that signed the server's?"),
+        ConnectErrorKind::Tls => {
+            Some("are the certificates right, and does tls.ca have the one that signed the server's?")
+        }
         _ => None,
     }
 }

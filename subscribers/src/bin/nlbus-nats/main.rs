@@ -2,6 +2,7 @@
 
 mod config;
 mod courier;
+mod declared;
 mod inlet;
 mod landing;
 mod ledger;
@@ -15,8 +16,8 @@ mod state;
 mod stop;
 mod streams;
 
-use async_nats::jetstream::{self, Context};
 use async_nats::Client;
+use async_nats::jetstream::{self, Context};
 use clap::Parser;
 use config::{Config, InRule, StreamPlan};
 use courier::Courier;
@@ -152,9 +153,8 @@ fn run(args: Args, service: &Service) -> Result<(), End> {
         let address = http::serve(address, "--metrics", move || page.page())?;
         info!("metrics at http://{address}/metrics");
     }
-    let bus = service.connect_as(&connection, |builder| {
-        builder.send_ports(NLBUS_BRIDGE_PORT_FIRST..=NLBUS_BRIDGE_PORT_LAST)
-    })?;
+    let bus = service
+        .connect_as(&connection, |builder| builder.send_ports(NLBUS_BRIDGE_PORT_FIRST..=NLBUS_BRIDGE_PORT_LAST))?;
     // Before there is a server: what is published from now on waits for it.
     let open = |(number, rule): (usize, &config::OutRule)| {
         Intake::open(&bus, rule.clone(), &config.out[..number], state.as_deref())
@@ -162,7 +162,8 @@ fn run(args: Args, service: &Service) -> Result<(), End> {
     let intakes = config.out.iter().enumerate().map(open).collect::<Result<Vec<_>, _>>()?;
     let runtime = Runtime::new().map_err(|error| End::Failed(format!("can't start the runtime: {error}")))?;
     let (stopper, stop) = stop::stop();
-    let bridge = Bridge { config, bus, state, metrics, stop, runtime: runtime.handle().clone() };
+    let id = state.as_ref().map_or_else(state::new_id, |state| state.id());
+    let bridge = Bridge { config, id, bus, state, metrics, stop, runtime: runtime.handle().clone() };
     let (report, reports) = unbounded();
     let told = service.clone();
     // Whoever waits for a server must hear of the end, too.
@@ -203,7 +204,8 @@ fn spawn(
         let _runtime = runtime.enter();
         run()
     };
-    let guarded = || panic::catch_unwind(AssertUnwindSafe(entered)).unwrap_or_else(|_| Err(End::Failed(MISTAKE.into())));
+    let guarded =
+        || panic::catch_unwind(AssertUnwindSafe(entered)).unwrap_or_else(|_| Err(End::Failed(MISTAKE.into())));
     let thread = thread::Builder::new().name(name.into()).spawn(move || drop(report.send(guarded())));
     thread.map(drop).map_err(|error| End::Failed(format!("can't start a thread: {error}; is there too little memory?")))
 }
@@ -211,6 +213,8 @@ fn spawn(
 /// What all rules have in common.
 struct Bridge {
     config: Config,
+    /// The bridge's name on the local bus, for what it keeps there.
+    id: String,
     bus: Bus,
     state: Option<Arc<State>>,
     metrics: Arc<Metrics>,
@@ -228,7 +232,12 @@ impl Bridge {
         for rule in &self.config.out {
             let target = match &rule.durable {
                 None => None,
-                Some(name) => Some(self.runtime.block_on(streams::target(&context(&client), name, self.plan(name), &self.stop))?),
+                Some(name) => Some(self.runtime.block_on(streams::target(
+                    &context(&client),
+                    name,
+                    self.plan(name),
+                    &self.stop,
+                ))?),
             };
             let (metrics, stop) = (Arc::clone(&self.metrics), self.stop.clone());
             let courier = Arc::new(Courier::new(client.clone(), target, &rule.name, metrics, stop));
@@ -267,8 +276,7 @@ impl Bridge {
     ) -> Result<Inlet, End> {
         let (metrics, stop) = (Arc::clone(&self.metrics), self.stop.clone());
         let key = inlet::key(rule);
-        let id = self.state.as_ref().map(|state| state.id());
-        let ground = Ground::new(&self.bus, &rule.name, id.as_deref().zip(key.as_deref()), metrics, stop);
+        let ground = Ground::new(&self.bus, &rule.name, &self.id, key.as_deref(), metrics, stop);
         let (source, place) = match (&rule.durable, &key, &self.state) {
             (Some(stream), Some(key), Some(state)) => {
                 let published = ground.place()?;
