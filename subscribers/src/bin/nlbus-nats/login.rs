@@ -21,6 +21,9 @@ pub const PATIENCE: Duration = Duration::from_secs(3);
 /// Commands that may wait for the connection, as events on their way out are; more wait on the local bus.
 const WAITING: usize = 1024;
 
+/// Messages of a subscription that may wait to be published here; a server's further ones are lost, and seen to be.
+const COMING: usize = 8192;
+
 /// Who we are to the servers.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -143,6 +146,7 @@ pub async fn connect(
         let options = ConnectOptions::new()
             .name(format!("nlbus-nats on {host}"))
             .client_capacity(WAITING)
+            .subscription_capacity(COMING)
             .request_timeout(Some(PATIENCE))
             .reconnect_delay_callback(delay)
             .event_callback(move |event| {
