@@ -492,6 +492,9 @@ fn what_is_lost_is_counted_and_no_event() {
     assert_eq!(after.kernel_dropped, before.kernel_dropped);
     let topic = wait_for("the events to be counted", || bus.topic("far").unwrap().filter(|topic| topic.broadcast == 3));
     assert_eq!((topic.head, topic.dropped), (total(&STEPS), 0));
+    // Who looks for what changed finds a topic that has nothing but more numbers.
+    bus.publish_lost_acked("far", 1).unwrap();
+    assert!(bus.topic("far").unwrap().unwrap().change > topic.change);
     // Besides the broker's own, which are few.
     let published = after.published - before.published;
     assert!((3..9).contains(&published), "{published}");
