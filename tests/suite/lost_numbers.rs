@@ -112,7 +112,7 @@ fn everybody_sees_what_was_lost_in_its_place() {
     assert_eq!(given(&mut late, "far", total(&STEPS)), want);
     quiet(&mut late);
     // And so it goes on, each in a datagram of its own.
-    let more = [Event, Lost(1), Lost(7), Event, Event];
+    let more = [Event, Lost(1), Lost(7), Event, Event, Event, Event, Lost(2)];
     for step in more {
         match step {
             Event => bus.publish("far", "x").unwrap(),
@@ -336,6 +336,11 @@ fn what_history_lets_go_around_a_gap_is_lost_with_it() {
         given(&mut from_one(&bus, "far"), "far", 400),
         [(1, 396, Lost(0)), (397, 397, Event), (398, 400, Lost(0))]
     );
+    // And of events that came together.
+    publish(&bus, "near", &[&[Event; 20][..], &[Lost(3)]].concat());
+    bus.topic_options("near").history(0).set().unwrap();
+    wait_for("one event", || bus.topic("near").unwrap().filter(|topic| topic.first == 20));
+    assert_eq!(given(&mut from_one(&bus, "near"), "near", 23), [(1, 19, Lost(0)), (20, 20, Event), (21, 23, Lost(0))]);
 }
 
 fn a_replay_ends_at_a_gap_and_goes_on_behind_it() {
