@@ -8,6 +8,7 @@
  * queued and counts as they do, and uses up its numbers when it is its turn.
  */
 #include <linux/atomic.h>
+#include <linux/bits.h>
 #include <linux/errno.h>
 #include <linux/minmax.h>
 #include <linux/spinlock.h>
@@ -26,7 +27,7 @@
  * close, as it was queued before NLBUS_LOST_HEAD_MAX was reached, takes a queue of many
  * times the default.
  */
-#define NLBUS_LOST_SEQ_MAX	(1ULL << 53)
+#define NLBUS_LOST_SEQ_MAX	BIT_ULL(53)
 
 /* How many numbers a publish uses up. */
 static u64 nlbus_lost_count(const struct nlbus_event_hdr *hdr)

@@ -5,7 +5,7 @@ use nix::errno::Errno;
 use nlbus::wire::uapi::{NLBUS_DATAGRAM_MAX, NLBUS_EVENT_F_LOST, NLBUS_LOST_HEAD_MAX, NLBUS_LOST_MAX};
 use nlbus::wire::{Content, EventView, ReplayEnd, ReplayRequest, push_lost, push_publish};
 use nlbus::{Bus, Delivery, PublishReason, Start, Subscription};
-use nlbus_tests::{Datagram, Endpoint, Fixture, Tally, cases, collect, payload, quiet, value, wait_for};
+use nlbus_tests::{Datagram, Endpoint, Fixture, RawClient, Tally, cases, collect, payload, quiet, value, wait_for};
 use std::time::{Duration, Instant};
 
 cases![
@@ -112,7 +112,7 @@ fn everybody_sees_what_was_lost_in_its_place() {
     assert_eq!(given(&mut late, "far", total(&STEPS)), want);
     quiet(&mut late);
     // And so it goes on, each in a datagram of its own.
-    let more = [Event, Lost(1), Lost(7), Event, Event];
+    let more = [Event, Lost(1), Lost(7), Event, Event, Event, Event, Lost(2)];
     for step in more {
         match step {
             Event => bus.publish("far", "x").unwrap(),
@@ -336,23 +336,31 @@ fn what_history_lets_go_around_a_gap_is_lost_with_it() {
         given(&mut from_one(&bus, "far"), "far", 400),
         [(1, 396, Lost(0)), (397, 397, Event), (398, 400, Lost(0))]
     );
+    // And of events that came together.
+    publish(&bus, "near", &[&[Event; 20][..], &[Lost(3)]].concat());
+    bus.topic_options("near").history(0).set().unwrap();
+    wait_for("one event", || bus.topic("near").unwrap().filter(|topic| topic.first == 20));
+    assert_eq!(page(&bus, &fixture.raw(), "near", 1), (vec![20], 20, 21, 23));
+    assert_eq!(given(&mut from_one(&bus, "near"), "near", 23), [(1, 19, Lost(0)), (20, 20, Event), (21, 23, Lost(0))]);
+}
+
+/// The numbers of the events of a page of history, and what its end says: the first one kept, where to go on, the newest.
+fn page(bus: &Bus, raw: &RawClient, topic: &str, from: u64) -> (Vec<u64>, u64, u64, u64) {
+    let (epoch, topic_id) = (bus.info().unwrap().epoch, bus.topic(topic).unwrap().unwrap().id);
+    let mut request = Vec::new();
+    ReplayRequest { epoch, topic_id, from, limit: None }.push(&mut request, 1);
+    let answer = raw.ask(&request);
+    let messages = answer.messages();
+    let (end, events) = messages.split_last().unwrap();
+    let numbers = events.iter().map(|event| EventView::parse(event.body).unwrap().header.seq).collect();
+    let end = ReplayEnd::read(end.body).unwrap();
+    (numbers, end.first, end.next, end.head)
 }
 
 fn a_replay_ends_at_a_gap_and_goes_on_behind_it() {
     let fixture = Fixture::new();
     let (bus, raw) = (fixture.connect(), fixture.raw());
     publish(&bus, "far", &[Event, Event, Lost(3), Event, Lost(2)]);
-    let (epoch, id) = (bus.info().unwrap().epoch, bus.topic("far").unwrap().unwrap().id);
-    let page = |from| {
-        let mut request = Vec::new();
-        ReplayRequest { epoch, topic_id: id, from, limit: None }.push(&mut request, 1);
-        let answer = raw.ask(&request);
-        let (end, events) =
-            answer.messages().split_last().map(|(end, events)| (end.body.to_vec(), events.to_vec())).unwrap();
-        let numbers: Vec<_> = events.iter().map(|event| EventView::parse(event.body).unwrap().header.seq).collect();
-        let end = ReplayEnd::read(&end).unwrap();
-        (numbers, end.first, end.next, end.head)
-    };
     let wanted: [(Vec<u64>, u64, u64); 9] = [
         (vec![1, 2], 1, 3),
         (vec![2], 1, 3),
@@ -365,7 +373,7 @@ fn a_replay_ends_at_a_gap_and_goes_on_behind_it() {
         (vec![], 1, 9),
     ];
     for (from, (numbers, first, next)) in (1..).zip(wanted) {
-        assert_eq!(page(from), (numbers, first, next, 8), "from {from}");
+        assert_eq!(page(&bus, &raw, "far", from), (numbers, first, next, 8), "from {from}");
     }
 }
 
@@ -463,11 +471,11 @@ fn an_ack_tells_the_last_number() {
     let (bus, raw) = (fixture.connect(), fixture.raw());
     assert_eq!(bus.publish_lost_acked("far", 10).unwrap(), 10);
     assert_eq!(bus.publish_acked("far", "x").unwrap(), 11);
-    assert_eq!(bus.publish_lost_acked("far", 1).unwrap(), 12);
+    assert_eq!(bus.publish_lost_acked("far", 2).unwrap(), 13);
     let mut batch = bus.batch();
     batch.push("far", "x").unwrap();
     batch.push_lost("far", 5).unwrap();
-    assert_eq!(batch.send_acked().unwrap(), Some(18));
+    assert_eq!(batch.send_acked().unwrap(), Some(19));
     // The events before have been broadcast by then.
     let topic = bus.topic("far").unwrap().unwrap();
     raw.join(topic.group).unwrap();
@@ -476,8 +484,8 @@ fn an_ack_tells_the_last_number() {
     push_lost(&mut datagram, 2, true, 0, "far", 2);
     raw.send(Endpoint::Publish, &datagram);
     let event = raw.receive();
-    assert_eq!((event.groups != 0, EventView::parse(event.messages()[0].body).unwrap().header.seq), (true, 19));
-    assert_eq!(raw.receive().answer().result, Ok(Some(21)));
+    assert_eq!((event.groups != 0, EventView::parse(event.messages()[0].body).unwrap().header.seq), (true, 20));
+    assert_eq!(raw.receive().answer().result, Ok(Some(22)));
 }
 
 fn what_is_lost_is_counted_and_no_event() {
@@ -492,6 +500,9 @@ fn what_is_lost_is_counted_and_no_event() {
     assert_eq!(after.kernel_dropped, before.kernel_dropped);
     let topic = wait_for("the events to be counted", || bus.topic("far").unwrap().filter(|topic| topic.broadcast == 3));
     assert_eq!((topic.head, topic.dropped), (total(&STEPS), 0));
+    // Who looks for what changed finds a topic that has nothing but more numbers.
+    bus.publish_lost_acked("far", 1).unwrap();
+    assert!(bus.topic("far").unwrap().unwrap().change > topic.change);
     // Besides the broker's own, which are few.
     let published = after.published - before.published;
     assert!((3..9).contains(&published), "{published}");

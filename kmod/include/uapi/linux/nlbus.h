@@ -164,7 +164,7 @@ struct nlbus_lost {
 } __attribute__((packed));
 
 #define NLBUS_LOST_MAX		0xffffffffU
-#define NLBUS_LOST_HEAD_MAX	(1ULL << 50)
+#define NLBUS_LOST_HEAD_MAX	0x4000000000000ULL	/* 2^50 */
 
 enum nlbus_content {
 	NLBUS_CONTENT_OPAQUE,
