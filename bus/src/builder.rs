@@ -3,11 +3,12 @@
 use crate::connection::Shared;
 use crate::direct::Direct;
 use crate::driver::{Driver, Settings};
-use crate::link::{self, Choice, ConnectError, Reached, Sought, Trust};
+use crate::link::{self, Choice, ConnectError, Reached, SocketOptions, Sought, Trust};
 use crate::publisher::{Publisher, Route};
 use crate::reactor;
 use crate::wire::uapi::NLBUS_USER_PORT;
 use nix::sys::eventfd::{EfdFlags, EventFd};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -37,7 +38,7 @@ pub struct Builder {
     choice: Choice,
     port: u32,
     broker_uid: Option<u32>,
-    receive_buffer: usize,
+    sockets: SocketOptions,
     wait: Duration,
     patience: Duration,
     outage: Duration,
@@ -52,7 +53,7 @@ impl Builder {
             choice: Choice::default(),
             port: NLBUS_USER_PORT,
             broker_uid: None,
-            receive_buffer: RECEIVE_BUFFER,
+            sockets: SocketOptions { receive_buffer: RECEIVE_BUFFER, send_ports: 0..=0 },
             wait: Duration::ZERO,
             patience: PATIENCE,
             outage: Duration::ZERO,
@@ -106,7 +107,25 @@ impl Builder {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn receive_buffer(mut self, bytes: usize) -> Self {
-        self.receive_buffer = bytes;
+        self.sockets.receive_buffer = bytes;
+        self
+    }
+
+    /// The port ids that this connection may publish from: it takes the first one that is free, and events tell it of their
+    /// sender ([`Sender`](crate::Sender)). Unless set, it is one that the kernel chooses. Each connection of a
+    /// network namespace needs one of its own, and for a moment a second one when the broker restarts.
+    ///
+    /// That is for bridges, which thereby know their own events from others, also in history and after a restart:
+    /// `NLBUS_BRIDGE_PORT_FIRST..=NLBUS_BRIDGE_PORT_LAST` of [`wire::uapi`](crate::wire::uapi) are theirs.
+    ///
+    /// ```no_run
+    /// use nlbus::wire::uapi::{NLBUS_BRIDGE_PORT_FIRST, NLBUS_BRIDGE_PORT_LAST};
+    ///
+    /// let bus = nlbus::Bus::builder().send_ports(NLBUS_BRIDGE_PORT_FIRST..=NLBUS_BRIDGE_PORT_LAST).connect()?;
+    /// # Ok::<(), nlbus::ConnectError>(())
+    /// ```
+    pub fn send_ports(mut self, ports: RangeInclusive<u32>) -> Self {
+        self.sockets.send_ports = ports;
         self
     }
 
@@ -193,7 +212,7 @@ impl Builder {
         let start = Instant::now();
         let sought = Sought { choice: self.choice, port: self.port, trust: Trust::new(self.broker_uid) };
         let Reached { info, events, requests } = loop {
-            match link::reach(sought, self.receive_buffer) {
+            match link::reach(sought, &self.sockets) {
                 Err(error) if error.may_pass() && start.elapsed() < self.wait => thread::sleep(LOOK_AGAIN),
                 reached => break reached?,
             }
@@ -205,7 +224,7 @@ impl Builder {
         let publisher = Arc::new(Publisher::new(route, Arc::clone(&waker)));
         let settings = Settings {
             sought,
-            receive_buffer: self.receive_buffer,
+            sockets: self.sockets,
             #[cfg(feature = "faults")]
             faults: self.faults,
         };

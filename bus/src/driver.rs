@@ -9,7 +9,7 @@ use crate::client::{Client, Output};
 #[cfg(feature = "faults")]
 use crate::intake::Faults;
 use crate::intake::Intake;
-use crate::link::Sought;
+use crate::link::{SocketOptions, Sought};
 use crate::overruns::Overruns;
 use crate::pool::Pool;
 use crate::publisher::{Publisher, Way};
@@ -38,7 +38,7 @@ const FEW: usize = 4;
 /// What the driver needs to know of its bus.
 pub(crate) struct Settings {
     pub(crate) sought: Sought,
-    pub(crate) receive_buffer: usize,
+    pub(crate) sockets: SocketOptions,
     /// Seed of what happens to datagrams on their way.
     #[cfg(feature = "faults")]
     pub(crate) faults: Option<u64>,

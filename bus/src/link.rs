@@ -13,6 +13,7 @@ pub use error::ConnectError;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::io::ErrorKind;
+use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -300,6 +301,15 @@ fn readable(socket: &NetlinkSocket, deadline: Instant) -> Result<bool, ConnectEr
     }
 }
 
+/// What a connection's sockets are like.
+#[derive(Debug, Clone)]
+pub(crate) struct SocketOptions {
+    /// Bytes that may wait in each.
+    pub(crate) receive_buffer: usize,
+    /// The port ids that the one that sends may have, 0 for any that is free.
+    pub(crate) send_ports: RangeInclusive<u32>,
+}
+
 /// A broker, and the sockets that a connection to it has.
 pub(crate) struct Reached {
     pub(crate) info: Info,
@@ -308,19 +318,29 @@ pub(crate) struct Reached {
 }
 
 /// Finds the broker and opens the sockets; it may go in between.
-pub(crate) fn reach(sought: Sought, receive_buffer: usize) -> Result<Reached, ConnectError> {
+pub(crate) fn reach(sought: Sought, options: &SocketOptions) -> Result<Reached, ConnectError> {
     let info = find(sought)?;
-    let events = open_events(&info, receive_buffer)?;
-    let requests = Arc::new(open_requests(&info, receive_buffer)?);
+    let events = open_events(&info, options)?;
+    let requests = Arc::new(open_requests(&info, options)?);
     Ok(Reached { info, events, requests })
+}
+
+/// A bound socket of a protocol, whose port id is the first of these that is free.
+fn open_at(protocol: u32, mut ports: RangeInclusive<u32>) -> Result<NetlinkSocket, ConnectError> {
+    let io = |what| move |error| ConnectError::Io { what, error };
+    let mut socket = NetlinkSocket::open(protocol).map_err(io("open a netlink socket"))?;
+    let bound = ports.find_map(|port| match socket.bind(port) {
+        Err(error) if error.kind() == ErrorKind::AddrInUse => None,
+        bound => Some(bound),
+    });
+    let taken = || Err(ErrorKind::AddrInUse.into());
+    bound.unwrap_or_else(taken).map_err(io("bind a netlink socket"))?;
+    Ok(socket)
 }
 
 /// A bound socket of a protocol.
 fn open(protocol: u32) -> Result<NetlinkSocket, ConnectError> {
-    let io = |what| move |error| ConnectError::Io { what, error };
-    let mut socket = NetlinkSocket::open(protocol).map_err(io("open a netlink socket"))?;
-    socket.bind(0).map_err(io("bind a netlink socket"))?;
-    Ok(socket)
+    open_at(protocol, 0..=0)
 }
 
 /// Has the kernel say who sent each datagram, where that isn't known by the port id.
@@ -332,25 +352,25 @@ fn pass_credentials(socket: &NetlinkSocket, broker: BrokerKind) -> Result<(), Co
 }
 
 /// The socket that joins groups. A full buffer must not make the kernel drop all that follows, too.
-pub(crate) fn open_events(info: &Info, receive_buffer: usize) -> Result<NetlinkSocket, ConnectError> {
+pub(crate) fn open_events(info: &Info, options: &SocketOptions) -> Result<NetlinkSocket, ConnectError> {
     let io = |what| move |error| ConnectError::Io { what, error };
     let socket = open(info.protocol)?;
     pass_credentials(&socket, info.broker)?;
     socket.set_no_enobufs().map_err(io("set NETLINK_NO_ENOBUFS"))?;
     // The module counts what some socket didn't take, of those that ask for it.
     socket.set_broadcast_error().map_err(io("set NETLINK_BROADCAST_ERROR"))?;
-    socket.set_recv_buffer(receive_buffer).map_err(io("set the receive buffer"))?;
+    socket.set_recv_buffer(options.receive_buffer).map_err(io("set the receive buffer"))?;
     Ok(socket)
 }
 
 /// The socket for publishes, requests and their answers.
-pub(crate) fn open_requests(info: &Info, receive_buffer: usize) -> Result<NetlinkSocket, ConnectError> {
+pub(crate) fn open_requests(info: &Info, options: &SocketOptions) -> Result<NetlinkSocket, ConnectError> {
     let io = |what| move |error| ConnectError::Io { what, error };
-    let socket = open(info.protocol)?;
+    let socket = open_at(info.protocol, options.send_ports.clone())?;
     pass_credentials(&socket, info.broker)?;
     // A reply that is dropped is asked for again, and must not drag the next one with it.
     socket.set_no_enobufs().map_err(io("set NETLINK_NO_ENOBUFS"))?;
-    socket.set_recv_buffer(receive_buffer).map_err(io("set the receive buffer"))?;
+    socket.set_recv_buffer(options.receive_buffer).map_err(io("set the receive buffer"))?;
     if info.broker == BrokerKind::Module {
         // An open socket holds the module, which tells those who ever sent something when to let go. Nobody waits for the
         // answer.

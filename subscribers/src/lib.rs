@@ -8,6 +8,7 @@ pub mod end;
 pub mod event_json;
 pub mod feed;
 pub mod holders;
+pub mod http;
 pub mod pages;
 pub mod pipe;
 pub mod recording;

@@ -9,7 +9,7 @@ use crate::values;
 use clap::{Arg, ColorChoice, Parser};
 use clap_complete::Shell;
 use crossbeam_channel::{Receiver, bounded};
-use nlbus::{Bus, Choice, ConnectError};
+use nlbus::{Builder, Bus, Choice, ConnectError};
 use procfs::process::Process;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
@@ -51,7 +51,7 @@ enum Hangup {
 }
 
 /// A program that runs until it is stopped.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Service {
     stop: Receiver<Infallible>,
     reopen: Arc<AtomicBool>,
@@ -188,7 +188,15 @@ impl Service {
     /// # Errors
     /// [`End::Interrupted`], [`End::Usage`] where the environment names no broker, and any [`ConnectError`].
     pub fn connect(&self, to: &Connection) -> Result<Bus, End> {
-        let builder = connect::builder_or(to.broker, to.port)?;
+        self.connect_as(to, |builder| builder)
+    }
+
+    /// The same, with a connection as `how` makes it out of the plain one.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    pub fn connect_as(&self, to: &Connection, how: impl FnOnce(Builder) -> Builder) -> Result<Bus, End> {
+        let builder = how(connect::builder_or(to.broker, to.port)?);
         let (start, patience) = (Instant::now(), to.wait);
         let mut error = match builder.clone().connect() {
             Err(error @ ConnectError::NoBroker { .. }) if !patience.is_zero() => error,

@@ -2,14 +2,17 @@
 
 use nix::unistd::getuid;
 use nlbus::wire::push_publish;
-use nlbus::{BrokerKind, Content};
-use nlbus_tests::{Endpoint, Fixture, broker_kind, cases, events, no_other_user, value};
+use nlbus::wire::uapi::NLBUS_BRIDGE_PORT_FIRST;
+use nlbus::{BrokerKind, ConnectError, Content};
+use nlbus_tests::{Endpoint, Fixture, broker_kind, cases, events, no_other_user, value, wait_for};
+use std::io::ErrorKind;
 use std::process;
 
 cases![
     an_event_names_its_process_user_and_socket,
     processes_are_told_apart,
     another_user_is_told_apart,
+    a_bridge_publishes_from_a_port_of_its_own,
     the_brokers_own_events_are_from_port_0,
     control_messages_do_not_lie_to_the_kernel module_only,
 ];
@@ -33,6 +36,25 @@ fn an_event_names_its_process_user_and_socket() {
     assert_eq!(senders[0], senders[2]);
     assert_ne!(senders[0].portid, senders[1].portid, "each connection has a socket of its own");
     assert_eq!(senders[3].portid, raw.port());
+}
+
+/// So that bridges know what isn't their host's, whoever published it and whenever.
+fn a_bridge_publishes_from_a_port_of_its_own() {
+    let fixture = Fixture::new();
+    let ports = NLBUS_BRIDGE_PORT_FIRST..=NLBUS_BRIDGE_PORT_FIRST + 1;
+    let builder = || fixture.builder().send_ports(ports.clone());
+    let (first, second) = (builder().connect().unwrap(), builder().connect().unwrap());
+    let mut subscription = first.subscribe("who").unwrap();
+    second.publish_acked("who", "2").unwrap();
+    first.publish_acked("who", "1").unwrap();
+    let senders: Vec<_> = events(&mut subscription, 2).iter().map(|event| event.sender().portid).collect();
+    assert_eq!(senders, [NLBUS_BRIDGE_PORT_FIRST + 1, NLBUS_BRIDGE_PORT_FIRST]);
+    let error = builder().connect().unwrap_err();
+    assert!(matches!(&error, ConnectError::Io { error, .. } if error.kind() == ErrorKind::AddrInUse), "{error:?}");
+    // Given up, it is free again.
+    first.close().unwrap();
+    drop(subscription);
+    wait_for("a port", || builder().connect().ok());
 }
 
 fn processes_are_told_apart() {

@@ -96,12 +96,12 @@ impl Driver {
     /// Fresh sockets for another broker: what the old ones still hold is the old broker's.
     fn move_to(&mut self, info: Info) -> Result<(), link::ConnectError> {
         let failed = |error: Errno| link::ConnectError::Io { what: "wait at a socket", error: error.into() };
-        let events = link::open_events(&info, self.settings.receive_buffer)?;
+        let events = link::open_events(&info, &self.settings.sockets)?;
         // The answer may be read by another thread than the one that asked.
         if !self.search.is_home(events.namespace()) {
             return Err(failed(Errno::EXDEV));
         }
-        let requests = Arc::new(link::open_requests(&info, self.settings.receive_buffer)?);
+        let requests = Arc::new(link::open_requests(&info, &self.settings.sockets)?);
         let route = Route::new(&info, &requests);
         let buffer =
             events.recv_buffer().map_err(|error| link::ConnectError::Io { what: "read the receive buffer", error })?;

@@ -54,6 +54,14 @@ enum nlbus_genl_cmd {
 #define NLBUS_USER_PORT		0x6e6c6274
 #define NLBUS_USER_GROUPS	32
 
+/* Port ids of bridges, which publish on this bus what was published on another
+ * host's: whoever takes events to other hosts leaves out those whose sender has
+ * one of these. Nobody else is to bind them; the kernel gives them to nobody
+ * unasked either.
+ */
+#define NLBUS_BRIDGE_PORT_FIRST	0x6e6c4200
+#define NLBUS_BRIDGE_PORT_LAST	0x6e6c42ff
+
 /* Multicast groups, 1-based as setsockopt(NETLINK_ADD_MEMBERSHIP) has them.
  * All other groups are the broker's to assign: a client learns a topic's
  * group from NLBUS_MSG_TOPIC and never computes it.

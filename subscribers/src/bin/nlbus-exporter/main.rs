@@ -1,7 +1,5 @@
 //! `nlbus-exporter`: the bus as Prometheus metrics.
 
-mod guests;
-mod http;
 mod labels;
 mod metrics;
 mod snapshot;
@@ -10,10 +8,11 @@ use clap::Parser;
 use metrics::{Metrics, Scope};
 use nlbus_subscribers::end::End;
 use nlbus_subscribers::feed::{Feed, Next};
+use nlbus_subscribers::http;
 use nlbus_subscribers::service::{self, Connection, Service};
 use nlbus_subscribers::topics::Topics;
 use nlbus_subscribers::values;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -61,11 +60,6 @@ fn main() -> ExitCode {
 fn run(args: Args, service: &Service) -> Result<(), End> {
     let bus = service.connect(&args.connection)?;
     let mut feed = Feed::open(&bus, &args.topics, |_, subscriber| subscriber)?;
-    let failed = |error: &dyn std::fmt::Display| {
-        End::Failed(format!("can't listen at {}: {error}; choose another --listen", args.listen))
-    };
-    let listener = TcpListener::bind(args.listen).map_err(|error| failed(&error))?;
-    let address = listener.local_addr().map_err(|error| failed(&error))?;
     let interval = args.interval.max(Duration::from_millis(1));
     let scope = Scope {
         filters: args.topics.filters,
@@ -76,7 +70,7 @@ fn run(args: Args, service: &Service) -> Result<(), End> {
     let metrics = Metrics::new(bus, scope);
     let metrics = Arc::new(metrics.map_err(|error| End::Failed(format!("can't make metrics: {error}")))?);
     let answering = Arc::clone(&metrics);
-    http::serve(listener, move || answering.page()).map_err(|error| failed(&error))?;
+    let address = http::serve(args.listen, "--listen", move || answering.page())?;
     info!("listening at {address}");
     service.ready();
     let mut next = Instant::now() + interval;

@@ -1,6 +1,9 @@
-//! The HTTP side: one page, and clients that may say nothing, or read nothing, and hold up nobody by that.
+//! Metrics by HTTP: one page, and clients that may say nothing, or read nothing, and hold up nobody by that.
 
-use crate::guests::{Guests, Place};
+mod guests;
+
+use crate::end::End;
+use guests::{Guests, Place};
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
@@ -10,7 +13,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -56,8 +59,27 @@ impl<F: Fn() -> String + Send + Sync + 'static> Press<F> {
     }
 }
 
-/// Serves `page` at /metrics, from a thread of its own.
-pub fn serve(listener: TcpListener, page: impl Fn() -> String + Send + Sync + 'static) -> io::Result<()> {
+/// Serves `page` at /metrics, from a thread of its own, and returns the address where it listens. `option` is what gives the
+/// address.
+///
+/// # Errors
+/// [`End::Failed`] where it can't listen there.
+pub fn serve(
+    address: SocketAddr,
+    option: &str,
+    page: impl Fn() -> String + Send + Sync + 'static,
+) -> Result<SocketAddr, End> {
+    let start = || {
+        let listener = TcpListener::bind(address)?;
+        let bound = listener.local_addr()?;
+        start(listener, page).map(|()| bound)
+    };
+    start().map_err(|error: io::Error| {
+        End::Failed(format!("can't listen at {address}: {error}; choose another {option}"))
+    })
+}
+
+fn start(listener: TcpListener, page: impl Fn() -> String + Send + Sync + 'static) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let listener = runtime.block_on(async { tokio::net::TcpListener::from_std(listener) })?;
@@ -141,7 +163,7 @@ where
             Some(page) => (StatusCode::OK, page),
             None => (StatusCode::INTERNAL_SERVER_ERROR, Bytes::from_static(b"the page can't be made\n")),
         },
-        "/" => (StatusCode::OK, Bytes::from_static(b"nlbus-exporter: see /metrics\n")),
+        "/" => (StatusCode::OK, Bytes::from_static(b"see /metrics\n")),
         _ => (StatusCode::NOT_FOUND, Bytes::from_static(b"not found; see /metrics\n")),
     };
     let mut response = Response::new(Full::new(text));
