@@ -28,8 +28,6 @@ pub struct Bridge {
 pub struct Setup {
     /// The second bridge on a host has another file, state and port.
     pub second: bool,
-    /// Lines before the first table.
-    pub top: String,
     /// Servers, if not all that there are.
     pub servers: Option<Vec<String>>,
 }
@@ -49,9 +47,8 @@ impl Bridge {
         let state = folder.join(format!("{name}-{number}.state"));
         let metrics = METRICS + number;
         let urls = setup.servers.clone().unwrap_or_else(|| servers.urls(&host.way_to_servers()));
-        let top = &setup.top;
-        let text = format!(
-            "host = {name:?}\nservers = {urls:?}\nstate = {state:?}\nmetrics = \"127.0.0.1:{metrics}\"\n{top}\n{rules}\n"
+            let text = format!(
+            "host = {name:?}\nservers = {urls:?}\nstate = {state:?}\nmetrics = \"127.0.0.1:{metrics}\"\n{rules}\n"
         );
         let file = folder.join(format!("{name}-{number}.toml"));
         fs::write(&file, text).expect("to write the bridge's file");

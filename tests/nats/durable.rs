@@ -7,7 +7,7 @@ use crate::servers::Servers;
 use nlbus_tests::cases;
 use std::thread;
 
-cases![nothing_is_lost_and_nothing_repeated_whatever_is_killed alone patient];
+cases![nothing_is_lost_and_nothing_repeated_whatever_is_killed patient];
 
 /// Published in each phase.
 const EVENTS: u32 = 100_000;

@@ -2,10 +2,16 @@
 //! broker each. One file a promise. Most of it is on the user broker alone: to the bridge, a bus is a bus.
 
 mod account;
+mod apps;
 mod bridge;
 mod durable;
+mod echoes;
+mod ending;
 mod host;
 mod live;
+mod login;
+mod mistakes;
+mod outages;
 mod plain;
 mod program;
 mod servers;
@@ -17,5 +23,14 @@ const ROLES: &[(&str, Role)] = &[];
 
 fn main() -> ExitCode {
     program::become_one();
-    nlbus_tests::main(&[durable::CASES, live::CASES], ROLES)
+    nlbus_tests::main(&[
+        durable::CASES,
+        live::CASES,
+        apps::CASES,
+        echoes::CASES,
+        outages::CASES,
+        login::CASES,
+        ending::CASES,
+        mistakes::CASES,
+    ], ROLES)
 }

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 #[derive(Debug)]
 pub struct Servers {
     running: Vec<Option<Program>>,
-    more: String,
+    has_jetstream: bool,
     namespace: OwnedFd,
     folder: TempDir,
 }
@@ -41,18 +41,31 @@ impl Servers {
 
     /// So many, with more lines in the file of each. `{folder}` in them is the folder.
     pub fn with(count: usize, more: &str) -> Servers {
-        ip("link set lo up");
-        let mut servers = Servers {
-            running: Vec::new(),
-            more: String::new(),
-            namespace: present_namespace(),
-            folder: tempfile::tempdir().expect("a folder"),
-        };
-        servers.more = more.replace("{folder}", &servers.folder().display().to_string());
-        servers.running.resize_with(count, || None);
-        (0..count).for_each(|number| servers.configure(number));
-        (0..count).for_each(|number| servers.start(number));
+        let mut servers = Servers::none();
+        servers.add(count, more);
         servers
+    }
+
+    /// One without JetStream.
+    pub fn without_jetstream(more: &str) -> Servers {
+        let mut servers = Servers::none();
+        servers.has_jetstream = false;
+        servers.add(1, more);
+        servers
+    }
+
+    /// None yet, but the namespace and the folder.
+    pub fn none() -> Servers {
+        ip("link set lo up");
+        let folder = tempfile::tempdir().expect("a folder");
+        Servers { running: Vec::new(), has_jetstream: true, namespace: present_namespace(), folder }
+    }
+
+    /// Starts so many, where there were none.
+    pub fn add(&mut self, count: usize, more: &str) {
+        self.running.resize_with(count, || None);
+        self.configure(more);
+        (0..count).for_each(|number| self.start(number));
     }
 
     /// The folder for what a test keeps on disk.
@@ -65,22 +78,25 @@ impl Servers {
         (0..self.running.len()).map(|number| format!("nats://{address}:{}", 4222 + number)).collect()
     }
 
-    fn configure(&self, number: usize) {
-        let (count, folder) = (self.running.len(), self.folder().display());
-        let mut text = format!(
-            "server_name: n{number}\nlisten: \"0.0.0.0:{}\"\njetstream {{ store_dir: \"{folder}/n{number}\" }}\n{}\n",
-            4222 + number,
-            self.more
-        );
-        if count > 1 {
-            let routes: Vec<_> = (0..count).map(|other| format!("nats://127.0.0.1:{}", 6222 + other)).collect();
-            text += &format!(
-                "cluster {{ name: c, listen: \"127.0.0.1:{}\", no_advertise: true, routes: [{}] }}\n",
-                6222 + number,
-                routes.join(", ")
-            );
+    /// Writes their files, which they read when they start.
+    pub fn configure(&mut self, more: &str) {
+        let (count, folder) = (self.running.len(), self.folder().display().to_string());
+        let more = more.replace("{folder}", &folder);
+        for number in 0..count {
+            let mut text = format!("server_name: n{number}\nlisten: \"0.0.0.0:{}\"\n{more}\n", 4222 + number);
+            if self.has_jetstream {
+                text += &format!("jetstream {{ store_dir: \"{folder}/n{number}\" }}\n");
+            }
+            if count > 1 {
+                let routes: Vec<_> = (0..count).map(|other| format!("nats://127.0.0.1:{}", 6222 + other)).collect();
+                text += &format!(
+                    "cluster {{ name: c, listen: \"127.0.0.1:{}\", no_advertise: true, routes: [{}] }}\n",
+                    6222 + number,
+                    routes.join(", ")
+                );
+            }
+            fs::write(self.file(number), text).expect("to write a server's file");
         }
-        fs::write(self.file(number), text).expect("to write a server's file");
     }
 
     fn file(&self, number: usize) -> PathBuf {
