@@ -18,6 +18,7 @@
 #include "bus.h"
 #include "check.h"
 #include "direct.h"
+#include "lost.h"
 #include "name.h"
 #include "params.h"
 #include "refusal.h"
@@ -61,7 +62,7 @@ static u32 nlbus_accept_most(const struct nlbus_topic *topic)
 	return min3(limit, (size_t)nlbus_params.pack, (size_t)NLBUS_RUN_LEN);
 }
 
-/* Whether a message is a publish to the same topic as another one. */
+/* Whether a message is an event of the same topic as another one. */
 static bool nlbus_accept_same(const struct nlmsghdr *nlh,
 			      const struct nlmsghdr *other)
 {
@@ -70,7 +71,9 @@ static bool nlbus_accept_same(const struct nlmsghdr *nlh,
 	if (nlh->nlmsg_type != NLBUS_MSG_PUBLISH)
 		return false;
 	hdr = nlbus_publish_hdr(nlh);
+	/* What uses up numbers stands for itself, between the events. */
 	return hdr->topic_len == known->topic_len &&
+	       !((hdr->flags | known->flags) & NLBUS_EVENT_F_LOST) &&
 	       nlbus_name_equal((const u8 *)(hdr + 1), (const u8 *)(known + 1),
 				hdr->topic_len);
 }
@@ -112,7 +115,7 @@ static struct nlbus_run *nlbus_accept_run(const struct sk_buff *skb,
 			      GFP_KERNEL_ACCOUNT);
 	if (!run)
 		return NULL;
-	run->count = stretch->count;
+	run->count = nlbus_lost(stretch->first) ? 0 : stretch->count;
 	/* The last one's padding needn't be there. */
 	memcpy(run->data, stretch->first, min(stretch->len, left));
 	while ((event = nlbus_event_in(run->data, run->len, event)))
@@ -184,6 +187,8 @@ static int nlbus_accept_check(const struct nlbus_bus *bus,
 		return nlbus_refuse_mode(refusal, nlh);
 	if (!nlbus_accept_keeps(topic))
 		return nlbus_refuse_keeps(refusal, topic, nlh);
+	if (nlbus_lost(nlh))
+		return nlbus_lost_check_topic(topic, refusal);
 	return 0;
 }
 
@@ -326,6 +331,7 @@ static u32 nlbus_accept_room(struct nlbus_bus *bus,
 			     const struct nlbus_stretch *stretch)
 {
 	if (!stretch->topic || datagram->publishes > 1 ||
+	    nlbus_lost(stretch->first) ||
 	    !nlbus_queue_idle(&bus->queue))
 		return 0;
 	/* For those to come: as much again as is kept. */

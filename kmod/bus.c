@@ -23,6 +23,7 @@
 #include "bus.h"
 #include "group.h"
 #include "input.h"
+#include "lost.h"
 #include "params.h"
 #include "reply.h"
 #include "run.h"
@@ -110,6 +111,10 @@ void nlbus_bus_number(struct nlbus_bus *bus, struct nlbus_run *run, u64 now,
 	u64 seq = nlbus_history_last(&topic->history);
 	struct nlmsghdr *event = NULL;
 
+	if (!run->count) {
+		nlbus_lost_number(bus, run);
+		return;
+	}
 	while ((event = nlbus_event_in(run->data, run->len, event))) {
 		nlbus_event_number(event, bus->epoch, topic->id, ++seq, now);
 		trace_nlbus_publish(bus, event);

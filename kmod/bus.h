@@ -57,6 +57,7 @@ struct task_struct;
  * @replayed: events sent out of history
  * @evicted: events that history let go
  * @kernel_dropped: events of kernel code that there was no room or no memory for
+ * @lost: numbers that publishers used up for what was lost on its way to them
  */
 struct nlbus_counters {
 	atomic64_t published;
@@ -66,6 +67,7 @@ struct nlbus_counters {
 	atomic64_t replayed;
 	atomic64_t evicted;
 	atomic64_t kernel_dropped;
+	atomic64_t lost;
 };
 
 /**
@@ -94,7 +96,7 @@ struct nlbus_counters {
  * @lowered: histories whose limit was set: they may keep too much
  * @history_bytes: memory of all histories; written by the owner
  * @user_bytes: of these, that of users' topics; the owner's
- * @change: rises with every event and every topic
+ * @change: rises with every event, every topic, and whenever numbers are lost
  * @counters: what INFO tells
  */
 struct nlbus_bus {

@@ -10,6 +10,7 @@
 #include <net/netlink.h>
 
 #include "check.h"
+#include "lost.h"
 #include "name.h"
 #include "refusal.h"
 #include "request.h"
@@ -91,7 +92,8 @@ static int nlbus_publish_check(struct nlbus_check *check,
 					 "topic '%.*s': the payload has %u bytes, at most %u are allowed",
 					 hdr->topic_len, (const u8 *)(hdr + 1),
 					 len, NLBUS_PAYLOAD_MAX);
-	return 0;
+	return hdr->flags & NLBUS_EVENT_F_LOST ?
+		nlbus_lost_check(hdr, len, refusal) : 0;
 }
 
 /* Not inline, as on the stack of publishes it would only be zeroed. */

@@ -62,7 +62,9 @@ static bool nlbus_direct_claim(struct list_head *runs)
 	bool claimed = true;
 
 	list_for_each_entry(run, runs, link)
-		claimed &= nlbus_history_claim(&run->topic->history, run);
+		if (run->count)
+			claimed &= nlbus_history_claim(&run->topic->history,
+						       run);
 	list_for_each_entry(run, runs, link)
 		run->topic->history.claimed = 0;
 	return claimed;
@@ -191,7 +193,7 @@ static u64 nlbus_direct_own(struct nlbus_bus *bus, struct nlbus_topic *topic,
  * nlbus_direct_lone() - dispatch an event at once and where it lies, if it can be
  * @bus: the bus
  * @skb: a datagram of one publish, checked; if it is dispatched, it is a
- *       publish no more
+ *       publish no more. One that uses up numbers is no event, and isn't.
  * @from: who sent it
  *
  * Its topic is one that its sender may write to; if it isn't, nothing is said.
@@ -211,7 +213,7 @@ bool nlbus_direct_lone(struct nlbus_bus *bus, struct sk_buff *skb,
 	u64 seq = 0;
 
 	if (!nlbus_direct_can() || len > NLBUS_RUN_LEN ||
-	    !nlbus_direct_takes(skb, len))
+	    (hdr->flags & NLBUS_EVENT_F_LOST) || !nlbus_direct_takes(skb, len))
 		return false;
 	if (event->nlmsg_flags & NLM_F_ACK) {
 		ack = nlbus_ack_new(event, true, GFP_KERNEL_ACCOUNT);

@@ -152,20 +152,15 @@ void nlbus_history_tighten(struct nlbus_history *history)
 static struct nlbus_run *nlbus_history_pop(struct nlbus_history *history,
 					   u64 *events)
 {
-	struct nlbus_run *run;
-	struct nlbus_kept *next;
+	const struct nlbus_kept *kept;
 
-	run = nlbus_history_slot(history, history->begin++)->run;
-	next = nlbus_history_slot(history, history->begin);
-	if (nlbus_history_runs(history)) {
-		*events = next->first - next->gap - history->first;
-		history->first = next->first;
-	} else {
-		*events = history->head + 1 - history->first;
-		history->first = nlbus_history_last(history) + 1;
-	}
-	history->bytes -= run->size;
-	return run;
+	kept = nlbus_history_slot(history, history->begin++);
+	*events = kept->count;
+	history->bytes -= kept->run->size;
+	history->first = nlbus_history_runs(history) ?
+		nlbus_history_slot(history, history->begin)->first :
+		nlbus_history_last(history) + 1;
+	return kept->run;
 }
 
 /* Counts memory that a history has more than before; less, if negative. */
@@ -236,6 +231,7 @@ static bool nlbus_history_shrink(struct nlbus_bus *bus,
 		.run = run,
 		.first = history->head,
 		.len = len,
+		.count = 1,
 	};
 	spin_unlock(&history->lock);
 	WRITE_ONCE(history->room, history->skipped ? 0 :
@@ -389,7 +385,7 @@ void nlbus_history_append(struct nlbus_bus *bus, struct nlbus_history *history,
 		.run = run,
 		.first = nlbus_history_last(history) + 1,
 		.len = run->len,
-		.gap = history->skipped,
+		.count = run->count,
 	};
 	history->head = nlbus_history_last(history) + run->count;
 	history->skipped = 0;
@@ -448,6 +444,7 @@ void nlbus_history_extend(struct nlbus_bus *bus, struct nlbus_history *history,
 
 	spin_lock(&history->lock);
 	kept->len += len;
+	kept->count += count;
 	history->head += count;
 	/* Inside the lock: see nlbus_history_append(). */
 	history->change = atomic64_add_return(count, &bus->change);

@@ -41,13 +41,14 @@ struct nlbus_trimmed {
  * @first: sequence number of its first event
  * @len: bytes of its messages; of the newest run, which may get more of them, as
  *       many as there are
- * @gap: how many numbers before @first no event has: nlbus_kernel_skip()
+ * @count: how many those are. The next run begins behind them, unless numbers
+ *         follow that no event has: nlbus_lost_use()
  */
 struct nlbus_kept {
 	struct nlbus_run *run;
 	u64 first;
 	u32 len;
-	u32 gap;
+	u32 count;
 };
 
 /**
@@ -83,7 +84,7 @@ struct nlbus_history {
 	u32 end;
 	u64 first;
 	u64 head;
-	u32 skipped;
+	u64 skipped;
 	size_t bytes;
 	size_t limit;
 	u64 change;
@@ -111,7 +112,7 @@ static inline u32 nlbus_history_runs(const struct nlbus_history *history)
 	return history->end - history->begin;
 }
 
-/* The newest sequence number, whether an event has it or was dropped. */
+/* The newest sequence number, whether an event has it or was lost. */
 static inline u64 nlbus_history_last(const struct nlbus_history *history)
 {
 	return history->head + history->skipped;

@@ -84,6 +84,7 @@ static int nlbus_info_put_counters(struct sk_buff *skb, struct nlbus_bus *bus)
 		  READ_ONCE(bus->topics.groups.used) },
 		{ NLBUS_COUNTER_A_CLIENTS, READ_ONCE(bus->clients.count) },
 		{ NLBUS_COUNTER_A_WILLS, atomic_read(&bus->wills) },
+		{ NLBUS_COUNTER_A_LOST, atomic64_read(&bus->counters.lost) },
 	};
 	int i;
 

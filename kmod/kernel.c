@@ -10,7 +10,6 @@
  */
 #include <linux/err.h>
 #include <linux/export.h>
-#include <linux/minmax.h>
 #include <linux/mutex.h>
 #include <linux/nlbus.h>
 #include <linux/rcupdate.h>
@@ -20,6 +19,7 @@
 #include "access.h"
 #include "bus.h"
 #include "kernel.h"
+#include "lost.h"
 #include "moves.h"
 #include "name.h"
 #include "params.h"
@@ -94,26 +94,6 @@ bool nlbus_kernel_create(struct nlbus_bus *bus, struct nlbus_run *run)
 	return true;
 }
 
-/* Uses up numbers of a topic that no event has; those beyond 2^32 between two events
- * stay with what was dropped. Who asks for one of them in a replay is told that the
- * first kept one comes behind.
- */
-static void nlbus_kernel_skip_numbers(struct nlbus_bus *bus,
-				      struct nlbus_history *history,
-				      unsigned long count)
-{
-	count = min_t(unsigned long, count, U32_MAX - history->skipped);
-
-	spin_lock(&history->lock);
-	history->skipped += count;
-	if (!nlbus_history_runs(history))
-		history->first = nlbus_history_last(history) + 1;
-	history->change = atomic64_add_return(count, &bus->change);
-	spin_unlock(&history->lock);
-	/* In a run all numbers follow each other: the next one begins another. */
-	WRITE_ONCE(history->room, 0);
-}
-
 /**
  * nlbus_kernel_skip() - use up the numbers of what was dropped
  * @bus: the bus, whose thread is the caller and owns it, or that has none any more
@@ -128,8 +108,8 @@ void nlbus_kernel_skip(struct nlbus_bus *bus)
 	llist_for_each_entry_safe(topic, next, droppers, dropper) {
 		/* From here on it may be in the list again: so first that. */
 		atomic_set_release(&topic->drops, 0); /* see nlbus_kernel_drop() */
-		nlbus_kernel_skip_numbers(bus, &topic->history,
-					  atomic_long_xchg(&topic->unnumbered, 0));
+		nlbus_lost_use(bus, &topic->history,
+			       atomic_long_xchg(&topic->unnumbered, 0));
 		if (!READ_ONCE(topic->dead))
 			nlbus_moves_changed(topic);
 		nlbus_topic_put(topic);

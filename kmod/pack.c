@@ -15,6 +15,7 @@
 #include <net/sock.h>
 
 #include "bus.h"
+#include "lost.h"
 #include "pack.h"
 #include "params.h"
 #include "reply.h"
@@ -44,6 +45,7 @@ int nlbus_packs_start(struct nlbus_packs *packs)
 		INIT_LIST_HEAD(&packs->of[group].waiting);
 	}
 	INIT_LIST_HEAD(&packs->waiting);
+	INIT_LIST_HEAD(&packs->lost);
 	return 0;
 }
 
@@ -251,6 +253,10 @@ void nlbus_pack_add(struct nlbus_bus *bus, struct nlbus_run *run)
 	u32 group = READ_ONCE(run->topic->group); /* behind its number */
 	struct nlbus_pack *pack = &bus->packs.of[group];
 
+	if (!run->count) {
+		list_add_tail(&run->link, &bus->packs.lost);
+		return;
+	}
 	if (pack->len && pack->len + run->len > nlbus_params.pack)
 		nlbus_pack_flush(bus, group);
 	list_add_tail(&run->link, &pack->runs);
@@ -273,9 +279,14 @@ static struct nlbus_pack *nlbus_packs_first(struct nlbus_packs *packs)
 void nlbus_packs_flush(struct nlbus_bus *bus)
 {
 	struct nlbus_pack *pack;
+	LIST_HEAD(sent);
 
 	while ((pack = nlbus_packs_first(&bus->packs)))
 		nlbus_pack_flush(bus, pack - bus->packs.of);
+	if (list_empty(&bus->packs.lost))
+		return;
+	nlbus_lost_tell(&bus->packs.lost, &sent);
+	nlbus_run_sent_list(bus->sk, &sent);
 }
 
 /**
@@ -306,5 +317,7 @@ bool nlbus_packs_flush_now(struct nlbus_bus *bus, struct list_head *sent)
 		if (!began && nlbus_packs_first(packs))
 			began = local_clock();
 	}
+	if (!list_empty(&packs->lost))
+		nlbus_lost_tell(&packs->lost, sent);
 	return true;
 }

@@ -35,12 +35,15 @@ struct nlbus_pack {
  * struct nlbus_packs - the packs of a bus; its owner's
  * @of: by group, from 1
  * @waiting: those that aren't empty, in the order in which they began
+ * @lost: what used up numbers, and has nothing to be broadcast. It is finished
+ *        with behind what waits, as an ack of it is one of what came before, too.
  * @broadcasts: how many there were
  * @broadcast_ns: what one takes, as last measured
  */
 struct nlbus_packs {
 	struct nlbus_pack *of;
 	struct list_head waiting;
+	struct list_head lost;
 	u32 broadcasts;
 	u64 broadcast_ns;
 };

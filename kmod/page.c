@@ -35,18 +35,13 @@ static struct nlbus_kept *nlbus_page_find(struct nlbus_history *history,
 }
 
 /* The sequence number behind a run's last event; under the lock. */
-static u64 nlbus_page_end(struct nlbus_history *history,
-			  const struct nlbus_kept *kept)
+static u64 nlbus_page_end(const struct nlbus_kept *kept)
 {
-	if (kept == nlbus_history_newest(history))
-		return history->head + 1;
-	if (++kept == history->ring + history->slots)
-		kept = history->ring;
-	return kept->first - kept->gap;
+	return kept->first + kept->count;
 }
 
 /* The first event that is there of those from a number on, or one behind the newest
- * number: what was dropped has numbers, too. Under the lock.
+ * number: what was lost has numbers, too. Under the lock.
  */
 static u64 nlbus_page_first(struct nlbus_history *history, u64 from)
 {
@@ -56,7 +51,7 @@ static u64 nlbus_page_first(struct nlbus_history *history, u64 from)
 	if (from > history->head)
 		return nlbus_history_last(history) + 1;
 	kept = nlbus_page_find(history, from);
-	if (from < nlbus_page_end(history, kept))
+	if (from < nlbus_page_end(kept))
 		return from;
 	if (++kept == history->ring + history->slots)
 		kept = history->ring;
@@ -88,11 +83,10 @@ static bool nlbus_page_refer(struct nlbus_page *page,
 		piece->from = 0;
 		piece->to = kept->len;
 		if (page->runs++) {
-			page->count += nlbus_page_end(history, kept) -
-				       page->next;
+			page->count += nlbus_page_end(kept) - page->next;
 			page->len += kept->len;
 		}
-		page->next = nlbus_page_end(history, kept);
+		page->next = nlbus_page_end(kept);
 	}
 	return !turn;
 }

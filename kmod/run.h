@@ -29,7 +29,8 @@ struct sk_buff;
  *           was a privileged one, or it isn't in the queue
  * @size: bytes of memory, which count for queue and history
  * @len: bytes of the messages
- * @count: how many
+ * @count: how many; 0 for a publish that uses up numbers instead, and is neither
+ *         kept nor broadcast: nlbus_lost_number()
  * @refs: one for queue and pack, one for history, one for each replay
  * @data: the messages as they go out, of which the bus's owner fills the rest;
  *        all padding is zero

@@ -74,6 +74,41 @@ TRACE_EVENT(nlbus_broadcast,
 		  __entry->group, __entry->len, __entry->taken)
 );
 
+/* Numbers are used up that no event has, the last one of which is @seq: @event is the
+ * publish that says so.
+ */
+TRACE_EVENT(nlbus_lost,
+	TP_PROTO(const struct nlbus_bus *bus, struct nlmsghdr *event, u64 seq,
+		 u64 count),
+	TP_ARGS(bus, event, seq, count),
+	TP_STRUCT__entry(
+		__field(u32, netns)
+		__field(u32, portid)
+		__field(u64, seq)
+		__field(u64, count)
+		__field(u32, pid)
+		__field(u32, uid)
+		__dynamic_array(char, topic,
+				nlbus_event_hdr(event)->topic_len + 1)
+	),
+	TP_fast_assign(
+		const struct nlbus_event_hdr *hdr = nlbus_event_hdr(event);
+
+		__entry->netns = bus->net->ns.inum;
+		__entry->portid = hdr->portid;
+		__entry->seq = seq;
+		__entry->count = count;
+		__entry->pid = hdr->pid;
+		__entry->uid = hdr->uid;
+		memcpy(__get_dynamic_array(topic), hdr + 1, hdr->topic_len);
+		((char *)__get_dynamic_array(topic))[hdr->topic_len] = 0;
+	),
+	TP_printk("netns=%u topic=%s seq=%llu count=%llu portid=%u pid=%u uid=%u",
+		  __entry->netns, (char *)__get_dynamic_array(topic),
+		  __entry->seq, __entry->count, __entry->portid, __entry->pid,
+		  __entry->uid)
+);
+
 /* An event isn't broadcast: @err is -ENOBUFS or -ENOMEM for one of kernel code's, which
  * isn't kept, either; 0 for one that is kept.
  */

@@ -1,5 +1,6 @@
 //! The handle to a bus.
 
+mod lost;
 mod requests;
 mod topic_options;
 mod typed_publisher;

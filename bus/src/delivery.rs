@@ -52,7 +52,8 @@ impl Delivery {
     }
 }
 
-/// Events of one topic that a subscription will not see: they went by, and history no longer holds them.
+/// Events of one topic that a subscription will not see: they went by, and history no longer holds them; or they never came to
+/// this bus, and their publisher knew ([`Bus::publish_lost`](crate::Bus::publish_lost)).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Lost {
@@ -90,8 +91,9 @@ impl Lost {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Cause {
-    /// The socket's receive buffer was full, or a datagram arrived cut; or kernel code published what there was no room for, so
-    /// that nobody got it.
+    /// The socket's receive buffer was full, or a datagram arrived cut; or nobody got them: kernel code published what there was
+    /// no room for, or a publisher said that they were lost before they came here
+    /// ([`Bus::publish_lost`](crate::Bus::publish_lost)).
     Overrun,
     /// The subscription's channel was full.
     Overflow,

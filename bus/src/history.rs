@@ -1,5 +1,6 @@
 //! What a broker keeps of each topic for replay: a log of records a topic, bounded by bytes, and a bound for all of
-//! them together. Pure: a record is a netlink message, and its sequence number is its place.
+//! them together. Pure: a record is a netlink message, and its sequence number is its place, as numbers follow each
+//! other where none were [skipped](History::skip).
 //!
 //! A topic's newest record is always kept, whatever the limits, so that a late joiner can have the last event.
 //! Beyond that a topic gives up its own oldest records when it exceeds its own limit. When those of an account, which is a
@@ -15,11 +16,11 @@ mod account;
 mod log;
 mod shelves;
 
+use crate::wire::align;
 use crate::wire::uapi::NLMSG_ALIGNTO;
-use crate::wire::{Messages, align};
 use account::{Accounts, charged};
 pub use account::{EXEMPT, Overdraft, TOGETHER, together_of};
-use log::Log;
+use log::{Log, Segment};
 pub use log::{SEGMENT_MAX, is_segment};
 use shelves::right_shelf;
 use std::ops::Range;
@@ -187,10 +188,25 @@ impl History {
         let log = &mut self.logs[topic];
         let end = segment.len();
         let before = log.bytes;
-        log.add_segment(std::mem::replace(segment, self.spare.pop().unwrap_or_default()));
-        log.next += records;
+        log.adopt(std::mem::replace(segment, self.spare.pop().unwrap_or_default()), records);
         self.accounts.grow(log.account, log.bytes - before);
         Place { topic, segment: log.segments.len() - 1, start: 0, end }
+    }
+
+    /// Has the numbers of so many records that a topic would have next be nobody's.
+    ///
+    /// # Panics
+    /// If no such topic was added.
+    pub fn skip(&mut self, topic: usize, count: u64) {
+        self.logs[topic].next += count;
+    }
+
+    /// How many numbers behind a topic's newest record are nobody's.
+    ///
+    /// # Panics
+    /// If no such topic was added.
+    pub fn tail(&self, topic: usize) -> u64 {
+        self.logs[topic].tail()
     }
 
     /// What was appended at a place, or between the beginning of one and the end of a later one of the same segment.
@@ -222,12 +238,21 @@ impl History {
         self.accounts.judge(large);
     }
 
-    /// Sequence numbers that a topic keeps. The end is the next one to come, also when none is kept.
+    /// Sequence numbers that a topic keeps, but for those that are [nobody's](Self::skip). The end is the next one to come, also
+    /// when none is kept.
     ///
     /// # Panics
     /// If no such topic was added.
     pub fn kept(&self, topic: usize) -> Range<u64> {
         self.logs[topic].first()..self.logs[topic].next
+    }
+
+    /// The sequence number of the first record that a topic keeps from a number on, or the next one to come.
+    ///
+    /// # Panics
+    /// If no such topic was added.
+    pub fn next_from(&self, topic: usize, seq: u64) -> u64 {
+        self.logs[topic].next_from(seq)
     }
 
     /// Newest sequence number of a topic, 0 for none yet.
@@ -243,10 +268,8 @@ impl History {
     /// # Panics
     /// If no such topic was added.
     pub fn from(&self, topic: usize, seq: u64) -> impl Iterator<Item = (u64, &[u8])> {
-        let (first, segments) = self.logs[topic].segments_from(seq);
-        let bodies = segments.flat_map(|segment| Messages::new(&segment.bytes)).flatten().map(|message| message.body);
         // The first segment begins before it, where it isn't the first record of that.
-        (first..).zip(bodies).skip_while(move |(at, _)| *at < seq)
+        self.logs[topic].segments_from(seq).flat_map(Segment::records).skip_while(move |(at, _)| *at < seq)
     }
 
     /// Bytes of memory that a topic's records take, and may take.
@@ -307,10 +330,10 @@ impl History {
     /// Lets a topic's oldest records go. Returns whether it had any to give.
     fn evict(&mut self, topic: usize) -> bool {
         let log = &mut self.logs[topic];
-        let (bytes, first) = (log.bytes, log.first());
-        let Some(free) = log.evict() else { return false };
+        let bytes = log.bytes;
+        let Some((free, gone)) = log.evict() else { return false };
         self.accounts.shrink(log.account, bytes - log.bytes);
-        self.evicted += log.first() - first;
+        self.evicted += gone;
         keep_spare(&mut self.spare, free);
         true
     }

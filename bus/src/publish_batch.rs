@@ -139,6 +139,29 @@ impl<'a> PublishBatch<'a> {
         with_encoded(topic, value, |bytes| self.push_content(topic, Content::Bincode, bytes))
     }
 
+    /// Adds word that `count` events of a topic, 1 to 4 294 967 295, were lost before they came here, between the one that was
+    /// added before and the next one: [`Bus::publish_lost`](crate::Bus::publish_lost). It counts as one of the batch's events.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push), and [`PublishReason::LostCount`].
+    ///
+    /// # Example
+    /// ```no_run
+    /// # let bus = nlbus::Bus::connect()?;
+    /// let mut batch = bus.batch();
+    /// batch.push("far/sensors/1", "21.5")?;
+    /// batch.push_lost("far/sensors/1", 2)?;
+    /// batch.push("far/sensors/1", "21.8")?;
+    /// assert_eq!(batch.send_acked()?, Some(4));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn push_lost(&mut self, topic: &str, count: u64) -> Result<(), PublishError> {
+        match self.pack.push_lost(topic, count)? {
+            true => Ok(()),
+            false => Err(PublishError::new(topic, PublishReason::BatchFull)),
+        }
+    }
+
     /// Publishes the events. Ok means that they are queued; a refusal, which is of all of them, shows at the next
     /// publish or flush. The batch is empty afterwards, and after an error as it was.
     ///

@@ -12,8 +12,8 @@ mod unflushed;
 use crate::codec;
 use crate::sys::NetlinkSocket;
 use crate::topic::check_name;
-use crate::wire::uapi::NLBUS_PAYLOAD_MAX;
-use crate::wire::{Content, Refusal, push_info_request, push_publish};
+use crate::wire::uapi::{NLBUS_LOST_MAX, NLBUS_PAYLOAD_MAX};
+use crate::wire::{Content, Refusal, push_info_request, push_lost, push_publish};
 pub(crate) use asked::{Asked, Barrier, Verdict};
 use buffers::Buffers;
 pub(crate) use buffers::{Buffer, State as BufferState};
@@ -290,6 +290,26 @@ impl Publisher {
         })
     }
 
+    /// Uses up numbers of a topic.
+    pub(crate) fn publish_lost(&self, topic: &str, count: u64) -> Result<(), PublishError> {
+        check_lost(topic, count)?;
+        self.tell_of_earlier(topic)?;
+        with_frame(|frame| {
+            push_lost(frame, unasked(1), false, 0, topic, count);
+            self.send_unasked(topic, frame, Wait::EVER)
+        })
+    }
+
+    /// The same, and asks for the last one.
+    pub(crate) fn publish_lost_asking(&self, topic: &str, count: u64, wait: Wait) -> Result<Asked<'_>, PublishError> {
+        check_lost(topic, count)?;
+        let number = self.number();
+        with_frame(|frame| {
+            push_lost(frame, number, true, 0, topic, count);
+            self.send_asking(number, topic, frame, wait)
+        })
+    }
+
     /// Asks the broker which one it is. It reads a socket's datagrams in order, so the answer comes after the verdicts on all
     /// that was published before: if it is the broker that it was published to.
     pub(crate) fn barrier(&self, wait: Wait) -> Result<Barrier<'_>, PublishError> {
@@ -328,6 +348,15 @@ pub(crate) fn with_encoded<V: Serialize + ?Sized, T>(
 pub(crate) fn check(topic: &str, payload: &[u8]) -> Result<(), PublishError> {
     check_name(topic.as_bytes()).map_err(|error| PublishError::new(topic, PublishReason::Topic(error)))?;
     check_len(topic, payload)
+}
+
+/// The same of numbers that no event has.
+pub(crate) fn check_lost(topic: &str, count: u64) -> Result<(), PublishError> {
+    check(topic, &[])?;
+    if (1..=NLBUS_LOST_MAX).contains(&count) {
+        return Ok(());
+    }
+    Err(PublishError::new(topic, PublishReason::LostCount(count)))
 }
 
 /// The part of it that the payload alone is to blame for.

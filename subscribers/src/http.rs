@@ -74,9 +74,8 @@ pub fn serve(
         let bound = listener.local_addr()?;
         start(listener, page).map(|()| bound)
     };
-    start().map_err(|error: io::Error| {
-        End::Failed(format!("can't listen at {address}: {error}; choose another {option}"))
-    })
+    start()
+        .map_err(|error: io::Error| End::Failed(format!("can't listen at {address}: {error}; choose another {option}")))
 }
 
 fn start(listener: TcpListener, page: impl Fn() -> String + Send + Sync + 'static) -> io::Result<()> {

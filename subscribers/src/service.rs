@@ -108,7 +108,9 @@ fn parse<A: Parser>() -> Result<A, Option<End>> {
 /// Logs to standard error, from `info` up unless `NLBUS_LOG` says otherwise. The journal has a clock of its own.
 fn start_log() {
     let filter = EnvFilter::builder().with_default_directive(tracing::Level::INFO.into());
-    let filter = filter.with_env_var("NLBUS_LOG").from_env_lossy();
+    // What the NATS client says of the connection, the bridge says, too.
+    let quiet = "async_nats=warn".parse().into_iter();
+    let filter = quiet.fold(filter.with_env_var("NLBUS_LOG").from_env_lossy(), EnvFilter::add_directive);
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
     let colours = io::stderr().is_terminal() && colours::choice() == ColorChoice::Auto;
     let log = log.with_ansi(colours);

@@ -17,6 +17,7 @@ mod isolation;
 mod late_joiners;
 mod loops;
 mod loss;
+mod lost_numbers;
 mod malformed;
 mod many;
 mod order;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
             types::CASES,
             order::CASES,
             loss::CASES,
+            lost_numbers::CASES,
             faults::CASES,
             late_joiners::CASES,
             history::CASES,

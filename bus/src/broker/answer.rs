@@ -48,7 +48,7 @@ impl Core {
             Request::Topic(request) => self.answer_topic(datagram, to, request, sender, out)?,
             Request::Replay(replay) => self.replay(datagram, to, replay, sender)?,
             Request::Will(will) => self.answer_will(will, sender)?,
-            Request::Publish(_) => {}
+            Request::Publish(_) | Request::Lost(_) => {}
         }
         Ok(())
     }
@@ -226,21 +226,25 @@ impl Core {
             let beyond = format!("from {} is beyond the next event, {}", replay.from, kept.end);
             return Err(Refusal::new(Errno::ERANGE, beyond));
         }
-        let mut next = replay.from.max(kept.start);
+        let begin = self.topics.next_from(slot, replay.from);
+        // None between is kept, though older ones may be.
+        let first = if begin > replay.from { begin } else { kept.start };
+        let mut next = begin;
         let limit = replay.limit.map_or(usize::MAX, |limit| limit as usize);
         let header = Header { kind: NLBUS_MSG_EVENT, flags: NLM_F_MULTI, ..to };
         for (seq, body) in self.topics.events(slot, next).take(limit) {
             let len = wire::align(NLMSG_HDRLEN + body.len(), NLMSG_ALIGNTO);
-            if datagram.len() + len + ReplayEnd::LEN > NLBUS_DATAGRAM_MAX {
+            // Or numbers follow that no event has: the rest is the next page's.
+            if seq != next || datagram.len() + len + ReplayEnd::LEN > NLBUS_DATAGRAM_MAX {
                 break;
             }
             wire::push_event_body(datagram, header, body, NLBUS_EVENT_F_REPLAYED);
             next = seq + 1;
         }
-        let replayed = next - replay.from.max(kept.start);
+        let replayed = next - begin;
         self.counts.replayed += replayed;
         self.topics.count_replayed(slot, replayed);
-        let end = ReplayEnd { topic_id: replay.topic_id, first: kept.start, next, head: kept.end - 1 };
+        let end = ReplayEnd { topic_id: replay.topic_id, first, next, head: kept.end - 1 };
         end.push(datagram, to);
         Ok(())
     }

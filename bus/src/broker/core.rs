@@ -79,6 +79,8 @@ pub(super) struct Core {
     pub(super) scratch: Vec<u8>,
     pub(super) counts: Counters,
     next_heartbeat_ns: Option<u64>,
+    /// Ids of topics whose newest numbers may be no event's, so that nothing shows them.
+    pub(super) lost: Vec<u32>,
     /// What is to be said of topics.
     pub(super) announcer: Announcer,
     /// Who ever sent something.
@@ -99,6 +101,7 @@ impl Core {
             scratch: Vec::new(),
             counts: Counters::default(),
             next_heartbeat_ns: (interval != 0).then(|| now.boot_ns.saturating_add(interval)),
+            lost: Vec::new(),
             announcer: Announcer::default(),
             clients: Clients::default(),
             closing: false,
@@ -149,6 +152,7 @@ impl Core {
         self.advance(now);
         self.say_what_is_due(out);
         self.broadcast(None, out);
+        self.tell_of_lost();
         self.topics.settle();
         for ack in self.acks.drain(..) {
             self.scratch.clear();
@@ -197,7 +201,7 @@ impl Core {
         sender: Sender,
         out: &mut impl FnMut(Action<'_>) -> bool,
     ) {
-        if matches!(request, Request::Publish(_)) {
+        if request.topic_published().is_some() {
             return;
         }
         if let Err(refusal) = self.answer(message.header, request, sender, out) {
@@ -377,7 +381,7 @@ pub(super) fn named(name: &str) -> String {
 }
 
 /// `nlmsg_len` of a message that was read.
-fn length(message: &Message<'_>) -> u32 {
+pub(super) fn length(message: &Message<'_>) -> u32 {
     (NLMSG_HDRLEN + message.body.len()) as u32
 }
 

@@ -17,6 +17,7 @@ mod error;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod handle;
+mod lost;
 mod module;
 mod outbox;
 mod pack;

@@ -1,10 +1,10 @@
 //! The publishes of a datagram: whether they can be accepted, all of them, and how they are.
 
 use super::access::Access;
-use super::core::{Action, Core, PendingAck, Sender, named, refused};
+use super::core::{Action, Core, PendingAck, Sender, length, named, refused};
 use super::topics::Slot;
 use crate::wire::uapi::NLM_F_ACK;
-use crate::wire::{EventHeader, Header, Message, PublishRun, Refusal, RefusedDatagram, Request};
+use crate::wire::{EventHeader, Header, Message, Refusal, RefusedDatagram, Request};
 use nix::errno::Errno;
 use std::collections::HashSet;
 
@@ -34,7 +34,7 @@ impl Core {
         let mut room = None;
         let mut created: Option<HashSet<&str>> = None;
         for (message, request) in requests {
-            let Request::Publish(PublishRun { topic, .. }) = request else { continue };
+            let Some(topic) = request.topic_published() else { continue };
             let target = self.topics.find_again(topic);
             if target.is_none() {
                 let room = *room.get_or_insert_with(|| self.room_for_topics(charged).0);
@@ -52,6 +52,9 @@ impl Core {
             }
             if is_any_overdrawn && let Some(refusal) = self.overdrawn(topic, target, charged) {
                 return Err(refused(message, refusal));
+            }
+            if let (Request::Lost(lost), Some(slot)) = (request, target) {
+                self.check_lost(lost, slot).map_err(|refusal| refused(message, refusal))?;
             }
             self.targets.push(target);
         }
@@ -71,12 +74,15 @@ impl Core {
         out: &mut impl FnMut(Action<'_>) -> bool,
     ) {
         let mut at = 0;
-        for (_, request) in requests {
-            let Request::Publish(run) = request else { continue };
-            let target = self.targets[at];
+        for (message, request) in requests {
+            let Some(topic) = request.topic_published() else { continue };
+            let slot = self.target(topic, self.targets[at], sender);
             at += 1;
-            let seq = self.publish(run, target, sender, out);
-            let (to, len) = run.last();
+            let ((to, len), seq) = match request {
+                Request::Publish(run) => (run.last(), self.sequence(slot, run.messages(), event_of(sender), out)),
+                Request::Lost(lost) => ((message.header, length(message)), self.lose(slot, lost.count)),
+                _ => continue,
+            };
             self.note_ack(sender, to, len, seq);
         }
     }
@@ -107,18 +113,11 @@ impl Core {
         }
     }
 
-    /// Returns the sequence number of the run's last event.
-    fn publish(
-        &mut self,
-        run: &PublishRun<'_>,
-        target: Option<Slot>,
-        sender: Sender,
-        out: &mut impl FnMut(Action<'_>) -> bool,
-    ) -> u64 {
+    /// The topic of a publish that was found, or is created now.
+    fn target(&mut self, topic: &str, target: Option<Slot>, sender: Sender) -> Slot {
         // The same datagram may have created it.
-        let target = target.or_else(|| self.topics.find_again(run.topic));
-        let slot = target.unwrap_or_else(|| self.create(run.topic, self.new_access(sender), self.charged(sender)));
-        self.sequence(slot, run.messages(), event_of(sender), out)
+        let target = target.or_else(|| self.topics.find_again(topic));
+        target.unwrap_or_else(|| self.create(topic, self.new_access(sender), self.charged(sender)))
     }
 }
 

@@ -58,6 +58,8 @@ pub(super) struct Topic {
 struct Counts {
     dropped: u64,
     replayed: u64,
+    /// Numbers that no event has.
+    lost: u64,
 }
 
 #[derive(Debug)]
@@ -121,7 +123,7 @@ impl Topics {
         self.last_id
     }
 
-    /// The bus's change count: it rises with every event and every topic.
+    /// The bus's change count: it rises with every event, every topic, and whenever numbers are lost.
     pub(super) fn change(&self) -> u64 {
         self.change
     }
@@ -256,6 +258,21 @@ impl Topics {
         self.history.adopt(slot.index(), messages, count)
     }
 
+    /// Uses up so many numbers of a topic. Returns the last one.
+    pub(super) fn lose(&mut self, slot: Slot, count: u64) -> u64 {
+        self.change += 1;
+        let topic = &mut self.topics[slot.index()];
+        topic.change = self.change;
+        topic.counts.lost += count;
+        self.history.skip(slot.index(), count);
+        self.head(slot)
+    }
+
+    /// Whether a topic's newest number is no event's.
+    pub(super) fn ends_in_lost(&self, slot: Slot) -> bool {
+        self.history.tail(slot.index()) > 0
+    }
+
     /// For those who send what was appended.
     pub(super) fn history_mut(&mut self) -> &mut History {
         &mut self.history
@@ -272,6 +289,11 @@ impl Topics {
 
     pub(super) fn kept(&self, slot: Slot) -> Range<u64> {
         self.history.kept(slot.index())
+    }
+
+    /// The number of the first event that is kept from a number on, or the next one to come.
+    pub(super) fn next_from(&self, slot: Slot, seq: u64) -> u64 {
+        self.history.next_from(slot.index(), seq)
     }
 
     /// Encoded bodies of a topic's events from a sequence number on, oldest first.
@@ -305,7 +327,7 @@ impl Topics {
             gid: topic.access.owner.gid,
             history: limit,
             // Each, before whoever waits for the answer reads it.
-            broadcast: kept.end - 1,
+            broadcast: kept.end - 1 - topic.counts.lost,
             dropped: topic.counts.dropped,
             replayed: topic.counts.replayed,
             type_name: topic.type_name.as_deref().copied(),

@@ -17,7 +17,7 @@ const SPARE_PLACES: usize = 16;
 #[derive(Debug)]
 pub(super) struct Log {
     pub(super) segments: VecDeque<Segment>,
-    /// Sequence number of the next record.
+    /// Sequence number of the next record. Those behind the newest one that are nobody's are below it.
     pub(super) next: u64,
     /// What the segments take.
     pub(super) bytes: u64,
@@ -36,6 +36,15 @@ pub(super) struct Segment {
     pub(super) bytes: Vec<u8>,
     /// Sequence number of the first.
     first: u64,
+    /// One more than that of the last. The next segment begins there, unless numbers between are nobody's.
+    end: u64,
+}
+
+impl Segment {
+    /// The bodies of its records, by number.
+    pub(super) fn records(&self) -> impl Iterator<Item = (u64, &[u8])> {
+        (self.first..).zip(Messages::new(&self.bytes).flatten().map(|message| message.body))
+    }
 }
 
 impl Log {
@@ -61,13 +70,26 @@ impl Log {
     /// Whether there is more than its newest record takes.
     pub(super) fn can_give(&self) -> bool {
         let is_full = |segment: &Segment| segment.bytes.len() == segment.bytes.capacity();
-        self.next - self.first() > 1 || self.segments.front().is_some_and(|only| !is_full(only))
+        let is_more = |only: &Segment| only.end - only.first > 1 || !is_full(only);
+        self.segments.len() > 1 || self.segments.front().is_some_and(is_more)
     }
 
-    /// Whether the newest segment has room for so many bytes more.
+    /// How many numbers behind the newest record are nobody's.
+    pub(super) fn tail(&self) -> u64 {
+        self.next - self.segments.back().map_or(1, |newest| newest.end)
+    }
+
+    /// The number of the first record from a number on, or of the next one to come.
+    pub(super) fn next_from(&self, seq: u64) -> u64 {
+        let at = self.segments.partition_point(|segment| segment.end <= seq);
+        self.segments.get(at).map_or(self.next, |segment| segment.first.max(seq))
+    }
+
+    /// Whether the next record can stand in the newest segment, which has room for so many bytes more.
     #[inline]
     pub(super) fn has_room(&self, len: usize) -> bool {
-        self.segments.back().is_some_and(|segment| segment.bytes.capacity() - segment.bytes.len() >= len)
+        let takes = |newest: &Segment| newest.end == self.next && newest.bytes.capacity() - newest.bytes.len() >= len;
+        self.segments.back().is_some_and(takes)
     }
 
     /// The size of the next segment if it begins with a record of `len` bytes.
@@ -86,7 +108,16 @@ impl Log {
     /// Goes on in another segment.
     pub(super) fn add_segment(&mut self, bytes: Vec<u8>) {
         self.bytes += bytes.capacity() as u64;
-        self.segments.push_back(Segment { bytes, first: self.next });
+        self.segments.push_back(Segment { bytes, first: self.next, end: self.next });
+    }
+
+    /// The same in one that has so many records.
+    pub(super) fn adopt(&mut self, bytes: Vec<u8>, records: u64) {
+        self.add_segment(bytes);
+        self.next += records;
+        if let Some(newest) = self.segments.back_mut() {
+            newest.end = self.next;
+        }
     }
 
     /// Gives up what the newest segment doesn't use, if that is much of it. Returns a segment that is free.
@@ -117,28 +148,32 @@ impl Log {
         segment.bytes.extend_from_slice(record);
         segment.bytes.resize(end, 0);
         self.next += 1;
+        segment.end = self.next;
         &mut segment.bytes
     }
 
     /// Gives up the oldest segment; where that is nearly all, rather the room that the newest doesn't use, or the older half
-    /// of the oldest. Returns a segment that is free; `None` when there was nothing but the newest record.
-    pub(super) fn evict(&mut self) -> Option<Vec<u8>> {
+    /// of the oldest. Returns a segment that is free, and how many records are gone; `None` when there was nothing but the
+    /// newest record.
+    pub(super) fn evict(&mut self) -> Option<(Vec<u8>, u64)> {
         if !self.can_give() {
             return None;
         }
         let oldest = self.segments.front()?.bytes.capacity() as u64;
         let is_nearly_all = self.bytes - self.unused() < oldest + oldest / 2;
         if is_nearly_all && self.unused() >= oldest / 2 {
-            return self.trim();
+            return Some((self.trim()?, 0));
         }
         let oldest = self.segments.pop_front()?;
+        let mut gone = oldest.end - oldest.first;
         self.bytes -= oldest.bytes.capacity() as u64;
         if is_nearly_all {
             let (skipped, at) = newer_half(&oldest.bytes);
             if skipped > 0 || self.segments.is_empty() {
                 let rest = oldest.bytes[at..].to_vec();
                 self.bytes += rest.capacity() as u64;
-                self.segments.push_front(Segment { bytes: rest, first: oldest.first + skipped });
+                self.segments.push_front(Segment { bytes: rest, first: oldest.first + skipped, end: oldest.end });
+                gone = skipped;
             }
         }
         // Room that was made by the measure of what is gone: others, that keep more, would have to give up events for it.
@@ -150,13 +185,13 @@ impl Log {
         if self.segments.len() <= self.segments.capacity() / 4 && self.segments.capacity() > SPARE_PLACES {
             self.segments.shrink_to(self.segments.len() * 2);
         }
-        Some(oldest.bytes)
+        Some((oldest.bytes, gone))
     }
 
-    /// The segments from the one on that has a sequence number, or from the first, and the number of their first record.
-    pub(super) fn segments_from(&self, seq: u64) -> (u64, impl Iterator<Item = &Segment>) {
-        let at = self.segments.partition_point(|segment| segment.first <= seq).saturating_sub(1);
-        (self.segments.get(at).map_or(self.next, |segment| segment.first), self.segments.range(at..))
+    /// The segments from the one on that has a sequence number, or the first one behind it.
+    pub(super) fn segments_from(&self, seq: u64) -> impl Iterator<Item = &Segment> {
+        let at = self.segments.partition_point(|segment| segment.end <= seq);
+        self.segments.range(at..)
     }
 }
 

@@ -4,7 +4,7 @@ use crate::codec::EncodeError;
 use crate::topic::TopicError;
 use crate::type_name::TypeMismatch;
 use crate::wire::Refusal;
-use crate::wire::uapi::NLBUS_PAYLOAD_MAX;
+use crate::wire::uapi::{NLBUS_LOST_MAX, NLBUS_PAYLOAD_MAX};
 use nix::errno::Errno;
 use std::fmt;
 use std::io;
@@ -33,6 +33,8 @@ pub enum PublishReason {
     Topic(TopicError),
     /// The payload has more than 64 512 bytes: how many.
     TooLarge(usize),
+    /// So many numbers can't be lost at once: none, or more than 4 294 967 295.
+    LostCount(u64),
     /// The batch has no room for it; send the batch first.
     BatchFull,
     /// The value can't be encoded.
@@ -164,6 +166,9 @@ impl fmt::Display for PublishError {
             PublishReason::Topic(error) => error.fmt(f),
             PublishReason::TooLarge(len) => {
                 write!(f, "the payload has {len} bytes, at most {NLBUS_PAYLOAD_MAX} are allowed; split it, or publish where it lies")
+            }
+            PublishReason::LostCount(count) => {
+                write!(f, "{count} numbers can't be lost at once: 1 to {NLBUS_LOST_MAX} can, and more by several publishes")
             }
             PublishReason::BatchFull => f.write_str("the batch is full; send it and begin another"),
             PublishReason::Encode(error) => error.fmt(f),

@@ -1,9 +1,12 @@
 //! Events packed for one datagram, which the broker accepts whole or not at all.
 
 use super::error::PublishError;
-use super::{check, check_len, unasked};
+use super::{check, check_len, check_lost, unasked};
 use crate::wire::uapi::{NLBUS_DATAGRAM_MAX, NLBUS_EVENT_F_NO_WAIT, NLMSG_ALIGNTO, NLMSG_HDRLEN};
-use crate::wire::{Content, address_publishes, align, event_len, push_publish, push_publish_alike, written_topic};
+use crate::wire::{
+    Content, LostNumbers, address_publishes, align, event_len, push_lost, push_publish, push_publish_alike,
+    written_topic,
+};
 use std::borrow::Cow;
 
 #[derive(Debug)]
@@ -12,6 +15,8 @@ pub(crate) struct Pack {
     events: usize,
     /// Where the newest one starts.
     last: usize,
+    /// That is no event, and none is like it.
+    is_lost: bool,
     /// Bytes of more than one event.
     max: usize,
     /// A full queue refuses them.
@@ -21,7 +26,7 @@ pub(crate) struct Pack {
 impl Pack {
     /// Room for as much as a datagram may have.
     pub(crate) fn new() -> Pack {
-        Pack { datagram: Vec::new(), events: 0, last: 0, max: NLBUS_DATAGRAM_MAX, no_wait: false }
+        Pack { datagram: Vec::new(), events: 0, last: 0, is_lost: false, max: NLBUS_DATAGRAM_MAX, no_wait: false }
     }
 
     /// Adds an event and says whether it had room for it: the first one always has. Otherwise, and where it fails, the pack is
@@ -29,25 +34,39 @@ impl Pack {
     #[inline]
     pub(crate) fn push(&mut self, topic: &str, content: Content, payload: &[u8]) -> Result<bool, PublishError> {
         // Sources mostly publish to one topic for a while: what was checked of the last event holds for this one.
-        let alike = self.events > 0 && written_topic(&self.datagram, self.last) == topic.as_bytes();
+        let alike = self.events > 0 && !self.is_lost && written_topic(&self.datagram, self.last) == topic.as_bytes();
         if alike {
             check_len(topic, payload)?;
         } else {
             check(topic, payload)?;
         }
-        let start = self.datagram.len();
-        let len = align(NLMSG_HDRLEN + event_len(topic, payload), NLMSG_ALIGNTO);
-        if self.events > 0 && start + len > self.max {
-            return Ok(false);
-        }
+        let Some(start) = self.room_for(topic, payload.len()) else { return Ok(false) };
         if alike {
             push_publish_alike(&mut self.datagram, self.last, content, payload);
         } else {
             push_publish(&mut self.datagram, 0, false, 0, content, topic, payload);
         }
-        self.last = start;
+        (self.last, self.is_lost) = (start, false);
         self.events += 1;
         Ok(true)
+    }
+
+    /// The same of numbers that no event has, which count as one.
+    pub(crate) fn push_lost(&mut self, topic: &str, count: u64) -> Result<bool, PublishError> {
+        check_lost(topic, count)?;
+        let Some(start) = self.room_for(topic, LostNumbers::LEN) else { return Ok(false) };
+        push_lost(&mut self.datagram, 0, false, 0, topic, count);
+        (self.last, self.is_lost) = (start, true);
+        self.events += 1;
+        Ok(true)
+    }
+
+    /// Where the next one starts, if it has room.
+    #[inline]
+    fn room_for(&self, topic: &str, payload: usize) -> Option<usize> {
+        let start = self.datagram.len();
+        let len = align(NLMSG_HDRLEN + event_len(topic, payload), NLMSG_ALIGNTO);
+        (self.events == 0 || start + len <= self.max).then_some(start)
     }
 
     /// How many bytes more than one event may have, at least as many as the next one takes and at most a datagram's.

@@ -135,9 +135,9 @@ pub fn push_event(datagram: &mut Vec<u8>, message: Header, event: &EventHeader, 
     });
 }
 
-/// Bytes of the body that [`push_event`] writes behind the netlink header.
-pub(crate) fn event_len(topic: &str, payload: &[u8]) -> usize {
-    EVENT_HDRLEN + align(topic.len(), NLBUS_TOPIC_ALIGNTO) + payload.len()
+/// Bytes of the body that [`push_event`] writes behind the netlink header, with a payload of so many.
+pub(crate) fn event_len(topic: &str, payload: usize) -> usize {
+    EVENT_HDRLEN + align(topic.len(), NLBUS_TOPIC_ALIGNTO) + payload
 }
 
 /// Makes an `EVENT` of a `PUBLISH` that has been checked: with this netlink header and this event header, but for length and

@@ -114,6 +114,8 @@ nest_of_numbers! {
         clients: u64 = NLBUS_COUNTER_A_CLIENTS,
         /// Last wills that clients have left.
         wills: u64 = NLBUS_COUNTER_A_WILLS,
+        /// Numbers of topics that publishers used up for what was lost on its way to them; subscribers see them as loss.
+        lost: u64 = NLBUS_COUNTER_A_LOST,
     }
 }
 
@@ -285,7 +287,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn info_survives(n: [u32; 8], m: [u64; 19], clock_offset_ns: i64, user: bool) {
+        fn info_survives(n: [u32; 8], m: [u64; 20], clock_offset_ns: i64, user: bool) {
             let info = Info {
                 version: n[0],
                 broker: if user { BrokerKind::User } else { BrokerKind::Module },
@@ -302,7 +304,7 @@ mod tests {
                                  user_private_groups: n[5], wills: n[6], user_wills: n[7] },
                 counters: Counters { published: m[5], refused: m[6], broadcasts: m[7], overruns: m[8], replayed: m[9],
                                      evicted: m[10], topics: m[11], queue: m[12], history: m[13],
-                                     moved: m[14], private_groups: m[15], kernel_dropped: m[16], clients: m[17], wills: m[18] },
+                                     moved: m[14], private_groups: m[15], kernel_dropped: m[16], clients: m[17], wills: m[18], lost: m[19] },
             };
             let mut datagram = Vec::new();
             push_info(&mut datagram, Header { seq: 4, ..Header::default() }, &info);

@@ -11,6 +11,7 @@ mod error;
 mod event;
 mod genl;
 mod info;
+mod lost;
 mod message;
 mod publish;
 mod replay;
@@ -31,6 +32,7 @@ pub use genl::{
     retire_request as genl_retire_request,
 };
 pub use info::{BrokerKind, Counters, Info, Limits, check_info_request, push_info, push_info_request};
+pub use lost::{LostNumbers, push_lost};
 pub(crate) use message::align;
 pub use message::{FrameError, Header, Message, Messages, end_multi, push_message};
 pub use publish::{PublishRun, PublishView, push_publish};

@@ -3,8 +3,8 @@
 use super::event::{Content, EVENT_HDRLEN, EventHeader, push_event, stamp_event};
 use super::message::{Header, Message, Messages, align, pad};
 use super::uapi::{
-    NLBUS_CONTENT_MAX, NLBUS_EVENT_F_PUBLISH, NLBUS_MSG_PUBLISH, NLBUS_PAYLOAD_MAX, NLBUS_TOPIC_ALIGNTO, NLM_F_ACK,
-    NLM_F_REQUEST, NLMSG_ALIGNTO, NLMSG_HDRLEN,
+    NLBUS_CONTENT_MAX, NLBUS_EVENT_F_LOST, NLBUS_EVENT_F_PUBLISH, NLBUS_MSG_PUBLISH, NLBUS_PAYLOAD_MAX,
+    NLBUS_TOPIC_ALIGNTO, NLM_F_ACK, NLM_F_REQUEST, NLMSG_ALIGNTO, NLMSG_HDRLEN,
 };
 use super::{Refusal, same_words, u16_at, u32_at};
 use crate::topic::{self, TopicError};
@@ -69,8 +69,8 @@ fn payload_offset(datagram: &[u8], start: usize) -> usize {
     NLMSG_HDRLEN + EVENT_HDRLEN + align(written_topic_len(datagram, start), NLBUS_TOPIC_ALIGNTO)
 }
 
-/// Numbers the publishes of a datagram that this crate has written, gives them these flags (`NLBUS_EVENT_F_*`), and lets
-/// the last one ask for an ack or not.
+/// Numbers the publishes of a datagram that this crate has written, gives them these flags (`NLBUS_EVENT_F_*`), but for what
+/// says that they are no events, and lets the last one ask for an ack or not.
 pub(crate) fn address_publishes(datagram: &mut [u8], number: u32, flags: u16, ack: bool) {
     let mut start = 0;
     while let Some(len) = u32_at(datagram, start) {
@@ -78,7 +78,8 @@ pub(crate) fn address_publishes(datagram: &mut [u8], number: u32, flags: u16, ac
         let ack = if ack && next >= datagram.len() { NLM_F_ACK } else { 0 };
         datagram[start + 6..start + 8].copy_from_slice(&(NLM_F_REQUEST | ack).to_ne_bytes());
         datagram[start + 8..start + 12].copy_from_slice(&number.to_ne_bytes());
-        datagram[start + FLAGS_OFFSET..start + FLAGS_OFFSET + 2].copy_from_slice(&flags.to_ne_bytes());
+        let lost = u16_at(datagram, start + FLAGS_OFFSET).unwrap_or_default() & NLBUS_EVENT_F_LOST;
+        datagram[start + FLAGS_OFFSET..start + FLAGS_OFFSET + 2].copy_from_slice(&(flags | lost).to_ne_bytes());
         start = next;
     }
 }
@@ -173,7 +174,7 @@ impl<'a> PublishView<'a> {
                 ),
             ));
         }
-        Ok(PublishView { topic, flags: header.flags, content: header.content, payload })
+        PublishView { topic, flags: header.flags, content: header.content, payload }.check_lost()
     }
 }
 

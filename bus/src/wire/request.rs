@@ -2,7 +2,9 @@
 
 use super::message::{FrameError, Header, Message, Messages};
 use super::uapi::*;
-use super::{PublishRun, PublishView, Refusal, ReplayRequest, TopicRequest, WillRequest, check_info_request};
+use super::{
+    LostNumbers, PublishRun, PublishView, Refusal, ReplayRequest, TopicRequest, WillRequest, check_info_request,
+};
 use nix::errno::Errno;
 
 /// What a message asks for.
@@ -11,6 +13,8 @@ use nix::errno::Errno;
 pub enum Request<'a> {
     /// Publish events to a topic.
     Publish(PublishRun<'a>),
+    /// Use up numbers of a topic.
+    Lost(LostNumbers<'a>),
     /// Say who you are.
     Info,
     /// Look up, create, list topics.
@@ -19,6 +23,17 @@ pub enum Request<'a> {
     Replay(ReplayRequest),
     /// Set or clear the last will.
     Will(WillRequest<'a>),
+}
+
+impl<'a> Request<'a> {
+    /// The topic that it publishes to, if it does.
+    #[inline]
+    pub(crate) fn topic_published(&self) -> Option<&'a str> {
+        match self {
+            Request::Publish(PublishRun { topic, .. }) | Request::Lost(LostNumbers { topic, .. }) => Some(topic),
+            _ => None,
+        }
+    }
 }
 
 /// A datagram that is refused: what its `NLMSG_ERROR` echoes, and why.
@@ -80,12 +95,17 @@ pub(crate) fn check_datagram_into<'a>(
             requests.push((message, check_request(&message).map_err(refuse)?));
             continue;
         }
-        let run = match requests.last_mut() {
-            Some((_, Request::Publish(run))) => Some(run),
-            _ => None,
+        let before = requests.last().and_then(|(_, request)| request.topic_published());
+        let publish = PublishView::check_after(&message, before).map_err(refuse)?;
+        if let Some(lost) = publish.lost() {
+            requests.push((message, Request::Lost(lost)));
+            continue;
+        }
+        let is_alike = match requests.last_mut() {
+            Some((_, Request::Publish(run))) => run.extend(&message, &publish),
+            _ => false,
         };
-        let publish = PublishView::check_after(&message, run.as_ref().map(|run| run.topic)).map_err(refuse)?;
-        if !run.is_some_and(|run| run.extend(&message, &publish)) {
+        if !is_alike {
             requests.push((message, Request::Publish(PublishRun::new(datagram, &message, &publish))));
         }
         if let Some((_, Request::Publish(run))) = requests.last_mut() {

@@ -87,7 +87,9 @@ enum nlbus_msg_type {
 	 * event's sequence number as u64, once every subscriber's socket took
 	 * the event or counted a drop. A datagram is accepted whole or refused
 	 * whole: then one NLMSG_ERROR echoes the header of the first bad
-	 * message.
+	 * message. With NLBUS_EVENT_F_LOST the payload is struct nlbus_lost
+	 * and no event: its numbers are used up, and the last one is what an
+	 * ack tells.
 	 */
 	NLBUS_MSG_PUBLISH	= 0x10,
 	/* broker -> group: same body; nlmsg_seq is the low half of the epoch,
@@ -142,8 +144,27 @@ struct nlbus_event_hdr {
 #define NLBUS_EVENT_F_REPLAYED	0x0002	/* out of history */
 #define NLBUS_EVENT_F_WILL	0x0004	/* a client's last will */
 #define NLBUS_EVENT_F_NO_WAIT	0x0008	/* publish: EAGAIN, not sleep */
+#define NLBUS_EVENT_F_LOST	0x0010	/* publish: numbers without events */
 /* those a publisher may set; others are refused with EINVAL */
-#define NLBUS_EVENT_F_PUBLISH	NLBUS_EVENT_F_NO_WAIT
+#define NLBUS_EVENT_F_PUBLISH	(NLBUS_EVENT_F_NO_WAIT | NLBUS_EVENT_F_LOST)
+
+/**
+ * struct nlbus_lost - payload of a publish with NLBUS_EVENT_F_LOST
+ * @count: how many of the topic's numbers are used up by nothing, 1 to
+ *         NLBUS_LOST_MAX
+ *
+ * For who brings events from elsewhere and knows that some were lost on their
+ * way: subscribers find a gap in the topic's numbers that history can't fill.
+ * Its content is NLBUS_CONTENT_OPAQUE. A topic whose newest number is beyond
+ * NLBUS_LOST_HEAD_MAX has no more of them to lose: so they stay below 2^53, up
+ * to which a double tells them apart.
+ */
+struct nlbus_lost {
+	__u64 count;
+} __attribute__((packed));
+
+#define NLBUS_LOST_MAX		0xffffffffU
+#define NLBUS_LOST_HEAD_MAX	(1ULL << 50)
 
 enum nlbus_content {
 	NLBUS_CONTENT_OPAQUE,
@@ -229,6 +250,7 @@ enum nlbus_counter_attr {
 					 */
 	NLBUS_COUNTER_A_CLIENTS,	/* sockets that sent something and are open */
 	NLBUS_COUNTER_A_WILLS,		/* last wills that clients left */
+	NLBUS_COUNTER_A_LOST,		/* numbers used up by NLBUS_EVENT_F_LOST */
 	__NLBUS_COUNTER_A_MAX,
 };
 

@@ -234,7 +234,9 @@ impl Config {
         let durable = rules.iter().map(|rule| (&rule.name, &rule.durable));
         let mut durable = durable.chain(in_rules.iter().map(|rule| (&rule.name, &rule.durable)));
         if let (None, Some((name, _))) = (&state, durable.find(|(_, durable)| durable.is_some())) {
-            return Err(wrong(format!("rule {name} is durable, which needs a file to keep the position in; give --state or state")));
+            return Err(wrong(format!(
+                "rule {name} is durable, which needs a file to keep the position in; give --state or state"
+            )));
         }
         let streams = streams(file.streams, derived).map_err(&wrong)?;
         let servers = match (args.server, file.servers) {
@@ -284,7 +286,8 @@ fn host_name() -> Result<String, End> {
 
 /// The host's name as a level of a subject.
 fn check_host(host: &str) -> Result<String, String> {
-    let bad = |why: String| format!("the host's name '{host}': {why}; give another one with --host, unique among the hosts");
+    let bad =
+        |why: String| format!("the host's name '{host}': {why}; give another one with --host, unique among the hosts");
     if host.len() > 64 || host.contains(['/', ':', '+', '#']) {
         return Err(bad("it takes 1 to 64 bytes without '/', ':', '+' and '#'".into()));
     }

@@ -168,8 +168,7 @@ impl Courier {
             match &message.origin.lost {
                 None => (events, bytes) = (events + 1, bytes + message.payload.len() as u64),
                 Some(cause) => {
-                    let lost = message.origin.to + 1 - message.origin.from;
-                    self.metrics.sent_lost.with_label_values(&[rule, cause]).inc_by(lost);
+                    self.metrics.sent_lost.with_label_values(&[rule, cause]).inc_by(message.origin.count());
                 }
             }
         }
@@ -183,7 +182,9 @@ impl Courier {
         let most = most.map_or(self.client.max_payload(), |most| most.min(self.client.max_payload()));
         for message in messages.iter_mut().filter(|message| message.payload.len() + HEADERS > most) {
             let (rule, topic, len) = (&self.rule, &message.origin.topic, message.payload.len());
-            warn!("rule {rule}: an event of {topic} has {len} bytes, which is too much for messages of {most}; raise max_payload");
+            warn!(
+                "rule {rule}: an event of {topic} has {len} bytes, which is too much for messages of {most}; raise max_payload"
+            );
             *message = message.as_loss("too large");
         }
     }

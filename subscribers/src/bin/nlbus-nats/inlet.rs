@@ -15,6 +15,7 @@ use crate::stop::Stop;
 use async_nats::HeaderMap;
 use futures_util::FutureExt;
 use nlbus::Content;
+use nlbus::wire::uapi::NLBUS_LOST_MAX;
 use nlbus_subscribers::end::End;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -91,7 +92,6 @@ impl Inlet {
     /// # Errors
     /// When the connection to the local bus has ended, or a position can't be kept.
     pub fn run(mut self) -> Result<(), End> {
-        self.begin();
         loop {
             match self.next() {
                 Wake::Came(came) => match self.take(came) {
@@ -106,13 +106,17 @@ impl Inlet {
         self.keep(true)
     }
 
-    /// The place is kept from the start: a stream that is begun with what is new must be gone on with there, though nothing came.
-    fn begin(&mut self) {
+    /// Keeps the place where a stream is begun: it is gone on with there after a crash, though nothing came.
+    ///
+    /// # Errors
+    /// When it can't be kept.
+    pub fn begin(&mut self) -> Result<(), End> {
         if let (Some((place, _)), Some(key)) = (&self.place, key(&self.rule)) {
             let mut arrivals = self.arrivals.lock().unwrap_or_else(PoisonError::into_inner);
             arrivals.places.insert(key, place.clone());
             self.pace.changed();
         }
+        self.keep(true)
     }
 
     fn next(&mut self) -> Wake {
@@ -207,7 +211,8 @@ impl Inlet {
                 if !verdict.new {
                     return metrics.came_before.with_label_values(&label).inc();
                 }
-                verdict.lost
+                // More in a row isn't a count that anybody needs to be exact.
+                verdict.lost.min(NLBUS_LOST_MAX)
             }
         };
         if is_published {

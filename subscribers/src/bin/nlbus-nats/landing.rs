@@ -3,13 +3,14 @@
 //! known there as long as what was published is, and a bridge that was killed neither leaves anything out nor repeats it.
 
 use crate::config::OWN_TOPICS;
+use crate::declared::{self, is_a_bridges};
 use crate::metrics::Metrics;
 use crate::state::InPlace;
 use crate::stop::Stop;
 use bytes::Bytes;
 use nix::errno::Errno;
 use nix::unistd::geteuid;
-use nlbus::wire::uapi::{NLBUS_BRIDGE_PORT_FIRST, NLBUS_BRIDGE_PORT_LAST, NLBUS_DATAGRAM_MAX};
+use nlbus::wire::uapi::NLBUS_DATAGRAM_MAX;
 use nlbus::{Bus, Content, PublishBatch, PublishError, PublishReason, Start};
 use nlbus_subscribers::end::End;
 use std::sync::Arc;
@@ -52,8 +53,7 @@ impl Landing {
 
     fn push(&self, batch: &mut PublishBatch<'_>) -> Result<(), PublishError> {
         if self.lost > 0 {
-            // More in a row isn't a count that anybody needs to be exact.
-            // WIP batch.push_lost(&self.topic, u32::try_from(self.lost).unwrap_or(u32::MAX))?;
+            batch.push_lost(&self.topic, self.lost)?;
         }
         match &self.event {
             None => Ok(()),
@@ -67,6 +67,8 @@ impl Landing {
 pub struct Ground {
     bus: Bus,
     rule: String,
+    /// The bridge's name on this bus.
+    id: String,
     /// The topic that says how far the stream is, if they come from one.
     mark: Option<String>,
     metrics: Arc<Metrics>,
@@ -74,10 +76,10 @@ pub struct Ground {
 }
 
 impl Ground {
-    /// The ground of a rule; with the name of the bridge and of a stream's place, one that keeps how far the stream is.
-    pub fn new(bus: &Bus, rule: &str, mark: Option<(&str, &str)>, metrics: Arc<Metrics>, stop: Stop) -> Ground {
-        let mark = mark.map(|(id, key)| format!("{OWN_TOPICS}/{id}/{:08x}", crc32c::crc32c(key.as_bytes())));
-        Ground { bus: bus.clone(), rule: rule.to_owned(), mark, metrics, stop }
+    /// The ground of a rule; with the name of a stream's place, one that keeps how far the stream is.
+    pub fn new(bus: &Bus, rule: &str, id: &str, key: Option<&str>, metrics: Arc<Metrics>, stop: Stop) -> Ground {
+        let mark = key.map(|key| format!("{OWN_TOPICS}/{id}/{:08x}", crc32c::crc32c(key.as_bytes())));
+        Ground { bus: bus.clone(), rule: rule.to_owned(), id: id.to_owned(), mark, metrics, stop }
     }
 
     /// How far the stream is, by what this bus was told last, in this life or an earlier one of the bridge's.
@@ -94,15 +96,17 @@ impl Ground {
         let mut kept = self.bus.subscriber(mark).start(Start::Last(1)).open()?;
         let event = kept.recv_timeout(PATIENCE).ok().and_then(nlbus::Delivery::into_event);
         let event = event.ok_or_else(|| {
-            End::Failed(format!("the local broker doesn't give the last event of {mark}; nlbus doctor looks for the cause"))
+            End::Failed(format!(
+                "the local broker doesn't give the last event of {mark}; nlbus doctor looks for the cause"
+            ))
         })?;
         // Nobody else's word counts.
-        let sender = event.sender();
-        let is_own = (NLBUS_BRIDGE_PORT_FIRST..=NLBUS_BRIDGE_PORT_LAST).contains(&sender.portid)
-            && [0, geteuid().as_raw()].contains(&sender.uid);
+        let is_own = is_a_bridges(&event) && [0, geteuid().as_raw()].contains(&event.sender().uid);
         let place = serde_json::from_slice(event.payload()).ok().filter(|_| is_own);
         place.map(Some).ok_or_else(|| {
-            End::Failed(format!("the topic {mark} has what isn't this bridge's; delete it (nlbus topic rm) if it may begin anew"))
+            End::Failed(format!(
+                "the topic {mark} has what isn't this bridge's; delete it (nlbus topic rm) if it may begin anew"
+            ))
         })
     }
 
@@ -123,9 +127,12 @@ impl Ground {
         let mut rest = &landed[..];
         while !rest.is_empty() {
             let mut room = NLBUS_DATAGRAM_MAX - MARK;
+            let mut is_over = false;
             let fits = |landing: &&Landing| {
-                let left = room.checked_sub(landing.size());
+                let left = room.checked_sub(landing.size()).filter(|_| !is_over);
                 room = left.unwrap_or(0);
+                // Of the last one, the broker says the number; and of what is lost that must be known.
+                is_over = landing.lost > 0;
                 left.is_some()
             };
             let (datagram, behind) = rest.split_at(rest.iter().take_while(fits).count().max(1));
@@ -160,9 +167,13 @@ impl Ground {
                     return self.lose(landing, place);
                 }
                 // It is one of these's.
-                (PublishReason::Refused(_) | PublishReason::TooLarge(_) | PublishReason::Topic(_) | PublishReason::BatchFull, [_, _, ..])
-                    if !is_passing(&error) =>
-                {
+                (
+                    PublishReason::Refused(_)
+                    | PublishReason::TooLarge(_)
+                    | PublishReason::Topic(_)
+                    | PublishReason::BatchFull,
+                    [_, _, ..],
+                ) if !is_passing(&error) => {
                     return datagram.iter().try_for_each(|landing| self.publish(std::slice::from_ref(landing), place));
                 }
                 _ => {}
@@ -189,16 +200,29 @@ impl Ground {
     }
 
     fn try_publish(&self, datagram: &[Landing], place: Option<&InPlace>) -> Result<(), PublishError> {
+        let Some((last, before)) = datagram.split_last() else { return Ok(()) };
         let mut batch = self.bus.batch();
-        for landing in datagram {
+        for landing in before {
             landing.push(&mut batch)?;
         }
-        let seq = datagram.last().and_then(|landing| landing.seq);
-        if let (Some(mark), Some(place), Some(seq)) = (&self.mark, place, seq) {
+        if let (Some(mark), Some(place), Some(seq)) = (&self.mark, place, last.seq) {
             let place = serde_json::to_vec(&InPlace { seq, ..place.clone() }).unwrap_or_default();
             batch.push_content(mark, Content::Json, &place)?;
         }
-        batch.send_acked().map(drop)
+        last.push(&mut batch)?;
+        let Some(seq) = batch.send_acked()?.filter(|_| last.lost > 0) else { return Ok(()) };
+        let to = if last.event.is_some() { seq - 1 } else { seq };
+        let told = self.bus.info().map(|info| info.epoch).map_err(|error| error.to_string()).and_then(|epoch| {
+            let from = to + 1 - last.lost;
+            declared::tell(&self.bus, &self.id, epoch, &last.topic, from, to).map_err(|error| error.to_string())
+        });
+        if let Err(error) = told {
+            warn!(
+                "rule {}: {} events of {} that another host lost may go out as lost here: {error}",
+                self.rule, last.lost, last.topic
+            );
+        }
+        Ok(())
     }
 
     fn count(&self, datagram: &[Landing]) {

@@ -40,14 +40,13 @@ impl Default for Ledger {
 impl Ledger {
     /// Enters a message. A source's first one may have any number: who comes late misses nothing.
     pub fn enter(&mut self, origin: &Origin) -> Verdict {
-        let source =
-            Source { host: Arc::clone(&origin.host), epoch: origin.epoch, topic: Arc::clone(&origin.topic) };
+        let source = Source { host: Arc::clone(&origin.host), epoch: origin.epoch, topic: Arc::clone(&origin.topic) };
         let Some(last) = self.0.get_mut(&source) else {
             if self.0.len() >= MOST.get() {
                 self.0.pop_lru();
             }
             self.0.put(source, origin.to);
-            let lost = origin.lost.as_ref().map_or(0, |_| origin.to - (origin.from - 1));
+            let lost = origin.lost.as_ref().map_or(0, |_| origin.count());
             return Verdict { lost, new: true };
         };
         if origin.to <= *last {

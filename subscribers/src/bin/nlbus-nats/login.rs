@@ -15,6 +15,9 @@ use tracing::{info, warn};
 /// How long to wait before connecting again, at first and at most.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(4));
 
+/// How long a server may take to answer.
+pub const PATIENCE: Duration = Duration::from_secs(3);
+
 /// Commands that may wait for the connection, as events on their way out are; more wait on the local bus.
 const WAITING: usize = 1024;
 
@@ -140,6 +143,7 @@ pub async fn connect(
         let options = ConnectOptions::new()
             .name(format!("nlbus-nats on {host}"))
             .client_capacity(WAITING)
+            .request_timeout(Some(PATIENCE))
             .reconnect_delay_callback(delay)
             .event_callback(move |event| {
                 let watcher = Arc::clone(&watcher);
@@ -172,7 +176,9 @@ fn remedy(error: &ConnectError) -> Option<&'static str> {
     match error.kind() {
         ConnectErrorKind::AuthorizationViolation => Some("is the login right, and known to the server?"),
         ConnectErrorKind::Authentication => Some("is the NKey's seed, or the credentials file, right?"),
-        ConnectErrorKind::Tls => Some("are the certificates right, and does tls.ca have the one that signed the server's?"),
+        ConnectErrorKind::Tls => {
+            Some("are the certificates right, and does tls.ca have the one that signed the server's?")
+        }
         _ => None,
     }
 }

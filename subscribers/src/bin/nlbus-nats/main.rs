@@ -2,6 +2,7 @@
 
 mod config;
 mod courier;
+mod declared;
 mod inlet;
 mod landing;
 mod ledger;
@@ -15,8 +16,8 @@ mod state;
 mod stop;
 mod streams;
 
-use async_nats::jetstream::{self, Context};
 use async_nats::Client;
+use async_nats::jetstream::{self, Context};
 use clap::Parser;
 use config::{Config, InRule, StreamPlan};
 use courier::Courier;
@@ -33,6 +34,7 @@ use outlet::{Intake, Outlet};
 use source::{Reader, Source};
 use state::{Pace, State};
 use std::net::SocketAddr;
+use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
@@ -44,6 +46,9 @@ use tracing::{info, warn};
 
 /// How long the end may take: for what was published before, and then to send it.
 const MOST: Duration = Duration::from_secs(30);
+
+/// How the program ends by a mistake of its own.
+const MISTAKE: &str = "a mistake in nlbus-nats; please report it, with what stands above";
 
 /// Take events to other hosts and theirs to this one, over NATS.
 ///
@@ -148,9 +153,8 @@ fn run(args: Args, service: &Service) -> Result<(), End> {
         let address = http::serve(address, "--metrics", move || page.page())?;
         info!("metrics at http://{address}/metrics");
     }
-    let bus = service.connect_as(&connection, |builder| {
-        builder.send_ports(NLBUS_BRIDGE_PORT_FIRST..=NLBUS_BRIDGE_PORT_LAST)
-    })?;
+    let bus = service
+        .connect_as(&connection, |builder| builder.send_ports(NLBUS_BRIDGE_PORT_FIRST..=NLBUS_BRIDGE_PORT_LAST))?;
     // Before there is a server: what is published from now on waits for it.
     let open = |(number, rule): (usize, &config::OutRule)| {
         Intake::open(&bus, rule.clone(), &config.out[..number], state.as_deref())
@@ -158,11 +162,12 @@ fn run(args: Args, service: &Service) -> Result<(), End> {
     let intakes = config.out.iter().enumerate().map(open).collect::<Result<Vec<_>, _>>()?;
     let runtime = Runtime::new().map_err(|error| End::Failed(format!("can't start the runtime: {error}")))?;
     let (stopper, stop) = stop::stop();
-    let bridge = Bridge { config, bus, state, metrics, stop, runtime: runtime.handle().clone() };
+    let id = state.as_ref().map_or_else(state::new_id, |state| state.id());
+    let bridge = Bridge { config, id, bus, state, metrics, stop, runtime: runtime.handle().clone() };
     let (report, reports) = unbounded();
     let told = service.clone();
     // Whoever waits for a server must hear of the end, too.
-    spawn("start", &report.clone(), move || bridge.start(intakes, &told, &report))?;
+    spawn("start", runtime.handle(), &report.clone(), move || bridge.start(intakes, &told, &report))?;
     let mut asked = service.stop().clone();
     let mut over = crossbeam_channel::never();
     loop {
@@ -188,17 +193,28 @@ fn run(args: Args, service: &Service) -> Result<(), End> {
 /// Starts a thread that reports how it ended.
 fn spawn(
     name: &str,
+    runtime: &Handle,
     report: &Sender<Result<(), End>>,
     run: impl FnOnce() -> Result<(), End> + Send + 'static,
 ) -> Result<(), End> {
-    let report = report.clone();
-    let thread = thread::Builder::new().name(name.into()).spawn(move || drop(report.send(run())));
+    let (runtime, report) = (runtime.clone(), report.clone());
+    // A mistake in one rule must not leave the others running as if nothing were missing.
+    let entered = move || {
+        // What is left of a subscription is given up by tasks.
+        let _runtime = runtime.enter();
+        run()
+    };
+    let guarded =
+        || panic::catch_unwind(AssertUnwindSafe(entered)).unwrap_or_else(|_| Err(End::Failed(MISTAKE.into())));
+    let thread = thread::Builder::new().name(name.into()).spawn(move || drop(report.send(guarded())));
     thread.map(drop).map_err(|error| End::Failed(format!("can't start a thread: {error}; is there too little memory?")))
 }
 
 /// What all rules have in common.
 struct Bridge {
     config: Config,
+    /// The bridge's name on the local bus, for what it keeps there.
+    id: String,
     bus: Bus,
     state: Option<Arc<State>>,
     metrics: Arc<Metrics>,
@@ -216,7 +232,12 @@ impl Bridge {
         for rule in &self.config.out {
             let target = match &rule.durable {
                 None => None,
-                Some(name) => Some(self.runtime.block_on(streams::target(&context(&client), name, self.plan(name), &self.stop))?),
+                Some(name) => Some(self.runtime.block_on(streams::target(
+                    &context(&client),
+                    name,
+                    self.plan(name),
+                    &self.stop,
+                ))?),
             };
             let (metrics, stop) = (Arc::clone(&self.metrics), self.stop.clone());
             let courier = Arc::new(Courier::new(client.clone(), target, &rule.name, metrics, stop));
@@ -225,8 +246,9 @@ impl Bridge {
         let arrived = self.state.as_ref().map(|state| state.arrived()).unwrap_or_default();
         let arrivals = Arc::new(Mutex::new(Arrivals::new(arrived.into())));
         for rule in &self.config.r#in {
-            let inlet = self.inlet(rule, &client, &onward, &arrivals)?;
-            spawn(&rule.name, report, move || inlet.run())?;
+            let mut inlet = self.inlet(rule, &client, &onward, &arrivals)?;
+            inlet.begin()?;
+            spawn(&rule.name, &self.runtime, report, move || inlet.run())?;
         }
         for (number, (intake, Onward { rule, courier })) in intakes.into_iter().zip(onward).enumerate() {
             let (state, metrics) = (self.state.clone(), Arc::clone(&self.metrics));
@@ -234,7 +256,7 @@ impl Bridge {
             let host = Arc::clone(&self.config.host);
             let outlet = Outlet::new(intake, earlier, courier, host, state, metrics, self.runtime.clone());
             let (bus, service) = (self.bus.clone(), service.clone());
-            spawn(&rule.name, report, move || outlet.run(&bus, &service))?;
+            spawn(&rule.name, &self.runtime, report, move || outlet.run(&bus, &service))?;
         }
         service.ready();
         Ok(())
@@ -254,8 +276,7 @@ impl Bridge {
     ) -> Result<Inlet, End> {
         let (metrics, stop) = (Arc::clone(&self.metrics), self.stop.clone());
         let key = inlet::key(rule);
-        let id = self.state.as_ref().map(|state| state.id());
-        let ground = Ground::new(&self.bus, &rule.name, id.as_deref().zip(key.as_deref()), metrics, stop);
+        let ground = Ground::new(&self.bus, &rule.name, &self.id, key.as_deref(), metrics, stop);
         let (source, place) = match (&rule.durable, &key, &self.state) {
             (Some(stream), Some(key), Some(state)) => {
                 let published = ground.place()?;
@@ -287,5 +308,7 @@ impl Bridge {
 }
 
 fn context(client: &Client) -> Context {
-    jetstream::new(client.clone())
+    let mut context = jetstream::new(client.clone());
+    context.set_timeout(login::PATIENCE);
+    context
 }

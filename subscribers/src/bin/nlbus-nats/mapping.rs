@@ -31,7 +31,9 @@ impl fmt::Display for Unmappable {
             Unmappable::Wildcard => f.write_str("it has a level '*' or '>', which is a wildcard in a subject"),
             Unmappable::EmptyToken => f.write_str("it has an empty token"),
             Unmappable::Topic(error) => write!(f, "as a topic: {error}"),
-            Unmappable::Reserved => f.write_str("its topic is the broker's, the kernel's or a bridge's own; give a prefix"),
+            Unmappable::Reserved => {
+                f.write_str("its topic is the broker's, the kernel's or a bridge's own; give a prefix")
+            }
             Unmappable::Strip => f.write_str("it doesn't begin with what the rule strips"),
         }
     }
@@ -141,7 +143,8 @@ fn check_tokens(subject: &str) -> Result<(), Unmappable> {
 /// # Errors
 /// What is wrong with it, and how it should be.
 pub fn check_subject(subject: &str, wildcards: bool) -> Result<(), String> {
-    check_tokens(subject).map_err(|why| format!("{why}; tokens are separated by single dots, as in site.sensors.temp"))?;
+    check_tokens(subject)
+        .map_err(|why| format!("{why}; tokens are separated by single dots, as in site.sensors.temp"))?;
     let mut tokens = subject.split('.').peekable();
     while let Some(token) = tokens.next() {
         match token {

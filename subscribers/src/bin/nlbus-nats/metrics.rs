@@ -74,7 +74,11 @@ impl Metrics {
                 rule,
             )?,
             came_before: vec("in_duplicates_total", "Messages that had come before, and so were left.", rule)?,
-            came_back: vec("in_own_total", "Messages that were published here or went by here, and so were left.", rule)?,
+            came_back: vec(
+                "in_own_total",
+                "Messages that were published here or went by here, and so were left.",
+                rule,
+            )?,
             came_malformed: vec("in_malformed_total", "Messages whose headers are no bridge's.", rule)?,
             came_refused: vec("in_refused_total", "Events that the local broker refused.", rule)?,
             in_unmappable: vec("in_unmappable_total", "Messages whose subject is no topic.", rule)?,

@@ -47,6 +47,11 @@ impl Origin {
         }
     }
 
+    /// How many events it is about.
+    pub fn count(&self) -> u64 {
+        self.to - (self.from - 1)
+    }
+
     /// The headers of a message that carries it on from its own host.
     pub fn headers(&self, content: Content) -> HeaderMap {
         let mut headers = HeaderMap::new();
@@ -58,7 +63,7 @@ impl Origin {
             headers.insert(SKIPPED, self.skipped.to_string());
         }
         if let Some(cause) = &self.lost {
-            headers.insert(LOST, (self.to - self.from + 1).to_string());
+            headers.insert(LOST, self.count().to_string());
             headers.insert(CAUSE, &**cause);
         }
         if content != Content::Opaque {
@@ -162,15 +167,7 @@ mod tests {
     use super::*;
 
     fn origin() -> Origin {
-        Origin {
-            host: "web1".into(),
-            epoch: u64::MAX,
-            topic: "a/b.c".into(),
-            from: 7,
-            to: 7,
-            skipped: 0,
-            lost: None,
-        }
+        Origin { host: "web1".into(), epoch: u64::MAX, topic: "a/b.c".into(), from: 7, to: 7, skipped: 0, lost: None }
     }
 
     #[test]

@@ -5,13 +5,13 @@
 
 use crate::config::{OWN_TOPICS, OutRule, OutStart};
 use crate::courier::{BATCH, BATCH_BYTES, Courier, GivenUp, Outgoing};
+use crate::declared::{self, Declared};
 use crate::mapping::{self, Unmappable};
 use crate::metrics::Metrics;
 use crate::origin::{Origin, cause_name};
 use crate::state::{OutPlace, Pace, State};
 use async_nats::Subject;
 use bytes::Bytes;
-use nlbus::wire::uapi::{NLBUS_BRIDGE_PORT_FIRST, NLBUS_BRIDGE_PORT_LAST};
 use nlbus::{Bus, Content, Delivery, Event, Filter, Lost, Start};
 use nlbus_subscribers::end::End;
 use nlbus_subscribers::feed::{self, Feed, Item, Next, Sink};
@@ -43,6 +43,7 @@ struct Way {
 pub struct Intake {
     rule: OutRule,
     feed: Feed,
+    declared: Declared,
     /// By topic id, how many events behind the last one that went out were not this host's own.
     skipped: BTreeMap<u32, u64>,
 }
@@ -73,8 +74,24 @@ impl Intake {
             Some(positions) => subscriber.resume(positions.clone()),
             None => subscriber.start(start),
         })?;
-        Ok(Intake { rule, feed, skipped })
+        let intake = Intake { rule, feed, declared: Declared::open(bus)?, skipped };
+        if let Some(state) = state.filter(|_| intake.rule.durable.is_some()) {
+            // A rule that has just begun goes on from here after a crash, and doesn't begin anew.
+            state.keep_out(places_of(&intake.rule, &intake.feed, &intake.skipped))?;
+        }
+        Ok(intake)
     }
+}
+
+/// How far a rule's filters are, as it is kept.
+fn places_of<'a>(
+    rule: &'a OutRule,
+    feed: &'a Feed,
+    skipped: &'a BTreeMap<u32, u64>,
+) -> impl Iterator<Item = (String, OutPlace)> + 'a {
+    feed.positions().filter_map(move |(filter, positions)| {
+        Some((key(rule, filter)?, OutPlace { positions: positions.clone(), skipped: skipped.clone() }))
+    })
 }
 
 /// What a filter's position is kept under, if it is.
@@ -90,6 +107,7 @@ pub struct Outlet {
     /// The rules before it, which may have a topic that matches this one, too.
     earlier: Vec<OutRule>,
     feed: Feed,
+    declared: Declared,
     skipped: BTreeMap<u32, u64>,
     /// By topic: `None` for one that has no subject.
     ways: HashMap<Box<str>, Option<Way>>,
@@ -113,12 +131,13 @@ impl Outlet {
         metrics: Arc<Metrics>,
         runtime: Handle,
     ) -> Outlet {
-        let Intake { rule, feed, skipped } = intake;
+        let Intake { rule, feed, declared, skipped } = intake;
         let connections = metrics.connections();
         Outlet {
             rule,
             earlier: earlier.to_vec(),
             feed,
+            declared,
             skipped,
             ways: HashMap::new(),
             courier,
@@ -178,32 +197,22 @@ impl Outlet {
 
     fn keep(&mut self, now: bool) -> Result<(), End> {
         let (Some(state), true) = (&self.state, self.courier.is_durable()) else { return Ok(()) };
-        let places = self.feed.positions().filter_map(|(filter, positions)| {
-            Some((key(&self.rule, filter)?, OutPlace { positions: positions.clone(), skipped: self.skipped.clone() }))
-        });
-        self.pace.keep(now, || state.keep_out(places))
+        self.pace.keep(now, || state.keep_out(places_of(&self.rule, &self.feed, &self.skipped)))
     }
 
     /// What a delivery becomes.
-    fn message(&mut self, item: &Item) -> Option<Outgoing> {
+    fn push(&mut self, item: &Item, messages: &mut Vec<Outgoing>) {
         match &item.delivery {
-            Delivery::Event(event) if item.wanted => self.event(event),
-            Delivery::Lost(lost) if item.wanted => self.loss(lost),
-            Delivery::Restarted(_) => {
-                self.skipped.clear();
-                None
-            }
-            Delivery::Ended(ended) => {
-                self.skipped.remove(&ended.topic_id);
-                None
-            }
-            _ => None,
+            Delivery::Event(event) if item.wanted => messages.extend(self.event(event)),
+            Delivery::Lost(lost) if item.wanted => self.loss(lost, messages),
+            Delivery::Restarted(_) => self.skipped.clear(),
+            Delivery::Ended(ended) => drop(self.skipped.remove(&ended.topic_id)),
+            _ => {}
         }
     }
 
     fn event(&mut self, event: &Event) -> Option<Outgoing> {
-        let sender = event.sender();
-        if !sender.kernel && (NLBUS_BRIDGE_PORT_FIRST..=NLBUS_BRIDGE_PORT_LAST).contains(&sender.portid) {
+        if declared::is_a_bridges(event) {
             // Another host's. It goes out there.
             *self.skipped.entry(event.topic_id()).or_default() += 1;
             return None;
@@ -213,10 +222,17 @@ impl Outlet {
         self.outgoing(event.topic(), (epoch, id), (seq, seq), None, content, payload)
     }
 
-    fn loss(&mut self, lost: &Lost) -> Option<Outgoing> {
-        let cause = Some(cause_name(lost.cause));
+    fn loss(&mut self, lost: &Lost, messages: &mut Vec<Outgoing>) {
+        let cause = cause_name(lost.cause);
         let place = (lost.epoch, lost.topic_id);
-        self.outgoing(&lost.topic, place, (lost.from, lost.to), cause, Content::Opaque, Bytes::new())
+        let mut next = lost.from;
+        for (from, to) in self.declared.own(lost) {
+            *self.skipped.entry(lost.topic_id).or_default() += from - next;
+            let cause = Some(Arc::clone(&cause));
+            messages.extend(self.outgoing(&lost.topic, place, (from, to), cause, Content::Opaque, Bytes::new()));
+            next = to + 1;
+        }
+        *self.skipped.entry(lost.topic_id).or_default() += (lost.to + 1).saturating_sub(next);
     }
 
     fn outgoing(
@@ -271,7 +287,8 @@ impl Outlet {
         let head = |way: &Way| {
             let (epoch, last) = way.last?;
             let (host, topic) = (Arc::clone(&self.host), Arc::clone(&way.topic));
-            let origin = Origin { host, epoch, topic, from: last + 1, to: last, skipped: 0, lost: Some("on its way".into()) };
+            let origin =
+                Origin { host, epoch, topic, from: last + 1, to: last, skipped: 0, lost: Some("on its way".into()) };
             let (content, payload) = (Content::Opaque, Bytes::new());
             Some(Outgoing { subject: way.subject.clone(), origin, content, payload, headers: None })
         };
@@ -305,7 +322,11 @@ impl Sink for Outlet {
         self.send(heads)?;
         for items in chunks(items) {
             let skipped = self.skipped.clone();
-            let messages = items.iter().filter_map(|item| self.message(item)).collect();
+            if items.iter().any(|item| item.wanted && declared::is_loss(&item.delivery)) {
+                self.declared.catch_up();
+            }
+            let mut messages = Vec::with_capacity(items.len());
+            items.iter().for_each(|item| self.push(item, &mut messages));
             if let Err(end) = self.send(messages) {
                 // The position stays before them.
                 self.skipped = skipped;

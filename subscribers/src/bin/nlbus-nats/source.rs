@@ -1,10 +1,10 @@
 //! Where one rule's messages come from: whoever sends them now, or a stream, from a position on.
 
+use crate::config::{InRule, InStart, StreamPlan};
 use crate::login::causes;
 use crate::state::InPlace;
 use crate::stop::Stop;
 use crate::streams;
-use crate::config::{InRule, InStart, StreamPlan};
 use async_nats::jetstream::consumer::{AckPolicy, Consumer, DeliverPolicy, pull};
 use async_nats::jetstream::{self, Context};
 use async_nats::{Client, HeaderMap, Message, Subject, Subscriber};
@@ -58,7 +58,9 @@ impl Source {
         let mut subscribers = Vec::new();
         for subject in subjects {
             let subscriber = client.subscribe(subject.clone()).await;
-            subscribers.push(subscriber.map_err(|error| End::Failed(format!("can't subscribe to {subject}: {}", causes(&error))))?);
+            subscribers.push(
+                subscriber.map_err(|error| End::Failed(format!("can't subscribe to {subject}: {}", causes(&error))))?,
+            );
         }
         client.flush().await.map_err(|error| End::Failed(format!("can't subscribe: {}", causes(&error))))?;
         Ok(Source::Live(select_all(subscribers)))
@@ -118,7 +120,10 @@ impl Reader {
             Some(place) if place.created == created => place,
             before => {
                 if before.is_some() {
-                    warn!("rule {}: the stream {name} is another one than before, and is read from its beginning", rule.name);
+                    warn!(
+                        "rule {}: the stream {name} is another one than before, and is read from its beginning",
+                        rule.name
+                    );
                 }
                 let seq = match (before, rule.start) {
                     (None, InStart::New) => info.state.last_sequence,

@@ -48,6 +48,11 @@ pub struct InPlace {
     pub seq: u64,
 }
 
+/// A name for a bridge that has none.
+pub fn new_id() -> String {
+    format!("{:016x}", fastrand::u64(..))
+}
+
 /// The file.
 #[derive(Debug)]
 pub struct State {
@@ -82,8 +87,7 @@ impl State {
                 ))
             })?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let id = format!("{:016x}", fastrand::u64(..));
-                Kept { id, out: BTreeMap::new(), r#in: BTreeMap::new(), arrived: Rows::default() }
+                Kept { id: new_id(), out: BTreeMap::new(), r#in: BTreeMap::new(), arrived: Rows::default() }
             }
             Err(error) => return Err(failed("read", &error)),
         };
@@ -140,7 +144,10 @@ impl State {
 
     fn write(&self, kept: &Kept) -> Result<(), End> {
         self.replace(kept).map_err(|error| {
-            End::Failed(format!("can't write {}: {error}; make room there, or choose another --state", self.path.display()))
+            End::Failed(format!(
+                "can't write {}: {error}; make room there, or choose another --state",
+                self.path.display()
+            ))
         })
     }
 
@@ -205,7 +212,9 @@ mod tests {
         let state = State::open(&path).unwrap();
         let place = InPlace { stream: "S".into(), created: "then".into(), seq: 7 };
         state.keep_in([("S a.>".to_owned(), place.clone())], Rows::default()).unwrap();
-        state.keep_out([("S a".to_owned(), OutPlace { positions: Positions::default(), skipped: [(5, 2)].into() })]).unwrap();
+        state
+            .keep_out([("S a".to_owned(), OutPlace { positions: Positions::default(), skipped: [(5, 2)].into() })])
+            .unwrap();
         assert!(matches!(State::open(&path), Err(End::Failed(why)) if why.contains("another nlbus-nats")));
         let id = state.id();
         drop(state);

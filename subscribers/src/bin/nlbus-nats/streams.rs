@@ -41,7 +41,8 @@ pub async fn find(context: &Context, name: &str, plan: Option<&StreamPlan>, stop
         let why = match (look(context, name).await, plan) {
             (Look::Found(info), _) => return Ok(*info),
             (Look::Missing, None) => {
-                "there is none of that name; it is created by a bridge that sends to it, or by [streams] with subjects".into()
+                "there is none of that name; it is created by a bridge that sends to it, or by [streams] with subjects"
+                    .into()
             }
             (Look::Missing, Some(plan)) => match context.create_stream(config(name, plan)).await {
                 Ok(stream) => {

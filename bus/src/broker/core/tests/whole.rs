@@ -8,13 +8,13 @@ fn datagram(topic: &str, lens: impl Iterator<Item = usize>, bytes: usize) -> Vec
     let mut datagram = Vec::new();
     for len in lens {
         let start = datagram.len();
-        let padded = wire::align(NLMSG_HDRLEN + wire::event_len(topic, &vec![0; len]), NLMSG_ALIGNTO);
+        let padded = wire::align(NLMSG_HDRLEN + wire::event_len(topic, len), NLMSG_ALIGNTO);
         if start > 0 && start + padded > bytes {
             break;
         }
         let payload: Vec<u8> = (0..len).map(|at| (start + at) as u8).collect();
         push_publish(&mut datagram, start as u32, false, 0, Content::Json, topic, &payload);
-        let (end, name) = (start + NLMSG_HDRLEN + wire::event_len(topic, &payload), start + 56 + topic.len());
+        let (end, name) = (start + NLMSG_HDRLEN + wire::event_len(topic, payload.len()), start + 56 + topic.len());
         datagram[end..].fill(0xaa);
         datagram[name..start + 56 + wire::align(topic.len(), NLBUS_TOPIC_ALIGNTO)].fill(0xbb);
     }
