@@ -147,15 +147,21 @@ impl Program {
     /// # Panics
     /// When it goes on after `time`.
     pub fn wait(&mut self, time: Duration) -> ExitStatus {
+        let ended = self.ended(time);
+        ended.unwrap_or_else(|| panic!("{} didn't end within {time:?}: {:#?}", self.name, self.said()))
+    }
+
+    /// Waits for its end, which comes within this time, or `None`.
+    pub fn ended(&mut self, time: Duration) -> Option<ExitStatus> {
         let deadline = Instant::now() + time;
-        loop {
+        while Instant::now() < deadline {
             if let Some(status) = self.process.try_wait().expect("to wait for a child") {
                 self.readers.drain(..).for_each(|reader| drop(reader.join()));
-                return status;
+                return Some(status);
             }
-            assert!(Instant::now() < deadline, "{} didn't end within {time:?}: {:#?}", self.name, self.said());
             thread::sleep(Duration::from_millis(5));
         }
+        None
     }
 
     /// Whether it runs still.
