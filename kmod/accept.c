@@ -325,13 +325,16 @@ static int nlbus_accept_find_topic(struct nlbus_bus *bus,
 	return err;
 }
 
-/* Bytes of messages that a run is to have memory for, if it gets less. */
+/* Bytes of messages that a run is to have memory for, if it gets less. Behind a gap there
+ * may soon be another one, which ends the run.
+ */
 static u32 nlbus_accept_room(struct nlbus_bus *bus,
 			     const struct nlbus_datagram *datagram,
 			     const struct nlbus_stretch *stretch)
 {
 	if (!stretch->topic || datagram->publishes > 1 ||
 	    nlbus_lost(stretch->first) ||
+	    READ_ONCE(stretch->topic->history.skipped) ||
 	    !nlbus_queue_idle(&bus->queue))
 		return 0;
 	/* For those to come: as much again as is kept. */

@@ -4,8 +4,8 @@
 use nlbus::kernel::{self, Cpu, Link, LinkAction, Module, ModuleAction, Name, OutOfMemory, Reboot, RebootAction};
 use nlbus::wire::uapi::{ALL, STRINGS};
 use nlbus::wire::{
-    ClientNews, ClientsAnnouncement, EventHeader, Header, Heartbeat, Messages, MovedTopic, TopicsAnnouncement,
-    push_event,
+    ClientNews, ClientsAnnouncement, EventHeader, Header, Heartbeat, LostNumbers, Messages, MovedTopic,
+    TopicsAnnouncement, push_event, push_lost,
 };
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -115,7 +115,7 @@ fn the_header_has_no_constant_that_rust_lacks() {
 #[test]
 fn structs_have_their_sizes_and_offsets() {
     type Fields = &'static [(&'static str, usize)];
-    let structs: [(&str, usize, Fields); 6] = [
+    let structs: [(&str, usize, Fields); 7] = [
         (
             "nlbus_event_hdr",
             nlbus::wire::EVENT_HDRLEN,
@@ -132,6 +132,7 @@ fn structs_have_their_sizes_and_offsets() {
                 ("reserved", 38),
             ],
         ),
+        ("nlbus_lost", LostNumbers::LEN, &[("count", 0)]),
         (
             "nlbus_sys_heartbeat",
             Heartbeat::LEN,
@@ -185,14 +186,17 @@ fn frames_written_in_rust_are_read_by_c() {
         "a/topic/of/17/chr",
         b"payload",
     );
+    let mut lost = Vec::new();
+    push_lost(&mut lost, 5, true, 8, "a/topic", 0x8765_4321);
     let beat =
         Heartbeat { epoch: 0x1111_2222, uptime_ns: 2, published: 3, overruns: 4, change: 5, last_id: 6, moved: 7 };
     let topics = vec![MovedTopic { id: 8, end: 0x9999_0000_0009 }, MovedTopic { id: 10, end: 11 }];
     let topics = TopicsAnnouncement { last_id: 12, moved: 0x1313_0000_0013, topics };
     let declarations = format!(
-        "static const unsigned char event[] = {{ {} }};\nstatic const unsigned char beat[] = {{ {} }};\n\
-         static const unsigned char topics[] = {{ {} }};\n",
+        "static const unsigned char event[] = {{ {} }};\nstatic const unsigned char lost[] = {{ {} }};\n\
+         static const unsigned char beat[] = {{ {} }};\nstatic const unsigned char topics[] = {{ {} }};\n",
         list(&event),
+        list(&lost),
         list(&beat.to_bytes()),
         list(&topics.to_bytes())
     );
@@ -215,6 +219,10 @@ fn frames_written_in_rust_are_read_by_c() {
 	       e.topic_id, e.portid, e.pid, e.uid, e.topic_len, e.flags, e.content, e.reserved);
 	printf("topic %.*s\n", e.topic_len, topic);
 	printf("payload %.*s\n", (int)(event + nlh.nlmsg_len - payload), payload);
+	memcpy(&e, lost + NLMSG_HDRLEN, sizeof(e));
+	payload = lost + NLMSG_HDRLEN + sizeof(e) + 8;
+	printf("lost %d %x %llx\n", e.flags == (NLBUS_EVENT_F_LOST | NLBUS_EVENT_F_NO_WAIT), e.content,
+	       (unsigned long long)((const struct nlbus_lost *)payload)->count);
 	printf("beat %llx %llu %llu %llu %llu %u %llu\n", (unsigned long long)b.epoch, (unsigned long long)b.uptime_ns,
 	       (unsigned long long)b.published, (unsigned long long)b.overruns, (unsigned long long)b.change, b.last_id,
 	       (unsigned long long)b.moved);
@@ -226,7 +234,7 @@ fn frames_written_in_rust_are_read_by_c() {
     let want = format!(
         "message {len} 11 2 3 4\n\
          event 1111222233334444 5555666677778888 9999aaaa bbbbcccc ddddeeee 1020304 17 506 708 0\n\
-         topic a/topic/of/17/chr\npayload payload\nbeat 11112222 2 3 4 5 6 7\n\
+         topic a/topic/of/17/chr\npayload payload\nlost 1 0 87654321\nbeat 11112222 2 3 4 5 6 7\n\
          topics 12 131300000013 2, 8 999900000009, 10 b\n"
     );
     assert_eq!(run_c("frames", &declarations, body), want);

@@ -9,7 +9,7 @@ use nlbus::Content;
 use nlbus::TypeName;
 use nlbus::fuzzing::Step;
 use nlbus::wire::uapi::NLBUS_DATAGRAM_MAX;
-use nlbus::wire::{ReplayRequest, TopicKey, TopicRequest, TopicSettings, push_info_request, push_publish};
+use nlbus::wire::{ReplayRequest, TopicKey, TopicRequest, TopicSettings, push_info_request, push_lost, push_publish};
 
 const TOPICS: [&str; 16] =
     ["a", "b", "a/b", "a/b/c", "ü", "$SYS/heartbeat", "kernel/x", "d", "e", "f", "g", "h", "i", "j", "k", "+"];
@@ -27,6 +27,11 @@ enum Frame {
     Run {
         topic: u8,
         len: u16,
+        ack: bool,
+    },
+    Lost {
+        topic: u8,
+        count: u32,
         ack: bool,
     },
     Info,
@@ -113,6 +118,7 @@ impl Frame {
                     end = to.len();
                 }
             }
+            Frame::Lost { topic: number, count, ack } => push_lost(to, 1, ack, 0, topic(number), count.into()),
             Frame::Info => push_info_request(to, 2),
             Frame::Get { id } => TopicRequest::Get(TopicKey::Id(u32::from(id))).push(to, 3),
             Frame::Create { topic: number, exclusive, ref settings } => {

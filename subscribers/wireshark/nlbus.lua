@@ -32,6 +32,8 @@ f.kernel = ProtoField.bool("nlbus.event.kernel", "Published by kernel code", 16,
 f.replayed = ProtoField.bool("nlbus.event.replayed", "Out of history", 16, nil, 0x0002)
 f.will = ProtoField.bool("nlbus.event.will", "A client's last will", 16, nil, 0x0004)
 f.no_wait = ProtoField.bool("nlbus.event.no_wait", "Refuse rather than wait", 16, nil, 0x0008)
+f.lost = ProtoField.bool("nlbus.event.lost", "No event, but numbers that are lost", 16, nil, 0x0010)
+f.lost_count = ProtoField.uint64("nlbus.lost", "Numbers lost")
 f.content = ProtoField.uint16("nlbus.content", "Content", base.DEC, CONTENTS)
 f.topic = ProtoField.string("nlbus.topic", "Topic", base.UNICODE)
 f.payload = ProtoField.bytes("nlbus.payload", "Payload")
@@ -46,9 +48,9 @@ nlbus.experts = { bad }
 -- Attributes by message: the names in the order of their numbers, from 2 on (1 pads), each with what it is: a number of
 -- its own length unless it says text, bytes, signed or another list.
 local LIMITS = { "TOPICS", "PAYLOAD", "DATAGRAM", "PACK", "QUEUE", "HISTORY", "TOPIC_HISTORY", "PRIVATE_GROUPS", "TOPIC_MODE",
-	"USER_TOPICS", "USER_QUEUE", "USER_HISTORY", "USER_PRIVATE_GROUPS" }
+	"USER_TOPICS", "USER_QUEUE", "USER_HISTORY", "USER_PRIVATE_GROUPS", "WILLS", "USER_WILLS" }
 local COUNTERS = { "PUBLISHED", "REFUSED", "BROADCASTS", "OVERRUNS", "REPLAYED", "EVICTED", "TOPICS", "QUEUE", "HISTORY",
-	"MOVED", "PRIVATE_GROUPS" }
+	"MOVED", "PRIVATE_GROUPS", "KERNEL_DROPPED", "CLIENTS", "WILLS", "LOST" }
 local ATTRIBUTES = {
 	[0x12] = { "VERSION", { "BROKER", BROKERS }, "EPOCH", "PROTOCOL", "PUBLISH_PORT", "REQUEST_PORT", "GROUPS", "UPTIME_NS",
 		{ "CLOCK_OFFSET_NS", "signed" }, "HEARTBEAT_MS", { "LIMITS", nest = LIMITS }, { "COUNTERS", nest = COUNTERS } },
@@ -61,6 +63,8 @@ local ATTRIBUTES = {
 local NLMSG_HDRLEN, EVENT_HDRLEN, NLA_HDRLEN = 16, 40, 4
 -- NLM_F_CAPPED and NLM_F_ACK_TLVS of an NLMSG_ERROR.
 local CAPPED, ACK_TLVS = 0x100, 0x200
+-- NLBUS_EVENT_F_LOST.
+local LOST = 0x10
 
 local function align(len, to)
 	return math.floor((len + to - 1) / to) * to
@@ -132,7 +136,7 @@ local function event(read, range, tree, column)
 	read.add(tree, f.pid, range(24, 4))
 	read.add(tree, f.uid, range(28, 4))
 	local shown = read.add(tree, f.event_flags, flags)
-	for _, flag in ipairs({ f.kernel, f.replayed, f.will, f.no_wait }) do
+	for _, flag in ipairs({ f.kernel, f.replayed, f.will, f.no_wait, f.lost }) do
 		read.add(shown, flag, flags)
 	end
 	read.add(tree, f.content, range(36, 2))
@@ -144,6 +148,15 @@ local function event(read, range, tree, column)
 	local topic = range(EVENT_HDRLEN, topic_len)
 	tree:add(f.topic, topic, topic:string(ENC_UTF_8))
 	local size = range:len() - start
+	if math.floor(read.u16(flags) / LOST) % 2 == 1 then
+		if size ~= 8 then
+			tree:add_proto_expert_info(bad, "how many numbers are lost is said in " .. size .. " bytes")
+			return
+		end
+		read.add(tree, f.lost_count, range(start, size))
+		column(string.format("%s, %s lost", topic:string(ENC_UTF_8), tostring(read.u64(range(start, size)))))
+		return
+	end
 	if size > 0 then
 		local payload = range(start, size)
 		tree:add(f.payload, payload)

@@ -84,14 +84,32 @@ fn publish(rng: &mut Rng, topic: Option<&[u8]>) -> Vec<u8> {
     let flags = match rng.u8(..16) {
         0 => rng.u16(..),
         1..4 => NLBUS_EVENT_F_NO_WAIT,
+        4..6 => NLBUS_EVENT_F_LOST,
+        6 => NLBUS_EVENT_F_LOST | NLBUS_EVENT_F_NO_WAIT,
         _ => 0,
     };
     body[34..36].copy_from_slice(&flags.to_ne_bytes());
-    body[36..38].copy_from_slice(&rng.u16(..5).min(if rng.u8(..8) == 0 { 9 } else { 3 }).to_ne_bytes());
+    let is_lost = flags & NLBUS_EVENT_F_LOST != 0 && rng.u8(..16) != 0;
+    if !is_lost {
+        body[36..38].copy_from_slice(&rng.u16(..5).min(if rng.u8(..8) == 0 { 9 } else { 3 }).to_ne_bytes());
+    }
     body.extend(topic);
     body.resize(body.len().next_multiple_of(8), 0);
-    body.extend(payload(rng));
+    if is_lost {
+        body.extend(lost(rng).to_ne_bytes());
+    } else {
+        body.extend(payload(rng));
+    }
     body
+}
+
+/// How many numbers are lost: mostly as many as can be, and now and then so many that they add up.
+fn lost(rng: &mut Rng) -> u64 {
+    match rng.u8(..16) {
+        0 => number(rng),
+        1..4 => NLBUS_LOST_MAX,
+        _ => rng.u64(1..9),
+    }
 }
 
 /// Some attributes, mostly those that go together.

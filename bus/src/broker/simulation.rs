@@ -25,6 +25,12 @@ enum Step {
         count: usize,
         bytes: usize,
     },
+    /// So many numbers of one topic are lost, and so many events of it follow in the same datagram.
+    Lose {
+        topic: usize,
+        numbers: u64,
+        count: usize,
+    },
     /// An event of each of so many topics of their own, in one datagram.
     Flood {
         topics: usize,
@@ -81,9 +87,13 @@ fn step(restarts: bool) -> impl Strategy<Value = Step> {
         1 => Just(Overflow::Latest),
     ];
     prop_oneof![
-        8 => (0..TOPICS.len(), 1usize..20, 0usize..400)
-            .prop_map(|(topic, count, bytes)| Step::Publish { topic, count, bytes }),
-        // As one: of more than ten, none may have the weight 0.
+        // These and those that follow each as one: of more than ten, none may have the weight 0.
+        10 => prop_oneof![
+            4 => (0..TOPICS.len(), 1usize..20, 0usize..400)
+                .prop_map(|(topic, count, bytes)| Step::Publish { topic, count, bytes }),
+            1 => (0..TOPICS.len(), 1u64..20, 0usize..3)
+                .prop_map(|(topic, numbers, count)| Step::Lose { topic, numbers, count }),
+        ],
         3 => prop_oneof![
             (1..FLOODED).prop_map(|topics| Step::Flood { topics }),
             (0..TOPICS.len()).prop_map(|topic| Step::Create { topic }),

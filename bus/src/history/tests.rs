@@ -1,3 +1,5 @@
+mod gaps;
+
 use super::*;
 use crate::wire::uapi::NLMSG_HDRLEN;
 use crate::wire::{Header, push_message};

@@ -5,7 +5,7 @@ use nix::errno::Errno;
 use nlbus::wire::uapi::NETLINK_USERSOCK;
 use nlbus::wire::{
     Header, Info, Refusal, ReplayEnd, ReplayRequest, TopicKey, TopicRecord, TopicRequest, TopicSettings, WillRequest,
-    push_ack, push_info, push_info_request, push_publish, push_refusal,
+    push_ack, push_info, push_info_request, push_lost, push_publish, push_refusal,
 };
 use nlbus::{BrokerKind, Content};
 use pcap_file::DataLink;
@@ -97,6 +97,9 @@ fn messages() -> Vec<(Vec<u8>, Vec<String>)> {
     add(&["PUBLISH jobs #0, 2 bytes; PUBLISH jobs #0, 1 bytes", "Topic: jobs", "Payload: 17"], &|out| {
         push_publish(out, 1, false, 0, Content::Text, "jobs", b"17");
         push_publish(out, 2, true, 0, Content::Text, "jobs", b"8");
+    });
+    add(&["PUBLISH jobs, 12 lost", "No event, but numbers that are lost: True", "Numbers lost: 12"], &|out| {
+        push_lost(out, 1, true, 0, "jobs", 12);
     });
     add(&["INFO"], &|out| push_info_request(out, 7));
     add(

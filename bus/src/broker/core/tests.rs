@@ -2,6 +2,7 @@
 
 mod access;
 mod life;
+mod lost;
 mod quota;
 mod requests;
 mod whole;
@@ -14,7 +15,7 @@ use crate::wire::uapi::*;
 use crate::wire::{
     Answer, Content, EventView, Info, Messages, MovedTopic, ReplayEnd, ReplayRequest, TopicDeleted, TopicKey,
     TopicPageEnd, TopicRecord, TopicRequest, TopicSettings, TopicsAnnouncement, WillRequest, push_info_request,
-    push_publish,
+    push_lost, push_publish,
 };
 use nix::errno::Errno;
 use proptest::prelude::*;

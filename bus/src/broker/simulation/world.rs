@@ -9,7 +9,7 @@ use crate::client::{Client, Opening, Output, Refused};
 use crate::inlet::inlet;
 use crate::intake::{Faults, Intake};
 use crate::topic::Filter;
-use crate::wire::{Content, TopicKey, TopicRequest, TopicSettings, push_publish};
+use crate::wire::{Content, TopicKey, TopicRequest, TopicSettings, push_lost, push_publish};
 use bytes::Bytes;
 use crossbeam_channel::bounded;
 use nix::errno::Errno;
@@ -165,6 +165,12 @@ impl World {
             Step::Publish { topic, count, bytes } => {
                 self.publish(ROOT, (0..count).map(|_| TOPICS[topic].to_owned()), bytes);
             }
+            Step::Lose { topic, numbers, count } => {
+                let mut datagram = Vec::new();
+                push_lost(&mut datagram, 1, false, 0, TOPICS[topic], numbers);
+                *self.heads.entry(TOPICS[topic].to_owned()).or_default() += numbers;
+                self.publish_behind(datagram, ROOT, (0..count).map(|_| TOPICS[topic].to_owned()), 10);
+            }
             Step::Flood { topics } => self.publish(FLOODER, (0..topics).map(|at| format!("f/{at}")), 10),
             Step::Create { topic } => {
                 self.ask(TopicRequest::create(TOPICS[topic]));
@@ -256,7 +262,11 @@ impl World {
 
     /// Events of a user in one datagram.
     fn publish(&mut self, uid: u32, topics: impl Iterator<Item = String>, bytes: usize) {
-        let mut datagram = Vec::new();
+        self.publish_behind(Vec::new(), uid, topics, bytes);
+    }
+
+    /// The same, behind what the datagram has.
+    fn publish_behind(&mut self, mut datagram: Vec<u8>, uid: u32, topics: impl Iterator<Item = String>, bytes: usize) {
         for topic in topics {
             push_publish(&mut datagram, 1, false, 0, Content::Opaque, &topic, &vec![0; bytes]);
             *self.heads.entry(topic).or_default() += 1;

@@ -10,6 +10,9 @@ use std::collections::{HashMap, VecDeque};
 use std::thread;
 use std::time::Duration;
 
+/// Bytes of history that it has, for who comes late.
+pub const HISTORY: u64 = 64 << 10;
+
 /// How long after a loss is seen the word that it is declared may come.
 const LATE: Duration = Duration::from_millis(200);
 
@@ -26,7 +29,7 @@ struct Word {
 }
 
 /// The topic of a bridge's words, or the filter of all bridges'.
-fn topic(id: &str) -> String {
+pub fn topic(id: &str) -> String {
     format!("{OWN_TOPICS}/{id}/lost")
 }
 

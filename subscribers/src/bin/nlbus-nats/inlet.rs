@@ -12,12 +12,13 @@ use crate::outlet;
 use crate::source::{Came, Source};
 use crate::state::{InPlace, Pace, State};
 use crate::stop::Stop;
-use async_nats::HeaderMap;
+use async_nats::{HeaderMap, Subject};
 use futures_util::FutureExt;
 use nlbus::Content;
 use nlbus::wire::uapi::NLBUS_LOST_MAX;
 use nlbus_subscribers::end::End;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::fmt::Display;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 use tokio::runtime::Handle;
@@ -25,6 +26,9 @@ use tracing::warn;
 
 /// Bytes of payload that are published together, at most: those of a datagram.
 const TOGETHER: usize = 60_000;
+
+/// Subjects of which it is said that their messages stay outside; no more is said of further ones.
+const TOLD: usize = 1000;
 
 /// Messages that are looked at together, at most.
 const MOST: usize = 1000;
@@ -68,6 +72,8 @@ pub struct Inlet {
     /// has published.
     pub place: Option<(InPlace, u64)>,
     pub pace: Pace,
+    /// Subjects of messages that stay outside, as was said.
+    pub told: HashSet<String>,
 }
 
 /// What a message is kept under, if the rule's place is kept.
@@ -180,18 +186,21 @@ impl Inlet {
         let label = [self.rule.name.as_str()];
         let metrics = &self.metrics;
         let mut is_published = false;
-        if let (Some((seq, pending)), Some((place, published))) = (came.place, &mut self.place) {
-            place.seq = seq;
-            is_published = seq <= *published;
-            metrics.pending.with_label_values(&label).set(pending.try_into().unwrap_or(i64::MAX));
+        if let (Some(now), Some((place, published))) = (&came.place, &mut self.place) {
+            if *place.created != *now.created {
+                (place.created, *published) = (now.created.to_string(), 0);
+            }
+            place.seq = now.seq;
+            is_published = now.seq <= *published;
+            metrics.pending.with_label_values(&label).set(now.pending.try_into().unwrap_or(i64::MAX));
         }
         let none = HeaderMap::new();
         let headers = came.headers.as_ref().unwrap_or(&none);
         let origin = match Origin::read(headers) {
             Ok(origin) => origin,
             Err(why) => {
-                warn!("rule {}: a message of {} stays outside: {why}", self.rule.name, came.subject);
-                return metrics.came_malformed.with_label_values(&label).inc();
+                metrics.came_malformed.with_label_values(&label).inc();
+                return self.tell(&came.subject, &why);
             }
         };
         if origin.as_ref().is_some_and(|origin| origin.host == self.host) || went_by(headers, &self.host) {
@@ -200,8 +209,8 @@ impl Inlet {
         let topic = match topic(&self.rule, &came.subject) {
             Ok(topic) => topic,
             Err(why) => {
-                warn!("rule {}: a message of {} stays outside: {why}", self.rule.name, came.subject);
-                return metrics.in_unmappable.with_label_values(&label).inc();
+                metrics.in_unmappable.with_label_values(&label).inc();
+                return self.tell(&came.subject, &why);
             }
         };
         let lost = match &origin {
@@ -226,8 +235,15 @@ impl Inlet {
         taken.bytes += came.payload.len() + topic.len();
         let event = is_event.then_some((content, came.payload));
         if event.is_some() || lost > 0 {
-            let seq = came.place.map(|(seq, _)| seq);
+            let seq = came.place.map(|place| place.seq);
             taken.landed.push(Landing { topic, lost, event, seq });
+        }
+    }
+
+    /// Says why a message stays outside, once for each subject.
+    fn tell(&mut self, subject: &Subject, why: &dyn Display) {
+        if self.told.len() < TOLD && self.told.insert(subject.to_string()) {
+            warn!("rule {}: messages of {subject} stay outside: {why}", self.rule.name);
         }
     }
 

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use nix::errno::Errno;
 use nix::unistd::geteuid;
 use nlbus::wire::uapi::NLBUS_DATAGRAM_MAX;
-use nlbus::{Bus, Content, PublishBatch, PublishError, PublishReason, Start};
+use nlbus::{Bus, Content, PublishBatch, PublishError, PublishReason, RequestError, Start};
 use nlbus_subscribers::end::End;
 use std::sync::Arc;
 use std::thread;
@@ -88,7 +88,6 @@ impl Ground {
     /// When the local broker doesn't say.
     pub fn place(&self) -> Result<Option<InPlace>, End> {
         let Some(mark) = &self.mark else { return Ok(None) };
-        self.own_topic()?;
         let head = self.bus.topic(mark)?.map_or(0, |topic| topic.head);
         if head == 0 {
             return Ok(None);
@@ -110,8 +109,12 @@ impl Ground {
         })
     }
 
-    /// Makes the bridge's own topic, if there is none, for itself alone.
-    fn own_topic(&self) -> Result<(), End> {
+    /// Makes the bridge's own topics, where there are none yet: nobody else is to write there.
+    ///
+    /// # Errors
+    /// When the local broker refuses.
+    pub fn own_topics(&self) -> Result<(), RequestError> {
+        self.bus.topic_options(&declared::topic(&self.id)).mode(0o644).history(declared::HISTORY).create()?;
         if let Some(mark) = &self.mark {
             self.bus.topic_options(mark).mode(0o600).history(HISTORY).create()?;
         }
@@ -186,7 +189,7 @@ impl Ground {
             }
             thread::sleep(TRY_AGAIN);
             // The next broker's is to be nobody else's, too. If that fails there is none yet.
-            let _ = self.own_topic();
+            let _ = self.own_topics();
         }
     }
 

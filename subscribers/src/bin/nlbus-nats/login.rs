@@ -2,9 +2,11 @@
 
 use crate::metrics::Metrics;
 use crate::stop::Stop;
+use async_nats::rustls;
 use async_nats::{Client, ConnectError, ConnectErrorKind, ConnectOptions, Event, ServerAddr};
 use nlbus_subscribers::end::End;
 use serde::Deserialize;
+use std::error::Error as _;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,6 +22,9 @@ pub const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Commands that may wait for the connection, as events on their way out are; more wait on the local bus.
 const WAITING: usize = 1024;
+
+/// Messages of a subscription that may wait to be published here; a server's further ones are lost, and seen to be.
+const COMING: usize = 8192;
 
 /// Who we are to the servers.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -143,6 +148,7 @@ pub async fn connect(
         let options = ConnectOptions::new()
             .name(format!("nlbus-nats on {host}"))
             .client_capacity(WAITING)
+            .subscription_capacity(COMING)
             .request_timeout(Some(PATIENCE))
             .reconnect_delay_callback(delay)
             .event_callback(move |event| {
@@ -176,11 +182,25 @@ fn remedy(error: &ConnectError) -> Option<&'static str> {
     match error.kind() {
         ConnectErrorKind::AuthorizationViolation => Some("is the login right, and known to the server?"),
         ConnectErrorKind::Authentication => Some("is the NKey's seed, or the credentials file, right?"),
-        ConnectErrorKind::Tls => {
-            Some("are the certificates right, and does tls.ca have the one that signed the server's?")
-        }
-        _ => None,
+        ConnectErrorKind::Tls => Some(CERTIFICATES),
+        // The client takes what goes wrong in a handshake for I/O.
+        _ => is_of_tls(error).then_some(CERTIFICATES),
     }
+}
+
+const CERTIFICATES: &str = "are the certificates right, and does tls.ca have the one that signed the server's?";
+
+/// Whether an error has one of TLS behind it.
+fn is_of_tls(error: &ConnectError) -> bool {
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let inner = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        if cause.is::<rustls::Error>() || inner.is_some_and(|inner| inner.is::<rustls::Error>()) {
+            return true;
+        }
+        next = cause.source();
+    }
+    false
 }
 
 /// An error with what is behind it, in one line.

@@ -33,6 +33,7 @@ use nlbus_subscribers::service::{self, Connection, Service};
 use outlet::{Intake, Outlet};
 use source::{Reader, Source};
 use state::{Pace, State};
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;
@@ -277,6 +278,7 @@ impl Bridge {
         let (metrics, stop) = (Arc::clone(&self.metrics), self.stop.clone());
         let key = inlet::key(rule);
         let ground = Ground::new(&self.bus, &rule.name, &self.id, key.as_deref(), metrics, stop);
+        ground.own_topics()?;
         let (source, place) = match (&rule.durable, &key, &self.state) {
             (Some(stream), Some(key), Some(state)) => {
                 let published = ground.place()?;
@@ -303,6 +305,7 @@ impl Bridge {
             runtime: self.runtime.clone(),
             place,
             pace: Pace::default(),
+            told: HashSet::new(),
         })
     }
 }

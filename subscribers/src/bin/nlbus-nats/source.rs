@@ -12,6 +12,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::{SelectAll, select_all};
 use nlbus_subscribers::end::End;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tracing::{info, warn};
@@ -39,8 +40,18 @@ pub struct Came {
     pub subject: Subject,
     pub headers: Option<HeaderMap>,
     pub payload: Bytes,
-    /// Its number in the stream, and how many are still to come.
-    pub place: Option<(u64, u64)>,
+    /// Where in a stream it is, if it comes from one.
+    pub place: Option<Place>,
+}
+
+/// Where in a stream a message is.
+#[derive(Debug)]
+pub struct Place {
+    /// When the stream was created: another one of its name has other numbers.
+    pub created: Arc<str>,
+    pub seq: u64,
+    /// How many are still to come.
+    pub pending: u64,
 }
 
 /// Where messages come from.
@@ -75,7 +86,7 @@ impl Source {
     }
 }
 
-fn came(message: Message, place: Option<(u64, u64)>) -> Came {
+fn came(message: Message, place: Option<Place>) -> Came {
     Came { subject: message.subject, headers: message.headers, payload: message.payload, place }
 }
 
@@ -84,6 +95,7 @@ fn came(message: Message, place: Option<(u64, u64)>) -> Came {
 pub struct Reader {
     context: Context,
     stream: String,
+    created: Arc<str>,
     subjects: Vec<String>,
     /// The last message that was given.
     last: u64,
@@ -115,9 +127,9 @@ impl Reader {
         stop: &Stop,
     ) -> Result<(Reader, InPlace), End> {
         let info = streams::find(context, name, plan, stop).await?;
-        let created = info.created.to_string();
+        let created: Arc<str> = info.created.to_string().into();
         let place = match place {
-            Some(place) if place.created == created => place,
+            Some(place) if *place.created == *created => place,
             before => {
                 if before.is_some() {
                     warn!(
@@ -129,7 +141,7 @@ impl Reader {
                     (None, InStart::New) => info.state.last_sequence,
                     _ => info.state.first_sequence.saturating_sub(1),
                 };
-                InPlace { stream: name.to_owned(), created, seq }
+                InPlace { stream: name.to_owned(), created: created.to_string(), seq }
             }
         };
         if place.seq + 1 < info.state.first_sequence {
@@ -141,6 +153,7 @@ impl Reader {
         let reader = Reader {
             context: context.clone(),
             stream: name.to_owned(),
+            created,
             subjects: rule.subjects.clone(),
             last: place.seq,
             reading: None,
@@ -192,7 +205,14 @@ impl Reader {
     }
 
     /// Asks for what is behind the last message.
-    async fn begin(&self) -> Result<Reading, String> {
+    async fn begin(&mut self) -> Result<Reading, String> {
+        let stream = self.context.get_stream(&self.stream).await.map_err(|error| causes(&error))?;
+        let info = stream.cached_info();
+        if *info.created.to_string() != *self.created {
+            warn!("the stream {} is another one than before, and is read from its beginning", self.stream);
+            self.created = info.created.to_string().into();
+            self.last = info.state.first_sequence.saturating_sub(1);
+        }
         let config = pull::Config {
             deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: self.last + 1 },
             ack_policy: AckPolicy::None,
@@ -212,17 +232,18 @@ impl Reader {
     /// The message, if it is the next one.
     fn take(&mut self, message: jetstream::Message) -> Result<Option<Came>, String> {
         let info = message.info().map_err(|error| format!("a message without its number: {error}"))?;
-        let (seq, number, pending) = (info.stream_sequence, info.consumer_sequence, info.pending);
+        let number = info.consumer_sequence;
+        let place = Place { created: Arc::clone(&self.created), seq: info.stream_sequence, pending: info.pending };
         let expected = self.reading.as_mut().map(|reading| &mut reading.expected);
         match expected {
             Some(expected) if *expected == number => *expected += 1,
             _ => return Err(MISSING.into()),
         }
-        if seq <= self.last {
+        if place.seq <= self.last {
             return Ok(None);
         }
-        self.last = seq;
-        Ok(Some(came(message.into(), Some((seq, pending)))))
+        self.last = place.seq;
+        Ok(Some(came(message.into(), Some(place))))
     }
 
     fn tell(&mut self, why: &str) {

@@ -156,6 +156,7 @@ fn counters(info: &Info) -> Map<String, Value> {
         ("kernel_dropped", counters.kernel_dropped),
         ("clients", counters.clients),
         ("wills", counters.wills),
+        ("lost", counters.lost),
     ])
 }
 
