@@ -25,7 +25,7 @@ DEBIAN ?= bookworm
 KDIR ?= $$(tests/vm/fetch linux)/kdir
 
 .DEFAULT_GOAL := help
-.PHONY: help package test-package deny msrv check-packaging man completions command-doc demo test test-debug test-debug-part test-kernels test-ynl test-nats vm bench-vm fuzz kmod lint bench bench-docs clean
+.PHONY: help package test-package deny msrv check-packaging man completions command-doc demo test test-debug test-debug-part test-kernels test-ynl test-nats vm bench-vm fuzz kmod lint bench bench-nats bench-docs clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 21
@@ -180,6 +180,13 @@ lint: ## check formats, lints, docs, scripts, the module's style, and which part
 bench: ## measure nlbus and its peers in one run, and how its cost grows, about half an hour: target/bench/results.json, *.svg (QUICK=1: minutes)
 	@scripts/need bench
 	benches/run
+
+bench-nats: ## measure the bridge to NATS beside a plain client of it, in one run, ROUNDS (5) times, and print a table
+	@scripts/need build nats
+	@tests/nats/fetch > /dev/null
+	cargo build --release -p nlbus-subscribers --bins
+	cargo test --release -p nlbus-tests --test nats --no-run
+	NLBUS_NATS_ROUNDS=$(or $(ROUNDS),5) NLBUS_BIN=$(CURDIR)/$(BUILT)/nlbus scripts/as-root cargo test -q --release -p nlbus-tests --test nats
 
 bench-docs: ## write the last run's figures into docs/BENCHMARKS.md, its plots into docs/bench/
 	@benches/docs

@@ -55,14 +55,6 @@ impl Seen {
         }
         late
     }
-
-    /// Those of the topics that begin with this, with that taken off.
-    pub fn under(&self, front: &str) -> Seen {
-        let strip = |topic: &String| topic.strip_prefix(front).map(str::to_owned);
-        let topics = self.topics.iter().filter_map(|(topic, events)| Some((strip(topic)?, events.clone())));
-        let lost = self.lost.iter().filter_map(|(topic, lost)| Some((strip(topic)?, *lost)));
-        Seen { topics: topics.collect(), lost: lost.collect(), restarts: self.restarts }
-    }
 }
 
 /// In short: a failing test prints this.

@@ -15,6 +15,7 @@ mod outages;
 mod plain;
 mod program;
 mod servers;
+mod throughput;
 
 use nlbus_tests::Role;
 use std::process::ExitCode;
@@ -23,6 +24,10 @@ const ROLES: &[(&str, Role)] = &[];
 
 fn main() -> ExitCode {
     program::become_one();
+    if let Ok(rounds) = std::env::var(throughput::ROUNDS) {
+        throughput::run(rounds.parse().expect("a number of rounds"));
+        return ExitCode::SUCCESS;
+    }
     nlbus_tests::main(&[
         durable::CASES,
         live::CASES,

@@ -38,6 +38,11 @@ impl Plain {
         self.runtime.block_on(future)
     }
 
+    /// Has something done meanwhile.
+    pub fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
+        self.runtime.spawn(future);
+    }
+
     pub fn jetstream(&self) -> Context {
         // It starts a task.
         let _runtime = self.runtime.enter();
