@@ -35,13 +35,13 @@ const STORED: u64 = 50_000;
 /// As large as the bridge's.
 const BATCH: u64 = 500;
 
-const RULES_A: &str = "[[out]]\ntopics = [\"out/#\"]\n[[out]]\ntopics = [\"kept/#\"]\ndurable = \"KEPT\"\n[streams.KEPT]\nsubjects = [\"kept.>\"]\n";
-const RULES_B: &str = "[[in]]\nsubjects = [\"out.>\"]\n";
+const RULES_A: &str = "[[out]]\ntopics = [\"out/#\", \"across/#\"]\n[[out]]\ntopics = [\"kept/#\"]\ndurable = \"KEPT\"\n[streams.KEPT]\nsubjects = [\"kept.>\"]\n";
+const RULES_B: &str = "[[in]]\nsubjects = [\"across.>\"]\n";
 
 /// A number that who receives counts up, and who sends reads.
 type Count = Arc<AtomicU64>;
 
-/// What is measured.
+/// What is measured. Each has a subject of its own, so that nobody receives what another one's window paces.
 const WAYS: &[(&str, fn(&Ground, usize) -> f64)] = &[
     ("plain client → core NATS → plain client", Ground::plain),
     ("bus → bridge → core NATS → plain client", Ground::out),
@@ -58,7 +58,7 @@ struct Ground {
     servers: Servers,
     sender: Plain,
     receiver: Plain,
-    _bridges: [Bridge; 2],
+    bridges: [Bridge; 2],
 }
 
 /// Measures, and prints the table.
@@ -67,14 +67,14 @@ pub fn run(rounds: usize) {
         let servers = Servers::one();
         servers.wait_for_jetstream();
         let (a, b) = (Host::new("a", 1), Host::new("b", 2));
-        for (host, topic) in [(&a, "out/x"), (&a, "kept/x"), (&b, "out/x")] {
+        for (host, topic) in [(&a, "out/x"), (&a, "kept/x"), (&a, "across/x"), (&b, "across/x")] {
             host.connect().topic_options(topic).history(64 << 20).create().expect("a topic");
         }
         let bridges = [Bridge::start(&a, &servers, RULES_A), Bridge::start(&b, &servers, RULES_B)];
         // Over the same cable as the bridge.
         let sender = a.run(|| Plain::connect(&servers.urls(&a.way_to_servers())));
         let receiver = b.run(|| Plain::connect(&servers.urls(&b.way_to_servers())));
-        let ground = Ground { a, b, servers, sender, receiver, _bridges: bridges };
+        let ground = Ground { a, b, servers, sender, receiver, bridges };
         let mut rates = BTreeMap::<(usize, usize), Vec<f64>>::new();
         for _ in 0..rounds {
             for size in SIZES {
@@ -130,7 +130,7 @@ fn publish(bus: &Bus, topic: &str, size: usize, events: u64, received: &AtomicU6
 }
 
 impl Ground {
-    /// A plain subscriber of a subject, that counts; it ends when the flag is dropped with true.
+    /// A plain subscriber of a subject, that counts; it ends with the message behind the flag's becoming true.
     fn count_messages(&self, subject: &'static str) -> (Count, Arc<AtomicBool>) {
         let (count, is_over) = (Count::default(), Arc::new(AtomicBool::new(false)));
         let mut messages = self.receiver.block(async {
@@ -186,21 +186,26 @@ impl Ground {
     fn across(&self, size: usize) -> f64 {
         let (count, is_over) = (Count::default(), AtomicBool::new(false));
         let bus = self.b.connect();
-        let mut arriving = bus.subscribe("out/x").expect("to subscribe");
+        let mut arriving = bus.subscribe("across/x").expect("to subscribe");
         let here = self.a.connect();
         thread::scope(|scope| {
             scope.spawn(|| {
                 while !is_over.load(Ordering::Relaxed) {
                     match arriving.recv_timeout(Duration::from_millis(20)) {
                         Ok(Delivery::Event(_)) => drop(count.fetch_add(1, Ordering::Release)),
-                        Ok(other) => panic!("{other:?}"),
+                        Ok(other) => {
+                            let [out, into] = &self.bridges;
+                            let out = out.metric(&self.a, "nlbus_nats_out_lost_events_total");
+                            let into = into.metric(&self.b, "nlbus_nats_in_lost_events_total");
+                            panic!("{other:?}; lost on the way out {out}, on the way in {into}")
+                        }
                         Err(RecvTimeoutError::Timeout) => {}
                         Err(error) => panic!("{error}"),
                     }
                 }
             });
             let start = Instant::now();
-            publish(&here, "out/x", size, LIVE, &count);
+            publish(&here, "across/x", size, LIVE, &count);
             until(&count, LIVE);
             is_over.store(true, Ordering::Relaxed);
             LIVE as f64 / start.elapsed().as_secs_f64()
