@@ -47,7 +47,7 @@ impl Bridge {
         let state = folder.join(format!("{name}-{number}.state"));
         let metrics = METRICS + number;
         let urls = setup.servers.clone().unwrap_or_else(|| servers.urls(&host.way_to_servers()));
-            let text = format!(
+        let text = format!(
             "host = {name:?}\nservers = {urls:?}\nstate = {state:?}\nmetrics = \"127.0.0.1:{metrics}\"\n{rules}\n"
         );
         let file = folder.join(format!("{name}-{number}.toml"));
@@ -96,10 +96,16 @@ impl Bridge {
 
     /// The value of a metric, over all its labels.
     pub fn metric(&self, host: &Host, name: &str) -> u64 {
-        let page = host.page(self.metrics, "/metrics");
-        let lines = page.lines().filter(|line| line.split(['{', ' ']).next() == Some(name));
+        let lines = self.metrics(host);
+        let lines = lines.iter().filter(|line| line.split(['{', ' ']).next() == Some(name));
         let values = lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
         values.sum::<f64>() as u64
+    }
+
+    /// The metrics, without words about them.
+    pub fn metrics(&self, host: &Host) -> Vec<String> {
+        let page = host.page(self.metrics, "/metrics");
+        page.lines().filter(|line| line.starts_with("nlbus_")).map(str::to_owned).collect()
     }
 
     /// Waits until a metric has come to a value.

@@ -86,13 +86,7 @@ fn nothing_is_lost_and_nothing_repeated_whatever_is_killed() {
 }
 
 /// Publishes on the first host, with something going wrong meanwhile, and waits until all has arrived.
-fn run_phase(
-    name: &str,
-    host: &Host,
-    collectors: &[Collector],
-    table: &mut Table,
-    trouble: impl FnOnce(&dyn Fn(u32)),
-) {
+fn run_phase(name: &str, host: &Host, collectors: &[Collector], table: &mut Table, trouble: impl FnOnce(&dyn Fn(u32))) {
     let before: Vec<_> = collectors.iter().map(Collector::count).collect();
     // What the slowest one has of this phase.
     let arrived = || collectors.iter().zip(&before).map(|(collector, before)| collector.count() - before).min();
@@ -134,7 +128,10 @@ impl Table {
     }
 
     fn print(&self) {
-        println!("\n    {:<28} {:>4} {:>10} {:>9} {:>5} {:>9}", "while", "host", "published", "received", "lost", "repeated");
+        println!(
+            "\n    {:<28} {:>4} {:>10} {:>9} {:>5} {:>9}",
+            "while", "host", "published", "received", "lost", "repeated"
+        );
         let none = vec![Seen::default(); self.hosts.len()];
         let mut before = &none;
         for (phase, seen) in &self.rows {

@@ -54,13 +54,34 @@ fn an_event_arrives_under_the_same_topic_with_its_content() {
     let mut arriving = there.subscribe("#").expect("to subscribe");
     let longest = "l/".repeat(127) + "l";
     let topics = [
-        "a", "a/b", "a.b", "a.b/c", "v1.2.3/x", ".", "..", "/", "//", "/a", "a/", "a//b", "/a/", "a/./b", "a/../b", "./a", "a/.",
-        "grün/é/日本", "a*b", "a>b", "-_=@:,;'\"", &longest,
+        "a",
+        "a/b",
+        "a.b",
+        "a.b/c",
+        "v1.2.3/x",
+        ".",
+        "..",
+        "/",
+        "//",
+        "/a",
+        "a/",
+        "a//b",
+        "/a/",
+        "a/./b",
+        "a/../b",
+        "./a",
+        "a/.",
+        "grün/é/日本",
+        "a*b",
+        "a>b",
+        "-_=@:,;'\"",
+        &longest,
     ];
     let contents = [Content::Text, Content::Json, Content::Bincode, Content::Opaque];
     for (number, topic) in topics.into_iter().enumerate() {
         for content in contents {
-            let seq = here.publish_content_acked(topic, content, &[number as u8, 0, b'\r', b'\n', 0xff]).expect("to publish");
+            let seq =
+                here.publish_content_acked(topic, content, &[number as u8, 0, b'\r', b'\n', 0xff]).expect("to publish");
             let Delivery::Event(event) = next(&mut arriving) else { panic!("something else than {topic}") };
             let came = (event.topic(), event.content(), event.payload(), event.seq());
             assert_eq!(came, (topic, content, &[number as u8, 0, b'\r', b'\n', 0xff][..], seq));
@@ -137,7 +158,12 @@ prefix = "second"
     }
     let mut came: Vec<_> = heard.wait(6).iter().map(|message| message.subject.to_string()).collect();
     came.sort();
-    let expected = ["first.a//b.s", "first.a//b.s.1.other", "first.a//b.s.1.temp", "second.end", "second.other", "second.s.raw.x"];
+    let expected =
+        ["first.a//b.s", "first.a//b.s.1.other", "first.a//b.s.1.temp", "second.end", "second.other", "second.s.raw.x"];
     assert_eq!(came, expected);
-    assert!(heard.messages().iter().all(|message| header(message, "Nlbus-Host") == Some("a.b")), "{:?}", heard.messages());
+    assert!(
+        heard.messages().iter().all(|message| header(message, "Nlbus-Host") == Some("a.b")),
+        "{:?}",
+        heard.messages()
+    );
 }

@@ -28,14 +28,17 @@ fn main() -> ExitCode {
         throughput::run(rounds.parse().expect("a number of rounds"));
         return ExitCode::SUCCESS;
     }
-    nlbus_tests::main(&[
-        durable::CASES,
-        live::CASES,
-        apps::CASES,
-        echoes::CASES,
-        outages::CASES,
-        login::CASES,
-        ending::CASES,
-        mistakes::CASES,
-    ], ROLES)
+    nlbus_tests::main(
+        &[
+            durable::CASES,
+            live::CASES,
+            apps::CASES,
+            echoes::CASES,
+            outages::CASES,
+            login::CASES,
+            ending::CASES,
+            mistakes::CASES,
+        ],
+        ROLES,
+    )
 }

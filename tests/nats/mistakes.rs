@@ -54,7 +54,12 @@ fn a_mistake_in_the_file_is_named() {
         ("state = \"{folder}/state\"\n", "[[out]]\ntopics = [\"a\"]\ndurable = \"a.b\"\n", 2, &["a.b", "stream"]),
         ("state = \"{folder}/state\"\n", &format!("{durable}[streams.S]\nreplicas = \"x\"\n"), 2, &["line 6", "\"x\""]),
         ("state = \"{folder}/state\"\n", &format!("{durable}[streams.S]\nmax_age = \"long\"\n"), 2, &["line 6", "90s"]),
-        ("state = \"{folder}/state\"\n", &format!("{durable}[streams.S]\nmax_bytes = \"much\"\n"), 2, &["line 6", "64MiB"]),
+        (
+            "state = \"{folder}/state\"\n",
+            &format!("{durable}[streams.S]\nmax_bytes = \"much\"\n"),
+            2,
+            &["line 6", "64MiB"],
+        ),
         ("state = \"{folder}/state\"\n", &format!("{durable}[streams.T]\nsubjects = [\"a\"]\n"), 2, &["T"]),
         ("state = \"{folder}/none/state\"\n", &durable, 1, &["none/state", "--state"]),
         ("state = \"{folder}/folder\"\n", &durable, 1, &["folder", "--state"]),
@@ -103,7 +108,8 @@ fn a_state_file_that_isnt_one_stays_as_it_is() {
     let servers = Servers::none();
     let host = Host::new("a", 1);
     let (file, state) = (servers.folder().join("bridge.toml"), servers.folder().join("state"));
-    fs::write(&file, format!("state = {state:?}\n[[out]]\ntopics = [\"a/#\"]\ndurable = \"S\"\n")).expect("to write the file");
+    fs::write(&file, format!("state = {state:?}\n[[out]]\ntopics = [\"a/#\"]\ndurable = \"S\"\n"))
+        .expect("to write the file");
     for bytes in [&b"precious"[..], b"{}", b"[]", b"{\"id\":\"../..\",\"out\":1}", b"\xff\xfe", b""] {
         fs::write(&state, bytes).expect("to write the state");
         ends_with(&host, &["--config".into(), file.display().to_string()], 1, &["no state file"]).unwrap();

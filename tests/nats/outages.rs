@@ -132,7 +132,8 @@ fn what_history_has_no_more_is_lost_to_the_event() {
     pair.wait();
     pair.out.terminate();
     pair.publish(20_000);
-    let kept: u64 = TOPICS.iter().map(|topic| pair.bus.topic(topic).unwrap().expect("a topic")).map(|t| t.head + 1 - t.first).sum();
+    let kept: u64 =
+        TOPICS.iter().map(|topic| pair.bus.topic(topic).unwrap().expect("a topic")).map(|t| t.head + 1 - t.first).sum();
     pair.out.start_again(&pair.a);
     pair.wait();
     let lost = pair.check();
@@ -240,7 +241,8 @@ fn a_bridge_that_starts_before_its_server_misses_nothing() {
     into.wait_ready();
     out.wait_ready();
     publish(&a.connect(), 1, TOPICS, 1000..2000, || false);
-    let newest = || there.seen().topics.values().filter_map(|events| events.last().copied()).max() == Some((1 << 32) + 1999);
+    let newest =
+        || there.seen().topics.values().filter_map(|events| events.last().copied()).max() == Some((1 << 32) + 1999);
     wait_for("the last event", || newest().then_some(()));
     let seen = there.seen();
     assert_eq!((seen.repeated(), seen.late(), seen.lost()), (0, 0, 0), "{seen:?}");
