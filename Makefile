@@ -186,7 +186,7 @@ bench-nats: ## measure the bridge to NATS beside a plain client of it, in one ru
 	@tests/nats/fetch > /dev/null
 	cargo build --release -p nlbus-subscribers --bins
 	cargo test --release -p nlbus-tests --test nats --no-run
-	NLBUS_NATS_ROUNDS=$(or $(ROUNDS),5) NLBUS_BIN=$(CURDIR)/$(BUILT)/nlbus scripts/as-root cargo test -q --release -p nlbus-tests --test nats
+	NLBUS_NATS_ROUNDS=$(or $(ROUNDS),5) NLBUS_BIN=$(abspath $(BUILT)/nlbus) scripts/as-root cargo test -q --release -p nlbus-tests --test nats
 
 bench-docs: ## write the last run's figures into docs/BENCHMARKS.md, its plots into docs/bench/
 	@benches/docs

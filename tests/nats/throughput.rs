@@ -41,8 +41,11 @@ const RULES_B: &str = "[[in]]\nsubjects = [\"across.>\"]\n";
 /// A number that who receives counts up, and who sends reads.
 type Count = Arc<AtomicU64>;
 
+/// Measures one way with payloads of so many bytes: events a second.
+type Measure = fn(&Ground, usize) -> f64;
+
 /// What is measured. Each has a subject of its own, so that nobody receives what another one's window paces.
-const WAYS: &[(&str, fn(&Ground, usize) -> f64)] = &[
+const WAYS: &[(&str, Measure)] = &[
     ("plain client → core NATS → plain client", Ground::plain),
     ("bus → bridge → core NATS → plain client", Ground::out),
     ("bus → bridge → core NATS → bridge → bus", Ground::across),
