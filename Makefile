@@ -12,6 +12,7 @@
 #                        which kernels `make test-kernels` builds against (default: Debian's 6.1, and of each later
 #                        series the newest of each of Debian's releases that has one)
 #   FUZZ_SECONDS, FRAMES_SECONDS   how long `make fuzz` and `make test-debug` feed bytes and frames (default: 60)
+#   TESTS='name...'      which tests `make test-nats` runs (default: all)
 #   DEBIAN=trixie        which Debian `make test-package` installs the packages into (default: bookworm)
 #   NLBUS_CACHE=path     where kernels, headers and QEMU are kept (default: ~/.cache/nlbus); may be deleted
 
@@ -24,7 +25,7 @@ DEBIAN ?= bookworm
 KDIR ?= $$(tests/vm/fetch linux)/kdir
 
 .DEFAULT_GOAL := help
-.PHONY: help package test-package deny msrv check-packaging man completions command-doc demo test test-debug test-debug-part test-kernels test-ynl vm bench-vm fuzz kmod lint bench bench-docs clean
+.PHONY: help package test-package deny msrv check-packaging man completions command-doc demo test test-debug test-debug-part test-kernels test-ynl test-nats vm bench-vm fuzz kmod lint bench bench-nats bench-docs clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 21
@@ -35,9 +36,10 @@ demo: ## show publishers and subscribers at work on one bus, for ten seconds (BR
 	@scripts/demo "$(BROKER)"
 
 test: ## run all tests: natively, and on the module in a VM; the suite on both drivers
-	@scripts/need build kmod vm programs
+	@scripts/need build kmod vm programs nats
 	cargo build --workspace --bins
 	cargo test --workspace --no-run # with the network: below there may be none
+	@tests/nats/fetch > /dev/null # the same
 	NLBUS_SUITE_BROKER=user NLBUS_BIN=$(CURDIR)/target/debug/nlbus scripts/as-root cargo test --workspace
 	NLBUS_SUITE_BROKER=user NLBUS_SUITE_DRIVER=direct scripts/as-root cargo test -p nlbus-tests --test suite
 	tests/vm/selftest
@@ -71,6 +73,13 @@ test-kernels: ## build the module against Debian's kernels from 6.1 to the newes
 test-ynl: ## the part of `make test` that has the kernel tree's own tool speak the protocol by the specs in kmod/ynl/
 	@scripts/need build kmod vm
 	tests/ynl/run
+
+test-nats: ## the part of `make test` that has the bridge to NATS work with real servers; TESTS='name...' picks some
+	@scripts/need build nats
+	@tests/nats/fetch > /dev/null
+	cargo build -p nlbus-subscribers --bins
+	cargo test -p nlbus-tests --test nats --no-run
+	NLBUS_BIN=$(CURDIR)/target/debug/nlbus scripts/as-root cargo test -p nlbus-tests --test nats -- $(TESTS)
 
 vm: export VM_LINE = $(value RUN)
 vm: ## boot a VM with the module loaded, run the shell line RUN in it, exit with its status
@@ -162,7 +171,7 @@ lint: ## check formats, lints, docs, scripts, the module's style, and which part
 	scripts/check-deps
 	scripts/check-versions
 	scripts/check-examples
-	shellcheck $$(grep -rlE '^#!/bin/(ba)?sh' scripts tests/vm tests/ynl tests/package benches packaging kmod fuzz/run .ci)
+	shellcheck $$(grep -rlE '^#!/bin/(ba)?sh' scripts tests/vm tests/ynl tests/nats tests/package benches packaging kmod fuzz/run .ci)
 	tests/ynl/run --names
 	scripts/lint-kmod
 	cargo clippy --workspace --all-targets -- -D warnings
@@ -171,6 +180,13 @@ lint: ## check formats, lints, docs, scripts, the module's style, and which part
 bench: ## measure nlbus and its peers in one run, and how its cost grows, about half an hour: target/bench/results.json, *.svg (QUICK=1: minutes)
 	@scripts/need bench
 	benches/run
+
+bench-nats: ## measure the bridge to NATS beside a plain client of it, in one run, ROUNDS (5) times, and print a table
+	@scripts/need build nats
+	@tests/nats/fetch > /dev/null
+	cargo build --release -p nlbus-subscribers --bins
+	cargo test --release -p nlbus-tests --test nats --no-run
+	NLBUS_NATS_ROUNDS=$(or $(ROUNDS),5) NLBUS_BIN=$(abspath $(BUILT)/nlbus) scripts/as-root cargo test -q --release -p nlbus-tests --test nats
 
 bench-docs: ## write the last run's figures into docs/BENCHMARKS.md, its plots into docs/bench/
 	@benches/docs

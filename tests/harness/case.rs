@@ -21,6 +21,7 @@ pub struct Case {
     run: fn(),
     only: Option<BrokerKind>,
     alone: bool,
+    patient: bool,
     faults: bool,
     tracepoints: bool,
 }
@@ -28,7 +29,7 @@ pub struct Case {
 impl Case {
     /// A test for both brokers that runs beside others. The name begins with the binary's, which is left out.
     pub const fn new(name: &'static str, run: fn()) -> Case {
-        Case { name, run, only: None, alone: false, faults: false, tracepoints: false }
+        Case { name, run, only: None, alone: false, patient: false, faults: false, tracepoints: false }
     }
 
     /// Has no meaning for the module.
@@ -44,6 +45,11 @@ impl Case {
     /// Runs while no other test does.
     pub const fn alone(self) -> Case {
         Case { alone: true, ..self }
+    }
+
+    /// Takes minutes.
+    pub const fn patient(self) -> Case {
+        Case { patient: true, ..self }
     }
 
     /// Has allocations fail, which a kernel must be built for.
@@ -93,8 +99,9 @@ impl Case {
         });
         let thread = thread?;
         // Longer than each single wait in a test: those say what they waited for.
-        if end.recv_timeout(patience() * 3) == Err(RecvTimeoutError::Timeout) {
-            return Err(format!("not ended after {:?}", patience() * 3).into());
+        let deadline = patience() * if self.patient { 20 } else { 3 };
+        if end.recv_timeout(deadline) == Err(RecvTimeoutError::Timeout) {
+            return Err(format!("not ended after {deadline:?}").into());
         }
         match thread.join() {
             Ok(()) => Ok(Completion::Completed),
