@@ -6,12 +6,13 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 /// All programs of this package but the command itself.
-const PROGRAMS: [&str; 7] = [
+const PROGRAMS: [&str; 8] = [
     env!("CARGO_BIN_EXE_nlbus-exec"),
     env!("CARGO_BIN_EXE_nlbus-exporter"),
     env!("CARGO_BIN_EXE_nlbus-journal"),
     env!("CARGO_BIN_EXE_nlbus-links"),
     env!("CARGO_BIN_EXE_nlbus-log"),
+    env!("CARGO_BIN_EXE_nlbus-nats"),
     env!("CARGO_BIN_EXE_nlbus-proc"),
     env!("CARGO_BIN_EXE_nlbus-uevent"),
 ];

@@ -7,7 +7,7 @@ use nlbus::Filter;
 use nlbus_subscribers::end::End;
 use nlbus_subscribers::values;
 use serde::{Deserialize, Deserializer, de};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -237,6 +237,11 @@ impl Config {
             return Err(wrong(format!(
                 "rule {name} is durable, which needs a file to keep the position in; give --state or state"
             )));
+        }
+        let used = in_rules.iter().filter_map(|rule| rule.durable.as_deref());
+        let used: BTreeSet<_> = used.chain(derived.keys().map(String::as_str)).collect();
+        if let Some(name) = file.streams.keys().find(|name| !used.contains(name.as_str())) {
+            return Err(wrong(format!("streams.{name}: no rule is durable by that name; is it spelled right?")));
         }
         let streams = streams(file.streams, derived).map_err(&wrong)?;
         let servers = match (args.server, file.servers) {

@@ -24,7 +24,7 @@ pub const PATIENCE: Duration = Duration::from_secs(3);
 const WAITING: usize = 1024;
 
 /// Messages of a subscription that may wait to be published here; a server's further ones are lost, and seen to be.
-const COMING: usize = 8192;
+const COMING: usize = 1 << 14;
 
 /// Who we are to the servers.
 #[derive(Debug, Clone, Default, Deserialize)]
