@@ -197,10 +197,10 @@ fn what_is_dropped_is_a_gap_that_history_knows() {
     begin(&bus);
     // More than the queue holds at once, and less in all than history does.
     publisher.set("size", "1024");
-    publisher.set("burst", "400");
+    publisher.set("burst", "1000");
     publisher.set("limit", "20000");
     // Nobody follows meanwhile, so nobody knows but history.
-    let (published, dropped) = flood(&publisher, &bus, 1000, 500);
+    let (published, dropped) = flood(&publisher, &bus, 100, 100);
     for round in 0..2 {
         let mut late = bus.subscriber("kernel/contexts/#").start(Start::All).open().unwrap();
         let mut tally = Tally::from_one();
