@@ -342,6 +342,13 @@ fn in_rule(entry: InEntry, name: &str) -> Result<InRule, String> {
     for subject in &entry.subjects {
         check_subject(subject, true).map_err(|why| format!("subject '{subject}': {why}"))?;
     }
+    for (number, subject) in entry.subjects.iter().enumerate() {
+        if let Some(other) = entry.subjects[..number].iter().find(|other| mapping::overlap(other, subject)) {
+            return Err(format!(
+                "subjects '{other}' and '{subject}' overlap, so messages would come twice; leave one out"
+            ));
+        }
+    }
     let strip = entry.strip.unwrap_or_default();
     if !strip.is_empty() {
         check_subject(&strip, true).map_err(|why| format!("strip '{strip}': {why}"))?;

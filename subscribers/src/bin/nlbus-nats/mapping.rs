@@ -158,6 +158,18 @@ pub fn check_subject(subject: &str, wildcards: bool) -> Result<(), String> {
     Ok(())
 }
 
+/// Whether a subject can match both.
+pub fn overlap(one: &str, other: &str) -> bool {
+    let (mut one, mut other) = (one.split('.'), other.split('.'));
+    loop {
+        match (one.next(), other.next()) {
+            (None, None) | (Some(">"), Some(_)) | (Some(_), Some(">")) => return true,
+            (Some(one), Some(other)) if one == other || one == "*" || other == "*" => {}
+            _ => return false,
+        }
+    }
+}
+
 /// What is left of a subject without as many tokens as there are in front of it; there, `*` is any one.
 ///
 /// # Errors
@@ -234,6 +246,21 @@ mod tests {
         assert_eq!(strip("site.web1.a.b", ""), Ok("site.web1.a.b"));
         assert_eq!(strip("site.web1.a.b", "other"), Err(Unmappable::Strip));
         assert_eq!(strip("site", "site"), Err(Unmappable::Strip));
+    }
+
+    #[test]
+    fn subjects_overlap_where_one_matches_both() {
+        for (one, other, overlaps) in [
+            ("a.b", "a.b", true),
+            ("a.>", "a.b.c", true),
+            ("a.>", "a", false),
+            ("a.*.c", "*.b.c", true),
+            ("a.*", "a.b.c", false),
+            (">", "*", true),
+            ("a.b", "a.c", false),
+        ] {
+            assert_eq!((overlap(one, other), overlap(other, one)), (overlaps, overlaps), "{one} {other}");
+        }
     }
 
     #[test]
