@@ -42,8 +42,8 @@ fn hosts_that_send_and_take_everything() {
     let client = servers.client();
     let heard = client.listen(">");
     let hosts = [Host::new("a", 1), Host::new("b", 2), Host::new("c", 3)];
-    let rules =
-        "[[out]]\ntopics = [\"#\"]\n[[in]]\nsubjects = [\">\"]\n[[in]]\nsubjects = [\"s.>\", \"s.*\", \"s.1\"]\n";
+    let rules = "[[out]]\ntopics = [\"#\"]\n[[in]]\nsubjects = [\">\"]\n[[in]]\nsubjects = [\"s.>\"]\n\
+         [[in]]\nsubjects = [\"s.*\"]\n[[in]]\nsubjects = [\"s.1\", \"t.>\"]\n";
     let _bridges: Vec<_> = hosts.iter().map(|host| Bridge::start(host, &servers, rules)).collect();
     let collectors: Vec<_> = hosts.iter().map(Collector::start).collect();
     round(&hosts, &collectors, &["s/1", "s/2/x", "t"], &heard, 1);

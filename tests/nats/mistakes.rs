@@ -46,6 +46,7 @@ fn a_mistake_in_the_file_is_named() {
         ("", "[[in]]\nsubjects = [\"a..b\"]\n", 2, &["in1", "a..b"]),
         ("", "[[in]]\nsubjects = [\"a.>.b\"]\n", 2, &["in1", "a.>.b"]),
         ("", "[[in]]\nsubjects = [\"a b\"]\n", 2, &["in1", "a b"]),
+        ("", "[[in]]\nsubjects = [\"a.>\", \"a.b\"]\n", 2, &["in1", "a.>", "a.b", "twice"]),
         ("", "[[in]]\nsubjects = [\"a\"]\nprefix = \"$SYS\"\n", 2, &["prefix", "$SYS"]),
         ("", "[[in]]\nsubjects = [\"a\"]\nprefix = \"a/+\"\n", 2, &["prefix", "a/+"]),
         ("", "[[in]]\nsubjects = [\"a\"]\nstrip = \"a.>\"\n", 2, &["strip", "a.>"]),
