@@ -124,7 +124,9 @@ durable = "KEPT"
             assert_eq!(header(&message, "Nlbus-Seq"), Some(seq.to_string().as_str()));
             assert_eq!(header(&message, "Nlbus-Content"), name);
             let is_kept = topic.starts_with("kept");
-            assert_eq!(header(&message, "Nats-Msg-Id").is_some(), is_kept);
+            let id = format!("web1:{}:{}:{seq}", event.epoch(), event.topic_id());
+            assert_eq!(header(&message, "Nats-Msg-Id"), is_kept.then_some(id.as_str()));
+            assert_eq!(header(&message, "Nlbus-Topic-Id"), Some(event.topic_id().to_string().as_str()));
         }
     }
     let stored = client.stored("KEPT");
@@ -165,7 +167,8 @@ fn what_no_bridge_writes_stays_outside() {
     let mut bridge = Bridge::start(&host, &servers, "[[in]]\nsubjects = [\">\"]\n");
     let bus = host.connect();
     let mut arriving = bus.subscribe("#").expect("to subscribe");
-    let good = [("Nlbus-Host", "b"), ("Nlbus-Epoch", "7"), ("Nlbus-Topic", "t"), ("Nlbus-Seq", "5")];
+    let good =
+        [("Nlbus-Host", "b"), ("Nlbus-Epoch", "7"), ("Nlbus-Topic", "t"), ("Nlbus-Topic-Id", "9"), ("Nlbus-Seq", "5")];
     let with = |name: &str, value: &str| {
         let mut headers = HeaderMap::new();
         good.into_iter().for_each(|(name, value)| headers.insert(name, value));

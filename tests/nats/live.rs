@@ -13,6 +13,7 @@ use std::thread;
 cases![
     each_event_arrives_once_and_in_order,
     an_event_arrives_under_the_same_topic_with_its_content,
+    a_topic_that_was_deleted_and_is_there_again_begins_anew,
     what_has_no_subject_is_said_and_counted,
     an_event_that_is_too_large_is_lost_and_said,
     the_first_rule_that_matches_has_a_topic,
@@ -44,6 +45,28 @@ fn each_event_arrives_once_and_in_order() {
     let (here, there) = (here.seen(), there.seen());
     assert_eq!((there.count(), there.lost(), there.repeated(), there.late()), (9000, 0, 0, 0), "{there:?}");
     assert!(here.topics == there.topics, "another order: {there:?}");
+}
+
+/// Its numbers do; its events aren't taken for those that came before, in a stream either.
+fn a_topic_that_was_deleted_and_is_there_again_begins_anew() {
+    let servers = Servers::one();
+    let (a, b) = (Host::new("a", 1), Host::new("b", 2));
+    let out = "[[out]]\ntopics = [\"kept/#\"]\ndurable = \"KEPT\"\n[[out]]\ntopics = [\"#\"]\n";
+    let into = "[[in]]\nsubjects = [\"kept.>\"]\ndurable = \"KEPT\"\n[[in]]\nsubjects = [\"live.>\"]\n";
+    let _bridges = [Bridge::start(&a, &servers, out), Bridge::start(&b, &servers, into)];
+    let (here, there) = (a.connect(), b.connect());
+    for topic in ["kept/x", "live/x"] {
+        let mut arriving = there.subscribe(topic).expect("to subscribe");
+        for round in 0..3 {
+            for number in 0..3 {
+                let payload = format!("{round} {number}");
+                here.publish_acked(topic, &payload).expect("to publish");
+                let Delivery::Event(event) = next(&mut arriving) else { panic!("no event for {topic} {payload}") };
+                assert_eq!((event.topic(), event.payload()), (topic, payload.as_bytes()));
+            }
+            here.delete_topic(topic).expect("to delete it");
+        }
+    }
 }
 
 fn an_event_arrives_under_the_same_topic_with_its_content() {

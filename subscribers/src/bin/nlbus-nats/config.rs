@@ -3,6 +3,7 @@
 use crate::Args;
 use crate::login::{Login, Tls};
 use crate::mapping::{self, check_subject};
+use crate::origin::HOST_MAX;
 use nlbus::Filter;
 use nlbus_subscribers::end::End;
 use nlbus_subscribers::values;
@@ -293,7 +294,7 @@ fn host_name() -> Result<String, End> {
 fn check_host(host: &str) -> Result<String, String> {
     let bad =
         |why: String| format!("the host's name '{host}': {why}; give another one with --host, unique among the hosts");
-    if host.len() > 64 || host.contains(['/', ':', '+', '#']) {
+    if host.len() > HOST_MAX || host.contains(['/', ':', '+', '#']) {
         return Err(bad("it takes 1 to 64 bytes without '/', ':', '+' and '#'".into()));
     }
     if host.is_empty() {

@@ -23,7 +23,7 @@ const REMEMBERED: usize = 64;
 #[derive(Debug, Serialize, Deserialize)]
 struct Word {
     epoch: u64,
-    topic: String,
+    topic_id: u32,
     from: u64,
     to: u64,
 }
@@ -37,8 +37,8 @@ pub fn topic(id: &str) -> String {
 ///
 /// # Errors
 /// As [`Bus::publish_value`].
-pub fn tell(bus: &Bus, id: &str, epoch: u64, topic_: &str, from: u64, to: u64) -> Result<(), PublishError> {
-    bus.publish_value(&topic(id), &Word { epoch, topic: topic_.to_owned(), from, to })
+pub fn tell(bus: &Bus, id: &str, (epoch, topic_id): (u64, u32), from: u64, to: u64) -> Result<(), PublishError> {
+    bus.publish_value(&topic(id), &Word { epoch, topic_id, from, to })
 }
 
 /// Whether an event is one that a bridge published.
@@ -52,7 +52,8 @@ pub fn is_a_bridges(event: &Event) -> bool {
 pub struct Declared {
     words: Subscription,
     epoch: u64,
-    ranges: HashMap<String, VecDeque<(u64, u64)>>,
+    /// By topic id.
+    ranges: HashMap<u32, VecDeque<(u64, u64)>>,
 }
 
 impl Declared {
@@ -74,7 +75,7 @@ impl Declared {
             if std::mem::replace(&mut self.epoch, word.epoch) != word.epoch {
                 self.ranges.clear();
             }
-            let ranges = self.ranges.entry(word.topic).or_default();
+            let ranges = self.ranges.entry(word.topic_id).or_default();
             ranges.truncate(REMEMBERED - 1);
             ranges.push_front((word.from, word.to));
         }
@@ -82,7 +83,7 @@ impl Declared {
 
     /// Takes a loss apart: what is this host's own, in order. What lies between is declared.
     pub fn own(&self, lost: &Lost) -> Vec<(u64, u64)> {
-        let declared = self.ranges.get(&*lost.topic).filter(|_| lost.epoch == self.epoch);
+        let declared = self.ranges.get(&lost.topic_id).filter(|_| lost.epoch == self.epoch);
         let declared = declared.map(|ranges| ranges.iter().copied().collect()).unwrap_or_default();
         without((lost.from, lost.to), declared)
     }

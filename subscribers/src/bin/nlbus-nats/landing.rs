@@ -13,6 +13,7 @@ use nix::unistd::geteuid;
 use nlbus::wire::uapi::NLBUS_DATAGRAM_MAX;
 use nlbus::{Bus, Content, PublishBatch, PublishError, PublishReason, RequestError, Start};
 use nlbus_subscribers::end::End;
+use std::error::Error;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -160,6 +161,13 @@ impl Ground {
                 Err(error) => error,
             };
             match (error.reason(), datagram) {
+                // The largest event, behind a loss: each has a datagram of its own.
+                (PublishReason::BatchFull, [landing]) if landing.lost > 0 && landing.event.is_some() => {
+                    let Landing { topic, lost, event, seq } = landing;
+                    let apart = |lost, event, seq| Landing { topic: topic.clone(), lost, event, seq };
+                    self.publish(&[apart(*lost, None, None)], place)?;
+                    return self.publish(&[apart(0, event.clone(), *seq)], place);
+                }
                 (PublishReason::Closed | PublishReason::Forked, _) => return Err(error.into()),
                 // It is this event's fault.
                 (PublishReason::Refused(_) | PublishReason::TooLarge(_) | PublishReason::Topic(_), [landing])
@@ -215,17 +223,19 @@ impl Ground {
         last.push(&mut batch)?;
         let Some(seq) = batch.send_acked()?.filter(|_| last.lost > 0) else { return Ok(()) };
         let to = if last.event.is_some() { seq - 1 } else { seq };
-        let told = self.bus.info().map(|info| info.epoch).map_err(|error| error.to_string()).and_then(|epoch| {
-            let from = to + 1 - last.lost;
-            declared::tell(&self.bus, &self.id, epoch, &last.topic, from, to).map_err(|error| error.to_string())
-        });
-        if let Err(error) = told {
+        if let Err(error) = self.tell_of_loss(&last.topic, to + 1 - last.lost, to) {
             warn!(
                 "rule {}: {} events of {} that another host lost may go out as lost here: {error}",
                 self.rule, last.lost, last.topic
             );
         }
         Ok(())
+    }
+
+    fn tell_of_loss(&self, topic: &str, from: u64, to: u64) -> Result<(), Box<dyn Error>> {
+        let epoch = self.bus.info()?.epoch;
+        let topic_id = self.bus.topic(topic)?.ok_or("the topic is gone")?.id;
+        Ok(declared::tell(&self.bus, &self.id, (epoch, topic_id), from, to)?)
     }
 
     fn count(&self, datagram: &[Landing]) {

@@ -15,7 +15,7 @@ const MOST: NonZeroUsize = NonZeroUsize::new(1 << 20).unwrap();
 struct Source {
     host: Arc<str>,
     epoch: u64,
-    topic: Arc<str>,
+    topic_id: u32,
 }
 
 /// What to make of a message.
@@ -40,7 +40,7 @@ impl Default for Ledger {
 impl Ledger {
     /// Enters a message. A source's first one may have any number: who comes late misses nothing.
     pub fn enter(&mut self, origin: &Origin) -> Verdict {
-        let source = Source { host: Arc::clone(&origin.host), epoch: origin.epoch, topic: Arc::clone(&origin.topic) };
+        let source = Source { host: Arc::clone(&origin.host), epoch: origin.epoch, topic_id: origin.topic_id };
         let Some(last) = self.0.get_mut(&source) else {
             if self.0.len() >= MOST.get() {
                 self.0.pop_lru();
@@ -96,7 +96,16 @@ mod tests {
     use super::*;
 
     fn event(seq: u64) -> Origin {
-        Origin { host: "a".into(), epoch: 1, topic: "t".into(), from: seq, to: seq, skipped: 0, lost: None }
+        Origin {
+            host: "a".into(),
+            epoch: 1,
+            topic: "t".into(),
+            topic_id: 5,
+            from: seq,
+            to: seq,
+            skipped: 0,
+            lost: None,
+        }
     }
 
     fn lost(from: u64, to: u64) -> Origin {
@@ -118,7 +127,7 @@ mod tests {
         assert_eq!(ledger.enter(&Origin { skipped: 4, ..event(20) }), NEW);
         assert_eq!(ledger.enter(&Origin { skipped: 2, ..event(25) }), Verdict { lost: 2, new: true });
         // Another topic, and another life of the broker, count for themselves.
-        assert_eq!(ledger.enter(&Origin { topic: "u".into(), ..event(1) }), NEW);
+        assert_eq!(ledger.enter(&Origin { topic_id: 6, ..event(1) }), NEW);
         assert_eq!(ledger.enter(&Origin { epoch: 2, ..event(1) }), NEW);
         assert_eq!(ledger.enter(&Origin { host: "b".into(), ..event(1) }), NEW);
         assert_eq!(ledger.enter(&event(26)), NEW);
@@ -135,17 +144,17 @@ mod tests {
         // How far it is: nothing new, or something went by.
         assert_eq!(ledger.enter(&lost(14, 13)), OLD);
         assert_eq!(ledger.enter(&lost(16, 15)), Verdict { lost: 2, new: true });
-        assert_eq!(ledger.enter(&Origin { topic: "u".into(), ..lost(16, 15) }), NEW);
+        assert_eq!(ledger.enter(&Origin { topic_id: 6, ..lost(16, 15) }), NEW);
     }
 
     #[test]
     fn what_is_kept_is_known_again() {
         let mut ledger = Ledger::default();
         ledger.enter(&event(10));
-        ledger.enter(&Origin { topic: "u".into(), ..event(3) });
+        ledger.enter(&Origin { topic_id: 6, ..event(3) });
         let kept = serde_json::to_string(&ledger.rows()).unwrap();
         let mut again = Ledger::from(serde_json::from_str::<Rows>(&kept).unwrap());
         assert_eq!(again.enter(&event(10)), OLD);
-        assert_eq!(again.enter(&Origin { topic: "u".into(), ..event(4) }), NEW);
+        assert_eq!(again.enter(&Origin { topic_id: 6, ..event(4) }), NEW);
     }
 }

@@ -2,7 +2,8 @@
 //! the topic and the sequence number. That is what it is known by everywhere, whatever way it comes.
 
 use async_nats::header::NATS_MESSAGE_ID;
-use async_nats::{HeaderMap, HeaderName};
+use async_nats::{HeaderMap, HeaderName, HeaderValue};
+use nlbus::wire::uapi::NLBUS_TOPIC_MAX as TOPIC_MAX;
 use nlbus::{Cause, Content};
 use std::fmt;
 use std::str::FromStr;
@@ -11,12 +12,16 @@ use std::sync::Arc;
 const HOST: HeaderName = HeaderName::from_static("Nlbus-Host");
 const EPOCH: HeaderName = HeaderName::from_static("Nlbus-Epoch");
 const TOPIC: HeaderName = HeaderName::from_static("Nlbus-Topic");
+const TOPIC_ID: HeaderName = HeaderName::from_static("Nlbus-Topic-Id");
 const SEQ: HeaderName = HeaderName::from_static("Nlbus-Seq");
 const SKIPPED: HeaderName = HeaderName::from_static("Nlbus-Skipped");
 const LOST: HeaderName = HeaderName::from_static("Nlbus-Lost");
 const CAUSE: HeaderName = HeaderName::from_static("Nlbus-Cause");
 const CONTENT: HeaderName = HeaderName::from_static("Nlbus-Content");
 const VIA: HeaderName = HeaderName::from_static("Nlbus-Via");
+
+/// Bytes that a host's name has at most.
+pub const HOST_MAX: usize = 64;
 
 /// What a message is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,8 +30,9 @@ pub struct Origin {
     pub host: Arc<str>,
     /// The epoch of that host's broker.
     pub epoch: u64,
-    /// The topic there.
+    /// The topic there, and that broker's id of it: a topic that was deleted and is there again numbers its events anew.
     pub topic: Arc<str>,
+    pub topic_id: u32,
     /// The number of the event; or of the first one that is lost.
     pub from: u64,
     /// The same number; or the last one that is lost. Where it is the one before `from`, none is: it tells how far the topic is.
@@ -40,10 +46,10 @@ pub struct Origin {
 impl Origin {
     /// What JetStream knows duplicates by.
     pub fn id(&self) -> String {
-        let Origin { host, epoch, topic, from, to, lost, .. } = self;
+        let Origin { host, epoch, topic_id, from, to, lost, .. } = self;
         match lost {
-            None => format!("{host}:{epoch}:{topic}:{to}"),
-            Some(_) => format!("{host}:{epoch}:{topic}:{from}-{to}"),
+            None => format!("{host}:{epoch}:{topic_id}:{to}"),
+            Some(_) => format!("{host}:{epoch}:{topic_id}:{from}-{to}"),
         }
     }
 
@@ -58,6 +64,7 @@ impl Origin {
         headers.insert(HOST, &*self.host);
         headers.insert(EPOCH, self.epoch.to_string());
         headers.insert(TOPIC, &*self.topic);
+        headers.insert(TOPIC_ID, self.topic_id.to_string());
         headers.insert(SEQ, self.to.to_string());
         if self.skipped > 0 {
             headers.insert(SKIPPED, self.skipped.to_string());
@@ -91,9 +98,10 @@ impl Origin {
         }
         let cause = headers.get(CAUSE).map_or("unknown", |cause| cause.as_str());
         Ok(Some(Origin {
-            host: host.as_str().into(),
+            host: short(host, HOST_MAX).ok_or(BadHeader(HOST))?,
             epoch: number_of(headers, EPOCH)?.ok_or(BadHeader(EPOCH))?,
-            topic: headers.get(TOPIC).ok_or(BadHeader(TOPIC))?.as_str().into(),
+            topic: headers.get(TOPIC).and_then(|topic| short(topic, TOPIC_MAX)).ok_or(BadHeader(TOPIC))?,
+            topic_id: number_of(headers, TOPIC_ID)?.ok_or(BadHeader(TOPIC_ID))?,
             from,
             to,
             skipped,
@@ -110,6 +118,11 @@ impl fmt::Display for BadHeader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "its header {} is missing, or isn't what a bridge writes", self.0)
     }
+}
+
+/// A value that isn't longer than it may be: much is remembered by these.
+fn short(value: &HeaderValue, most: usize) -> Option<Arc<str>> {
+    Some(value.as_str()).filter(|text| (1..=most).contains(&text.len())).map(Arc::from)
 }
 
 fn number_of<T: FromStr>(headers: &HeaderMap, name: HeaderName) -> Result<Option<T>, BadHeader> {
@@ -167,7 +180,16 @@ mod tests {
     use super::*;
 
     fn origin() -> Origin {
-        Origin { host: "web1".into(), epoch: u64::MAX, topic: "a/b.c".into(), from: 7, to: 7, skipped: 0, lost: None }
+        Origin {
+            host: "web1".into(),
+            epoch: u64::MAX,
+            topic: "a/b.c".into(),
+            topic_id: 9,
+            from: 7,
+            to: 7,
+            skipped: 0,
+            lost: None,
+        }
     }
 
     #[test]
@@ -184,7 +206,7 @@ mod tests {
     #[test]
     fn an_event_and_a_loss_have_ids_of_their_own() {
         let lost = Origin { from: 7, lost: Some("late".into()), ..origin() };
-        assert_eq!(origin().id(), "web1:18446744073709551615:a/b.c:7");
+        assert_eq!(origin().id(), "web1:18446744073709551615:9:7");
         assert_ne!(origin().id(), lost.id());
     }
 
@@ -193,6 +215,9 @@ mod tests {
         for (name, value) in [
             ("Nlbus-Seq", "0"),
             ("Nlbus-Seq", "x"),
+            ("Nlbus-Topic-Id", "4294967296"),
+            ("Nlbus-Topic", &"t".repeat(256)),
+            ("Nlbus-Host", &"h".repeat(65)),
             ("Nlbus-Epoch", "-1"),
             ("Nlbus-Lost", "8"),
             ("Nlbus-Skipped", "7"),

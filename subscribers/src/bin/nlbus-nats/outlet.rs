@@ -34,8 +34,8 @@ const REMEMBERED: usize = 1 << 16;
 struct Way {
     topic: Arc<str>,
     subject: Subject,
-    /// The last number that went out, of this epoch.
-    last: Option<(u64, u64)>,
+    /// The last event that went out: epoch, topic id and number.
+    last: Option<(u64, u32, u64)>,
 }
 
 /// What belongs to a rule before there is a connection to NATS.
@@ -58,11 +58,15 @@ impl Intake {
         exclude.extend(earlier.iter().filter(|other| other.exclude.is_empty()).flat_map(|other| other.topics.clone()));
         exclude.extend(Filter::new(&format!("{OWN_TOPICS}/#")));
         let topics = Topics { filters: rule.topics.clone(), exclude };
+        let epoch = bus.info()?.epoch;
         let mut skipped = BTreeMap::new();
         let mut places = HashMap::new();
         for filter in &rule.topics {
             if let Some(place) = state.and_then(|state| state.out_place(&key(&rule, filter)?)) {
-                skipped.extend(place.skipped);
+                // Another broker has other ids.
+                if place.positions.epoch() == epoch {
+                    skipped.extend(place.skipped);
+                }
                 places.insert(filter.as_str().to_owned(), place.positions);
             }
         }
@@ -254,8 +258,8 @@ impl Outlet {
             self.metrics.out_unmappable.with_label_values(&label).inc_by(to + 1 - from);
             return None;
         };
-        way.last = Some((epoch, to));
-        let origin = Origin { host, epoch, topic: Arc::clone(&way.topic), from, to, skipped, lost };
+        way.last = Some((epoch, id, to));
+        let origin = Origin { host, epoch, topic: Arc::clone(&way.topic), topic_id: id, from, to, skipped, lost };
         Some(Outgoing { subject: way.subject.clone(), origin, content, payload, headers: None })
     }
 
@@ -285,10 +289,18 @@ impl Outlet {
         }
         let ways = self.ways.values().flatten();
         let head = |way: &Way| {
-            let (epoch, last) = way.last?;
+            let (epoch, topic_id, last) = way.last?;
             let (host, topic) = (Arc::clone(&self.host), Arc::clone(&way.topic));
-            let origin =
-                Origin { host, epoch, topic, from: last + 1, to: last, skipped: 0, lost: Some("on its way".into()) };
+            let origin = Origin {
+                host,
+                epoch,
+                topic,
+                topic_id,
+                from: last + 1,
+                to: last,
+                skipped: 0,
+                lost: Some("on its way".into()),
+            };
             let (content, payload) = (Content::Opaque, Bytes::new());
             Some(Outgoing { subject: way.subject.clone(), origin, content, payload, headers: None })
         };
