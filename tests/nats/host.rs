@@ -3,6 +3,7 @@
 
 use crate::program::{Program, of_nlbus};
 use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::signal::Signal;
 use nlbus::{Bus, Choice};
 use std::fs::File;
 use std::io::{Read, Write};
@@ -95,6 +96,12 @@ impl Host {
     /// Kills the broker.
     pub fn kill_broker(&mut self) {
         self.broker = None;
+    }
+
+    /// Has the broker stand still, or go on.
+    pub fn pause_broker(&self, stands_still: bool) {
+        let broker = self.broker.as_ref().expect("a broker");
+        broker.signal(if stands_still { Signal::SIGSTOP } else { Signal::SIGCONT });
     }
 
     /// Pulls the cable, or puts it in again.

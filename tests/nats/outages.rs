@@ -18,6 +18,7 @@ cases![
     a_server_that_crashes_loses_nothing,
     a_senders_broker_that_restarts_loses_nothing_published_since,
     a_receivers_broker_that_restarts_loses_nothing_published_since,
+    a_receivers_broker_that_stands_still_for_long_repeats_nothing,
     a_bridge_that_starts_before_its_server_misses_nothing,
 ];
 
@@ -219,6 +220,27 @@ fn a_receivers_broker_that_restarts_loses_nothing_published_since() {
                 (since == 1000).then_some(())
             });
             let seen = there.seen();
+            assert_eq!((seen.lost(), seen.repeated(), seen.late()), (0, 0, 0), "{seen:?}");
+        });
+    }
+}
+
+/// Its ack doesn't come in time, so it isn't known whether what came in is published: it is found out.
+fn a_receivers_broker_that_stands_still_for_long_repeats_nothing() {
+    // Longer than an ack may take.
+    const LONG: Duration = Duration::from_secs(11);
+    for rules in [LIVE, DURABLE] {
+        nlbus_tests::in_new_namespace(|| {
+            let mut pair = Pair::new(Servers::one(), rules, 16 << 20);
+            pair.publish(500);
+            pair.wait();
+            pair.b.pause_broker(true);
+            pair.publish(500);
+            thread::sleep(LONG);
+            pair.b.pause_broker(false);
+            pair.publish(500);
+            pair.wait();
+            let seen = pair.there.seen();
             assert_eq!((seen.lost(), seen.repeated(), seen.late()), (0, 0, 0), "{seen:?}");
         });
     }

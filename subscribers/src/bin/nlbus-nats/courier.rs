@@ -41,7 +41,7 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(20), Duration::from
 const DUPLICATE: u32 = 10201;
 
 /// What a message's headers take at most, in bytes: a host, a topic twice, numbers, and the hosts that it went by.
-const HEADERS: usize = 2048;
+const HEADERS: usize = 3072;
 
 /// A message on its way out.
 #[derive(Debug, Clone)]

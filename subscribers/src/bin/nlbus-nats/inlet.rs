@@ -20,7 +20,7 @@ use nlbus_subscribers::end::End;
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Display;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tracing::warn;
 
@@ -29,6 +29,9 @@ const TOGETHER: usize = 60_000;
 
 /// Subjects of which it is said that their messages stay outside; no more is said of further ones.
 const TOLD: usize = 1000;
+
+/// How long a stream may take to give what it gave before.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Messages that are looked at together, at most.
 const MOST: usize = 1000;
@@ -39,8 +42,8 @@ pub struct Arrivals {
     ledger: Ledger,
     /// How far each stream is.
     places: BTreeMap<String, InPlace>,
-    /// Something is noted here that isn't published: it must not be kept.
-    is_ahead: bool,
+    /// Rules of which something is noted here that isn't published yet: it must not be kept.
+    ahead: usize,
 }
 
 impl Arrivals {
@@ -76,11 +79,11 @@ pub struct Inlet {
     pub told: HashSet<String>,
 }
 
-/// What a message is kept under, if the rule's place is kept.
-pub fn key(rule: &InRule) -> Option<String> {
-    let stream = rule.durable.as_ref()?;
+/// What a rule is known by again.
+pub fn key(rule: &InRule) -> String {
+    let stream = rule.durable.as_deref().unwrap_or("-");
     let (subjects, strip, prefix) = (rule.subjects.join(" "), &rule.strip, &rule.prefix);
-    Some(format!("{stream} {subjects} {strip} {prefix}"))
+    format!("{stream} {subjects} {strip} {prefix}")
 }
 
 /// What becomes of messages that were taken together.
@@ -100,7 +103,7 @@ impl Inlet {
     pub fn run(mut self) -> Result<(), End> {
         loop {
             match self.next() {
-                Wake::Came(came) => match self.take(came) {
+                Wake::Came(came) => match self.take(came, false) {
                     Err(End::Interrupted) => break,
                     taken => taken?,
                 },
@@ -117,12 +120,38 @@ impl Inlet {
     /// # Errors
     /// When it can't be kept.
     pub fn begin(&mut self) -> Result<(), End> {
-        if let (Some((place, _)), Some(key)) = (&self.place, key(&self.rule)) {
-            let mut arrivals = self.arrivals.lock().unwrap_or_else(PoisonError::into_inner);
-            arrivals.places.insert(key, place.clone());
-            self.pace.changed();
-        }
+        let arrivals = Arc::clone(&self.arrivals);
+        self.note(&mut arrivals.lock().unwrap_or_else(PoisonError::into_inner));
         self.keep(true)
+    }
+
+    /// Reads what an earlier life of the bridge has published and not kept: all rules are to know it before any publishes more.
+    ///
+    /// # Errors
+    /// [`End::Interrupted`], and as [`run`](Self::run).
+    pub fn catch_up(&mut self) -> Result<(), End> {
+        while self.place.as_ref().is_some_and(|(place, published)| place.seq < *published) {
+            let source = &mut self.source;
+            let next = self.runtime.block_on(async {
+                tokio::select! {
+                    () = self.stop.asked() => Err(End::Interrupted),
+                    came = source.next() => Ok(came),
+                    // The stream may have it no more.
+                    () = tokio::time::sleep(PATIENCE) => Ok(None),
+                }
+            })?;
+            let Some(came) = next else { break };
+            self.take(came, true)?;
+        }
+        Ok(())
+    }
+
+    /// Notes how far it is.
+    fn note(&mut self, arrivals: &mut Arrivals) {
+        if let Some((place, _)) = &self.place {
+            arrivals.places.insert(key(&self.rule), place.clone());
+        }
+        self.pace.changed();
     }
 
     fn next(&mut self) -> Wake {
@@ -143,30 +172,33 @@ impl Inlet {
         })
     }
 
-    /// Takes a message, and those that are there already.
-    fn take(&mut self, first: Came) -> Result<(), End> {
+    /// Takes a message, and those that are there already; or of those, only what was published before.
+    fn take(&mut self, first: Came, published: bool) -> Result<(), End> {
         let arrivals = Arc::clone(&self.arrivals);
-        let mut arrivals = arrivals.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = arrivals.lock().unwrap_or_else(PoisonError::into_inner);
+        // What is interrupted comes again: so nothing of it counts as arrived.
+        known.ahead += 1;
         let mut taken = Taken::default();
         let mut next = Some(first);
         let mut count = 0;
         while let Some(came) = next.take() {
-            self.sort(came, &mut arrivals.ledger, &mut taken);
+            self.sort(came, &mut known.ledger, &mut taken);
             count += 1;
-            if count < MOST && taken.bytes < TOGETHER {
+            let is_old = |(place, published): &(InPlace, u64)| place.seq < *published;
+            if count < MOST && taken.bytes < TOGETHER && (!published || self.place.as_ref().is_some_and(is_old)) {
                 let _runtime = self.runtime.enter();
                 next = self.source.next().now_or_never().flatten();
             }
         }
-        // What is interrupted comes again: so nothing of it counts as arrived.
-        arrivals.is_ahead = true;
-        self.send_on(&mut taken)?;
-        self.ground.take(&mut taken.landed, self.place.as_ref().map(|(place, _)| place))?;
-        arrivals.is_ahead = false;
-        if let (Some((place, _)), Some(key)) = (&self.place, key(&self.rule)) {
-            arrivals.places.insert(key, place.clone());
+        if !taken.onward.is_empty() {
+            // That may take as long as a server is away, and is no other rule's concern.
+            drop(known);
+            self.send_on(&mut taken)?;
+            known = arrivals.lock().unwrap_or_else(PoisonError::into_inner);
         }
-        self.pace.changed();
+        self.ground.take(&mut taken.landed, self.place.as_ref().map(|(place, _)| place))?;
+        known.ahead -= 1;
+        self.note(&mut known);
         Ok(())
     }
 
@@ -266,7 +298,7 @@ impl Inlet {
             return Ok(());
         }
         let arrivals = self.arrivals.lock().unwrap_or_else(PoisonError::into_inner);
-        if arrivals.is_ahead {
+        if arrivals.ahead > 0 {
             return Ok(());
         }
         self.pace.keep(now, || state.keep_in(arrivals.places.clone(), arrivals.ledger.rows()))

@@ -1,19 +1,18 @@
-//! What came in lands on the local bus: events and losses in datagrams, which the broker accepts whole or not at all. Where they
-//! come from a stream, each datagram also says how far in it they are, on a topic of the bridge's own. So what is published is
-//! known there as long as what was published is, and a bridge that was killed neither leaves anything out nor repeats it.
+//! What came in lands on the local bus: events and losses in datagrams, which the broker accepts whole or not at all. Each says
+//! which one it is, and how far in the stream: see [`Mark`].
 
-use crate::config::OWN_TOPICS;
-use crate::declared::{self, is_a_bridges};
+use crate::declared;
+use crate::mark::{Mark, Word};
 use crate::metrics::Metrics;
 use crate::state::InPlace;
 use crate::stop::Stop;
 use bytes::Bytes;
 use nix::errno::Errno;
-use nix::unistd::geteuid;
 use nlbus::wire::uapi::NLBUS_DATAGRAM_MAX;
-use nlbus::{Bus, Content, PublishBatch, PublishError, PublishReason, RequestError, Start};
+use nlbus::{Bus, Content, PublishBatch, PublishError, PublishReason, RequestError};
 use nlbus_subscribers::end::End;
 use std::error::Error;
+use std::slice;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -27,12 +26,6 @@ const HEADER: usize = 72;
 
 /// How long to wait for the local broker before it is tried again.
 const TRY_AGAIN: Duration = Duration::from_millis(50);
-
-/// How long the local broker may take to say what it keeps.
-const PATIENCE: Duration = Duration::from_secs(5);
-
-/// Bytes of history that the bridge's own topics have: so they don't expire.
-const HISTORY: u64 = 4096;
 
 /// Something to be published here: an event, and before it how many are lost.
 #[derive(Debug)]
@@ -70,44 +63,24 @@ pub struct Ground {
     rule: String,
     /// The bridge's name on this bus.
     id: String,
-    /// The topic that says how far the stream is, if they come from one.
-    mark: Option<String>,
+    mark: Mark,
     metrics: Arc<Metrics>,
     stop: Stop,
 }
 
 impl Ground {
-    /// The ground of a rule; with the name of a stream's place, one that keeps how far the stream is.
-    pub fn new(bus: &Bus, rule: &str, id: &str, key: Option<&str>, metrics: Arc<Metrics>, stop: Stop) -> Ground {
-        let mark = key.map(|key| format!("{OWN_TOPICS}/{id}/{:08x}", crc32c::crc32c(key.as_bytes())));
+    /// The ground of a rule, which has a key by which it is known again.
+    pub fn new(bus: &Bus, rule: &str, id: &str, key: &str, metrics: Arc<Metrics>, stop: Stop) -> Ground {
+        let mark = Mark::new(bus, id, key);
         Ground { bus: bus.clone(), rule: rule.to_owned(), id: id.to_owned(), mark, metrics, stop }
     }
 
-    /// How far the stream is, by what this bus was told last, in this life or an earlier one of the bridge's.
+    /// How far the stream is, by what this bus was told last.
     ///
     /// # Errors
-    /// When the local broker doesn't say.
+    /// As [`Mark::last`].
     pub fn place(&self) -> Result<Option<InPlace>, End> {
-        let Some(mark) = &self.mark else { return Ok(None) };
-        let head = self.bus.topic(mark)?.map_or(0, |topic| topic.head);
-        if head == 0 {
-            return Ok(None);
-        }
-        let mut kept = self.bus.subscriber(mark).start(Start::Last(1)).open()?;
-        let event = kept.recv_timeout(PATIENCE).ok().and_then(nlbus::Delivery::into_event);
-        let event = event.ok_or_else(|| {
-            End::Failed(format!(
-                "the local broker doesn't give the last event of {mark}; nlbus doctor looks for the cause"
-            ))
-        })?;
-        // Nobody else's word counts.
-        let is_own = is_a_bridges(&event) && [0, geteuid().as_raw()].contains(&event.sender().uid);
-        let place = serde_json::from_slice(event.payload()).ok().filter(|_| is_own);
-        place.map(Some).ok_or_else(|| {
-            End::Failed(format!(
-                "the topic {mark} has what isn't this bridge's; delete it (nlbus topic rm) if it may begin anew"
-            ))
-        })
+        Ok(self.mark.last()?.and_then(|word| word.place))
     }
 
     /// Makes the bridge's own topics, where there are none yet: nobody else is to write there.
@@ -116,10 +89,7 @@ impl Ground {
     /// When the local broker refuses.
     pub fn own_topics(&self) -> Result<(), RequestError> {
         self.bus.topic_options(&declared::topic(&self.id)).mode(0o644).history(declared::HISTORY).create()?;
-        if let Some(mark) = &self.mark {
-            self.bus.topic_options(mark).mode(0o600).history(HISTORY).create()?;
-        }
-        Ok(())
+        self.mark.create()
     }
 
     /// Publishes what landed, in order, and how far in the stream that is. While there is no broker, it waits for one. What the
@@ -148,9 +118,12 @@ impl Ground {
     }
 
     fn publish(&self, datagram: &[Landing], place: Option<&InPlace>) -> Result<(), End> {
+        let place = place.zip(datagram.last().and_then(|last| last.seq));
+        let place = place.map(|(place, seq)| InPlace { seq, ..place.clone() });
+        let word = Word { datagram: fastrand::u64(..), place };
         let mut told = false;
         loop {
-            let error = match self.try_publish(datagram, place) {
+            let error = match self.try_publish(datagram, &word) {
                 Ok(()) => {
                     if told {
                         info!("rule {}: the local broker is there again", self.rule);
@@ -160,66 +133,87 @@ impl Ground {
                 }
                 Err(error) => error,
             };
-            match (error.reason(), datagram) {
-                // The largest event, behind a loss: each has a datagram of its own.
-                (PublishReason::BatchFull, [landing]) if landing.lost > 0 && landing.event.is_some() => {
-                    let Landing { topic, lost, event, seq } = landing;
-                    let apart = |lost, event, seq| Landing { topic: topic.clone(), lost, event, seq };
-                    self.publish(&[apart(*lost, None, None)], place)?;
-                    return self.publish(&[apart(0, event.clone(), *seq)], place);
-                }
-                (PublishReason::Closed | PublishReason::Forked, _) => return Err(error.into()),
-                // It is this event's fault.
-                (PublishReason::Refused(_) | PublishReason::TooLarge(_) | PublishReason::Topic(_), [landing])
-                    if !is_passing(&error) =>
-                {
-                    warn!("rule {}: an event stays outside: {error}", self.rule);
-                    self.metrics.came_refused.with_label_values(&[self.rule.as_str()]).inc();
-                    return self.lose(landing, place);
-                }
-                // It is one of these's.
-                (
-                    PublishReason::Refused(_)
-                    | PublishReason::TooLarge(_)
-                    | PublishReason::Topic(_)
-                    | PublishReason::BatchFull,
-                    [_, _, ..],
-                ) if !is_passing(&error) => {
-                    return datagram.iter().try_for_each(|landing| self.publish(std::slice::from_ref(landing), place));
-                }
-                _ => {}
+            if is_final(&error) {
+                return self.apart(datagram, word.place.as_ref(), &error);
+            }
+            if matches!(error.reason(), PublishReason::Closed | PublishReason::Forked) {
+                return Err(error.into());
             }
             if !std::mem::replace(&mut told, true) {
                 warn!("rule {}: waiting for the local broker: {error}", self.rule);
             }
-            if self.stop.is_asked() {
-                return Err(End::Interrupted);
+            if matches!(error.reason(), PublishReason::Unknown) && self.is_published(word.datagram)? {
+                self.count(datagram);
+                return Ok(());
             }
-            thread::sleep(TRY_AGAIN);
-            // The next broker's is to be nobody else's, too. If that fails there is none yet.
+            self.rest()?;
+            // The next broker's are to be nobody else's, too. If that fails there is none yet.
             let _ = self.own_topics();
         }
     }
 
-    /// Says that an event that can't be published is lost, where that can be said.
-    fn lose(&self, landing: &Landing, place: Option<&InPlace>) -> Result<(), End> {
-        if landing.event.is_none() {
-            return Ok(());
+    /// Waits a moment.
+    ///
+    /// # Errors
+    /// [`End::Interrupted`].
+    fn rest(&self) -> Result<(), End> {
+        if self.stop.is_asked() {
+            return Err(End::Interrupted);
         }
-        let lost = Landing { topic: landing.topic.clone(), lost: landing.lost + 1, event: None, seq: landing.seq };
-        self.publish(&[lost], place)
+        thread::sleep(TRY_AGAIN);
+        Ok(())
     }
 
-    fn try_publish(&self, datagram: &[Landing], place: Option<&InPlace>) -> Result<(), PublishError> {
+    /// Whether a datagram was published of which the broker didn't say so in time.
+    ///
+    /// # Errors
+    /// [`End::Interrupted`] when the end comes before it says.
+    fn is_published(&self, datagram: u64) -> Result<bool, End> {
+        loop {
+            // It may lie before the broker still.
+            match self.bus.flush() {
+                Err(error) if !matches!(error.reason(), PublishReason::EarlierRefused { .. }) => {}
+                _ => {
+                    if let Ok(word) = self.mark.last() {
+                        return Ok(word.is_some_and(|word| word.datagram == datagram));
+                    }
+                }
+            }
+            self.rest()?;
+        }
+    }
+
+    /// Publishes what isn't accepted together each for itself, and leaves out what isn't accepted even so.
+    fn apart(&self, datagram: &[Landing], place: Option<&InPlace>, error: &PublishError) -> Result<(), End> {
+        let [Landing { topic, lost, event, seq }] = datagram else {
+            return datagram.iter().try_for_each(|landing| self.publish(slice::from_ref(landing), place));
+        };
+        let landing = |lost, event, seq| [Landing { topic: topic.clone(), lost, event, seq }];
+        match event {
+            // The loss has no number in the stream: it isn't done with before the event is.
+            Some(_) if *lost > 0 => {
+                self.publish(&landing(*lost, None, None), place)?;
+                self.publish(&landing(0, event.clone(), *seq), place)
+            }
+            Some(_) => {
+                warn!("rule {}: an event stays outside: {error}", self.rule);
+                self.metrics.came_refused.with_label_values(&[self.rule.as_str()]).inc();
+                self.publish(&landing(1, None, *seq), place)
+            }
+            None => {
+                warn!("rule {}: {lost} lost events of {topic} aren't told of here: {error}", self.rule);
+                Ok(())
+            }
+        }
+    }
+
+    fn try_publish(&self, datagram: &[Landing], word: &Word) -> Result<(), PublishError> {
         let Some((last, before)) = datagram.split_last() else { return Ok(()) };
         let mut batch = self.bus.batch();
         for landing in before {
             landing.push(&mut batch)?;
         }
-        if let (Some(mark), Some(place), Some(seq)) = (&self.mark, place, last.seq) {
-            let place = serde_json::to_vec(&InPlace { seq, ..place.clone() }).unwrap_or_default();
-            batch.push_content(mark, Content::Json, &place)?;
-        }
+        self.mark.push(&mut batch, word)?;
         last.push(&mut batch)?;
         let Some(seq) = batch.send_acked()?.filter(|_| last.lost > 0) else { return Ok(()) };
         let to = if last.event.is_some() { seq - 1 } else { seq };
@@ -249,7 +243,12 @@ impl Ground {
     }
 }
 
-/// Whether it may go well with the next broker, or later.
-fn is_passing(error: &PublishError) -> bool {
-    matches!(error.errno(), Some(Errno::ESHUTDOWN | Errno::EAGAIN | Errno::ENOMEM | Errno::ENOBUFS))
+/// Whether trying again is of no use.
+fn is_final(error: &PublishError) -> bool {
+    let passes = [Errno::ESHUTDOWN, Errno::EAGAIN, Errno::ENOMEM, Errno::ENOBUFS];
+    match error.reason() {
+        PublishReason::TooLarge(_) | PublishReason::Topic(_) | PublishReason::BatchFull => true,
+        PublishReason::Refused(refusal) => !passes.contains(&refusal.errno),
+        _ => false,
+    }
 }

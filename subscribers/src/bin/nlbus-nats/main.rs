@@ -8,6 +8,7 @@ mod landing;
 mod ledger;
 mod login;
 mod mapping;
+mod mark;
 mod metrics;
 mod origin;
 mod outlet;
@@ -246,10 +247,17 @@ impl Bridge {
         }
         let arrived = self.state.as_ref().map(|state| state.arrived()).unwrap_or_default();
         let arrivals = Arc::new(Mutex::new(Arrivals::new(arrived.into())));
+        let mut inlets = Vec::new();
         for rule in &self.config.r#in {
             let mut inlet = self.inlet(rule, &client, &onward, &arrivals)?;
             inlet.begin()?;
-            spawn(&rule.name, &self.runtime, report, move || inlet.run())?;
+            inlets.push(inlet);
+        }
+        for inlet in &mut inlets {
+            inlet.catch_up()?;
+        }
+        for inlet in inlets {
+            spawn(&inlet.rule.name.clone(), &self.runtime, report, move || inlet.run())?;
         }
         for (number, (intake, Onward { rule, courier })) in intakes.into_iter().zip(onward).enumerate() {
             let (state, metrics) = (self.state.clone(), Arc::clone(&self.metrics));
@@ -277,12 +285,12 @@ impl Bridge {
     ) -> Result<Inlet, End> {
         let (metrics, stop) = (Arc::clone(&self.metrics), self.stop.clone());
         let key = inlet::key(rule);
-        let ground = Ground::new(&self.bus, &rule.name, &self.id, key.as_deref(), metrics, stop);
+        let ground = Ground::new(&self.bus, &rule.name, &self.id, &key, metrics, stop);
         ground.own_topics()?;
-        let (source, place) = match (&rule.durable, &key, &self.state) {
-            (Some(stream), Some(key), Some(state)) => {
+        let (source, place) = match (&rule.durable, &self.state) {
+            (Some(stream), Some(state)) => {
                 let published = ground.place()?;
-                let kept = state.in_place(key);
+                let kept = state.in_place(&key);
                 let connections = self.metrics.connections_from_now();
                 let context = context(client);
                 let reader = Reader::open(&context, rule, stream, self.plan(stream), kept, connections, &self.stop);

@@ -23,6 +23,9 @@ const VIA: HeaderName = HeaderName::from_static("Nlbus-Via");
 /// Bytes that a host's name has at most.
 pub const HOST_MAX: usize = 64;
 
+/// Bytes that the names of hosts that it went by have together at most.
+const VIA_MAX: usize = 1024;
+
 /// What a message is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
@@ -92,6 +95,9 @@ impl Origin {
             None => to,
             Some(count) => to.checked_sub(count).ok_or(BadHeader(LOST))?.saturating_add(1),
         };
+        if headers.get(VIA).is_some_and(|via| via.as_str().len() > VIA_MAX) {
+            return Err(BadHeader(VIA));
+        }
         let skipped = number_of(headers, SKIPPED)?.unwrap_or(0);
         if skipped >= from {
             return Err(BadHeader(SKIPPED));

@@ -44,6 +44,8 @@ pub struct Intake {
     rule: OutRule,
     feed: Feed,
     declared: Declared,
+    /// Of the local broker, as far as the feed is.
+    epoch: u64,
     /// By topic id, how many events behind the last one that went out were not this host's own.
     skipped: BTreeMap<u32, u64>,
 }
@@ -78,7 +80,7 @@ impl Intake {
             Some(positions) => subscriber.resume(positions.clone()),
             None => subscriber.start(start),
         })?;
-        let intake = Intake { rule, feed, declared: Declared::open(bus)?, skipped };
+        let intake = Intake { rule, feed, declared: Declared::open(bus)?, epoch, skipped };
         if let Some(state) = state.filter(|_| intake.rule.durable.is_some()) {
             // A rule that has just begun goes on from here after a crash, and doesn't begin anew.
             state.keep_out(places_of(&intake.rule, &intake.feed, &intake.skipped))?;
@@ -112,6 +114,7 @@ pub struct Outlet {
     earlier: Vec<OutRule>,
     feed: Feed,
     declared: Declared,
+    epoch: u64,
     skipped: BTreeMap<u32, u64>,
     /// By topic: `None` for one that has no subject.
     ways: HashMap<Box<str>, Option<Way>>,
@@ -135,13 +138,14 @@ impl Outlet {
         metrics: Arc<Metrics>,
         runtime: Handle,
     ) -> Outlet {
-        let Intake { rule, feed, declared, skipped } = intake;
+        let Intake { rule, feed, declared, epoch, skipped } = intake;
         let connections = metrics.connections();
         Outlet {
             rule,
             earlier: earlier.to_vec(),
             feed,
             declared,
+            epoch,
             skipped,
             ways: HashMap::new(),
             courier,
@@ -209,7 +213,10 @@ impl Outlet {
         match &item.delivery {
             Delivery::Event(event) if item.wanted => messages.extend(self.event(event)),
             Delivery::Lost(lost) if item.wanted => self.loss(lost, messages),
-            Delivery::Restarted(_) => self.skipped.clear(),
+            Delivery::Restarted(restarted) if item.wanted => {
+                self.skipped.clear();
+                self.epoch = restarted.epoch;
+            }
             Delivery::Ended(ended) => drop(self.skipped.remove(&ended.topic_id)),
             _ => {}
         }
@@ -218,7 +225,7 @@ impl Outlet {
     fn event(&mut self, event: &Event) -> Option<Outgoing> {
         if declared::is_a_bridges(event) {
             // Another host's. It goes out there.
-            *self.skipped.entry(event.topic_id()).or_default() += 1;
+            self.skip((event.epoch(), event.topic_id()), 1);
             return None;
         }
         let (epoch, id, seq) = (event.epoch(), event.topic_id(), event.seq());
@@ -231,12 +238,19 @@ impl Outlet {
         let place = (lost.epoch, lost.topic_id);
         let mut next = lost.from;
         for (from, to) in self.declared.own(lost) {
-            *self.skipped.entry(lost.topic_id).or_default() += from - next;
+            self.skip(place, from - next);
             let cause = Some(Arc::clone(&cause));
             messages.extend(self.outgoing(&lost.topic, place, (from, to), cause, Content::Opaque, Bytes::new()));
             next = to + 1;
         }
-        *self.skipped.entry(lost.topic_id).or_default() += (lost.to + 1).saturating_sub(next);
+        self.skip(place, (lost.to + 1).saturating_sub(next));
+    }
+
+    /// Notes that numbers of a topic are not this host's own. Those of an earlier broker can still come, by another filter.
+    fn skip(&mut self, (epoch, id): (u64, u32), count: u64) {
+        if epoch == self.epoch && count > 0 {
+            *self.skipped.entry(id).or_default() += count;
+        }
     }
 
     fn outgoing(
@@ -251,7 +265,8 @@ impl Outlet {
         if self.earlier.iter().any(|rule| rule.matches(topic)) {
             return None;
         }
-        let skipped = self.skipped.remove(&id).unwrap_or_default().min(from - 1);
+        let skipped = if epoch == self.epoch { self.skipped.remove(&id).unwrap_or_default() } else { 0 };
+        let skipped = skipped.min(from - 1);
         let host = Arc::clone(&self.host);
         let Some(way) = self.way(topic) else {
             let label = [self.rule.name.as_str()];

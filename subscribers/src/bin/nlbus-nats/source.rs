@@ -213,6 +213,9 @@ impl Reader {
             self.created = info.created.to_string().into();
             self.last = info.state.first_sequence.saturating_sub(1);
         }
+        if info.state.first_sequence > self.last + 1 && !std::mem::replace(&mut self.told, true) {
+            warn!("the stream {} has no more what came before {}", self.stream, info.state.first_sequence);
+        }
         let config = pull::Config {
             deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: self.last + 1 },
             ack_policy: AckPolicy::None,

@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use tempfile::NamedTempFile;
 
 /// How often a position is kept, at most. What is sent again after a crash is known again, so nothing depends on it.
 const OFTEN: Duration = Duration::from_secs(1);
@@ -48,6 +48,13 @@ pub struct InPlace {
     pub seq: u64,
 }
 
+/// A path beside another one.
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(suffix);
+    beside.into()
+}
+
 /// A name for a bridge that has none.
 pub fn new_id() -> String {
     format!("{:016x}", fastrand::u64(..))
@@ -73,9 +80,7 @@ impl State {
             End::Failed(format!("can't {what} {name}: {error}; choose another --state"))
         };
         // The file itself is replaced with each save, and so can't be what is locked.
-        let mut beside = path.as_os_str().to_owned();
-        beside.push(".lock");
-        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(beside);
+        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(beside(path, ".lock"));
         let lock = Flock::lock(lock.map_err(|error| failed("lock", &error))?, FlockArg::LockExclusiveNonblock);
         let lock = lock.map_err(|_| {
             End::Failed(format!("another nlbus-nats has {name}; end that one, or choose another --state"))
@@ -156,10 +161,12 @@ impl State {
             Some(folder) if !folder.as_os_str().is_empty() => folder,
             _ => Path::new("."),
         };
-        let mut file = NamedTempFile::new_in(folder)?;
+        // Under the lock there is one that writes it; after a crash it is overwritten.
+        let new = beside(&self.path, ".new");
+        let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&new)?;
         file.write_all(&serde_json::to_vec(kept)?)?;
-        file.as_file().sync_data()?;
-        file.persist(&self.path)?;
+        file.sync_data()?;
+        fs::rename(&new, &self.path)?;
         File::open(folder)?.sync_all()
     }
 }
