@@ -12,7 +12,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 /// What the bridge keeps on the bus for itself.
-const OWN: &str = "nlbus-nats/";
+const OWN: &str = "$nlbus-nats/";
 
 /// What a subscriber was given.
 #[derive(Default, Clone)]

@@ -104,7 +104,7 @@ fn a_server_that_stands_still_delays_nobody_on_the_bus() {
     pair.wait();
     let lost = pair.check();
     assert!(lost > 0, "more was kept than history has room for");
-    assert_eq!(pair.into.metric(&pair.b, "nlbus_nats_in_lost_events_total"), lost);
+    pair.into.wait_for_metric(&pair.b, "nlbus_nats_in_lost_events_total", lost);
 }
 
 fn a_server_that_is_gone_delays_nobody_on_the_bus() {
@@ -122,7 +122,7 @@ fn a_server_that_is_gone_delays_nobody_on_the_bus() {
     pair.wait();
     let lost = pair.check();
     assert!(lost > 0, "more was kept than history has room for");
-    assert_eq!(pair.into.metric(&pair.b, "nlbus_nats_in_lost_events_total"), lost);
+    pair.into.wait_for_metric(&pair.b, "nlbus_nats_in_lost_events_total", lost);
 }
 
 fn what_history_has_no_more_is_lost_to_the_event() {
@@ -137,9 +137,9 @@ fn what_history_has_no_more_is_lost_to_the_event() {
     pair.wait();
     let lost = pair.check();
     assert_eq!(lost, 20_000 - kept, "of 20000 events {kept} were kept");
-    assert_eq!(pair.out.metric(&pair.a, "nlbus_nats_out_lost_events_total"), lost);
+    pair.out.wait_for_metric(&pair.a, "nlbus_nats_out_lost_events_total", lost);
     pair.into.wait_for_metric(&pair.b, "nlbus_nats_in_lost_events_total", lost);
-    assert_eq!(pair.into.metric(&pair.b, "nlbus_nats_in_lost_events_total"), lost);
+    pair.into.wait_for_metric(&pair.b, "nlbus_nats_in_lost_events_total", lost);
     // It ends there.
     pair.publish(200);
     pair.wait();

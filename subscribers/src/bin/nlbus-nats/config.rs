@@ -18,8 +18,8 @@ use std::time::Duration;
 /// Stands in a prefix for the host's name.
 const HOST: &str = "{host}";
 
-/// What the bridge keeps on the local bus for itself. It never goes out.
-pub const OWN_TOPICS: &str = "nlbus-nats";
+/// What the bridge keeps on the local bus for itself. It never goes out, and filters that begin with a wildcard don't match it.
+pub const OWN_TOPICS: &str = "$nlbus-nats";
 
 /// A file.
 #[derive(Debug, Default, Deserialize)]

@@ -40,6 +40,9 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(20), Duration::from
 /// JetStream's error where a batch has a message that the stream has already (its errors.json).
 const DUPLICATE: u32 = 10201;
 
+/// Its errors where a message, or its headers, are larger than the stream takes.
+const NEVER: [u32; 2] = [10054, 10097];
+
 /// What a message's headers take at most, in bytes: a host, a topic twice, numbers, and the hosts that it went by.
 const HEADERS: usize = 3072;
 
@@ -84,6 +87,8 @@ enum Failure {
     Later(String),
     /// Some messages are in it already.
     Duplicates,
+    /// A message never gets in.
+    Never(String),
 }
 
 /// Takes the messages of one rule.
@@ -213,7 +218,7 @@ impl Courier {
                 [one] => self.store_one(one).await,
                 _ if target.is_atomic => match self.store_all(batch).await {
                     // What was sent before a crash, say: the batches were others then.
-                    Err(Failure::Duplicates) => self.store_apart(batch).await,
+                    Err(Failure::Duplicates | Failure::Never(_)) => self.store_apart(batch).await,
                     stored => stored,
                 },
                 _ => self.store_apart(batch).await,
@@ -222,6 +227,7 @@ impl Courier {
                 Ok(()) => break,
                 Err(Failure::Later(why)) => why,
                 Err(Failure::Duplicates) => "an answer that makes no sense here".to_owned(),
+                Err(Failure::Never(why)) => why,
             };
             if !told {
                 warn!("rule {}: waiting for the stream {}: {why}", self.rule, target.name);
@@ -278,6 +284,16 @@ impl Courier {
     }
 
     async fn store_one(&self, message: &Outgoing) -> Result<(), Failure> {
+        match self.ask(message).await {
+            Err(Failure::Never(why)) if message.origin.lost.is_none() => {
+                warn!("rule {}: an event of {} is lost: {why}", self.rule, message.origin.topic);
+                self.ask(&message.as_loss("refused")).await
+            }
+            stored => stored,
+        }
+    }
+
+    async fn ask(&self, message: &Outgoing) -> Result<(), Failure> {
         let mut headers = message.headers();
         identify(&mut headers, &message.id());
         let (subject, payload) = (message.subject.clone(), message.payload.clone());
@@ -310,6 +326,9 @@ fn read(answer: &Message) -> Result<Answer, Failure> {
     match &answer.error {
         None => Ok(answer),
         Some(Refusal { err_code: DUPLICATE, .. }) => Err(Failure::Duplicates),
-        Some(refusal) => Err(Failure::Later(format!("{} ({})", refusal.description, refusal.err_code))),
+        Some(Refusal { err_code, description }) => {
+            let why = format!("{description} ({err_code})");
+            Err(if NEVER.contains(err_code) { Failure::Never(why) } else { Failure::Later(why) })
+        }
     }
 }

@@ -4,7 +4,7 @@
 
 use crate::config::OWN_TOPICS;
 use nlbus::wire::uapi::{NLBUS_BRIDGE_PORT_FIRST, NLBUS_BRIDGE_PORT_LAST};
-use nlbus::{Bus, Delivery, Event, Lost, PublishError, SubscribeError, Subscription};
+use nlbus::{Bus, Event, Lost, PublishError, SubscribeError, Subscription};
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, VecDeque};
 use std::thread;
@@ -69,6 +69,11 @@ impl Declared {
     /// Waits until what is declared of losses that have been seen is known here.
     pub fn catch_up(&mut self) {
         thread::sleep(LATE);
+        self.take();
+    }
+
+    /// Takes what has been said by now.
+    pub fn take(&mut self) {
         while let Ok(delivery) = self.words.try_recv() {
             let Some(event) = delivery.event().filter(|event| is_a_bridges(event)) else { continue };
             let Ok(word) = event.decode::<Word>() else { continue };
@@ -81,17 +86,17 @@ impl Declared {
         }
     }
 
+    /// Whether any is known of a topic.
+    pub fn has(&self, topic_id: u32) -> bool {
+        self.ranges.contains_key(&topic_id)
+    }
+
     /// Takes a loss apart: what is this host's own, in order. What lies between is declared.
     pub fn own(&self, lost: &Lost) -> Vec<(u64, u64)> {
         let declared = self.ranges.get(&lost.topic_id).filter(|_| lost.epoch == self.epoch);
         let declared = declared.map(|ranges| ranges.iter().copied().collect()).unwrap_or_default();
         without((lost.from, lost.to), declared)
     }
-}
-
-/// Whether a delivery is a loss.
-pub fn is_loss(delivery: &Delivery) -> bool {
-    matches!(delivery, Delivery::Lost(_))
 }
 
 /// What is left of a range without others.

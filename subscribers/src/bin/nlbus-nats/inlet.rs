@@ -219,12 +219,16 @@ impl Inlet {
         let metrics = &self.metrics;
         let mut is_published = false;
         if let (Some(now), Some((place, published))) = (&came.place, &mut self.place) {
-            if *place.created != *now.created {
+            // Another stream, or its numbers begin anew.
+            if *place.created != *now.created || now.seq <= place.seq {
                 (place.created, *published) = (now.created.to_string(), 0);
             }
             place.seq = now.seq;
             is_published = now.seq <= *published;
             metrics.pending.with_label_values(&label).set(now.pending.try_into().unwrap_or(i64::MAX));
+        }
+        if is_internal(&self.rule, &came.subject) {
+            return;
         }
         let none = HeaderMap::new();
         let headers = came.headers.as_ref().unwrap_or(&none);
@@ -310,6 +314,14 @@ enum Wake {
     Came(Came),
     Due,
     Stopped,
+}
+
+/// Whether a message is the servers' or a client's own, which a rule takes only if it names it: as filters don't match `$SYS` that
+/// begin with a wildcard.
+fn is_internal(rule: &InRule, subject: &str) -> bool {
+    let first = |subject: &str| subject.split('.').next().unwrap_or_default().to_owned();
+    let name = first(subject);
+    (name.starts_with('$') || name == "_INBOX") && !rule.subjects.iter().any(|subject| first(subject) == name)
 }
 
 /// The topic that a rule gives a subject.

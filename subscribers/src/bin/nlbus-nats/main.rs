@@ -294,8 +294,9 @@ impl Bridge {
                 let connections = self.metrics.connections_from_now();
                 let context = context(client);
                 let reader = Reader::open(&context, rule, stream, self.plan(stream), kept, connections, &self.stop);
-                let (reader, place) = self.runtime.block_on(reader)?;
-                let published = published.filter(|published| published.created == place.created);
+                let (reader, place, newest) = self.runtime.block_on(reader)?;
+                let published =
+                    published.filter(|published| published.created == place.created && published.seq <= newest);
                 (Source::Stream(Box::new(reader)), Some((place, published.map_or(0, |published| published.seq))))
             }
             _ => (self.runtime.block_on(Source::live(client, &rule.subjects))?, None),

@@ -17,7 +17,7 @@ use nlbus_subscribers::end::End;
 use nlbus_subscribers::feed::{self, Feed, Item, Next, Sink};
 use nlbus_subscribers::service::Service;
 use nlbus_subscribers::topics::Topics;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
@@ -118,6 +118,8 @@ pub struct Outlet {
     skipped: BTreeMap<u32, u64>,
     /// By topic: `None` for one that has no subject.
     ways: HashMap<Box<str>, Option<Way>>,
+    /// Topics, by id, of which bridges have published events here.
+    bridged: HashSet<u32>,
     courier: Arc<Courier>,
     host: Arc<str>,
     state: Option<Arc<State>>,
@@ -148,6 +150,7 @@ impl Outlet {
             epoch,
             skipped,
             ways: HashMap::new(),
+            bridged: HashSet::new(),
             courier,
             host,
             state,
@@ -244,6 +247,24 @@ impl Outlet {
             next = to + 1;
         }
         self.skip(place, (lost.to + 1).saturating_sub(next));
+    }
+
+    /// Whether there is a loss that a bridge may have declared: of a topic on which bridges publish, or that nothing is known of.
+    fn is_to_catch_up(&mut self, items: &[Item]) -> bool {
+        let events = items.iter().filter_map(|item| item.delivery.event());
+        let theirs = events.filter(|event| declared::is_a_bridges(event)).map(Event::topic_id);
+        if self.bridged.len() >= REMEMBERED {
+            self.bridged.clear();
+        }
+        self.bridged.extend(theirs);
+        self.declared.take();
+        items.iter().filter(|item| item.wanted).any(|item| match &item.delivery {
+            Delivery::Lost(lost) => {
+                let is_known = self.ways.get(&*lost.topic).is_some_and(Option::is_some);
+                !is_known || self.bridged.contains(&lost.topic_id) || self.declared.has(lost.topic_id)
+            }
+            _ => false,
+        })
     }
 
     /// Notes that numbers of a topic are not this host's own. Those of an earlier broker can still come, by another filter.
@@ -349,7 +370,7 @@ impl Sink for Outlet {
         self.send(heads)?;
         for items in chunks(items) {
             let skipped = self.skipped.clone();
-            if items.iter().any(|item| item.wanted && declared::is_loss(&item.delivery)) {
+            if self.is_to_catch_up(items) {
                 self.declared.catch_up();
             }
             let mut messages = Vec::with_capacity(items.len());

@@ -113,7 +113,8 @@ struct Reading {
 }
 
 impl Reader {
-    /// Finds the stream, and begins where the place says, or without one as the rule says. Returns the place, too.
+    /// Finds the stream, and begins where the place says, or without one as the rule says. Returns the place, too, and the newest
+    /// message's number.
     ///
     /// # Errors
     /// As [`streams::find`].
@@ -125,11 +126,13 @@ impl Reader {
         place: Option<InPlace>,
         connections: watch::Receiver<u64>,
         stop: &Stop,
-    ) -> Result<(Reader, InPlace), End> {
+    ) -> Result<(Reader, InPlace, u64), End> {
         let info = streams::find(context, name, plan, stop).await?;
         let created: Arc<str> = info.created.to_string().into();
+        let newest = info.state.last_sequence;
         let place = match place {
-            Some(place) if *place.created == *created => place,
+            // A stream in memory may have lost all, or one on disk its tail.
+            Some(place) if *place.created == *created && place.seq <= newest => place,
             before => {
                 if before.is_some() {
                     warn!(
@@ -138,7 +141,7 @@ impl Reader {
                     );
                 }
                 let seq = match (before, rule.start) {
-                    (None, InStart::New) => info.state.last_sequence,
+                    (None, InStart::New) => newest,
                     _ => info.state.first_sequence.saturating_sub(1),
                 };
                 InPlace { stream: name.to_owned(), created: created.to_string(), seq }
@@ -160,7 +163,7 @@ impl Reader {
             connections,
             told: false,
         };
-        Ok((reader, place))
+        Ok((reader, place, newest))
     }
 
     /// The next message. What comes is taken whole or not at all: it may be given up while it waits.
@@ -208,7 +211,7 @@ impl Reader {
     async fn begin(&mut self) -> Result<Reading, String> {
         let stream = self.context.get_stream(&self.stream).await.map_err(|error| causes(&error))?;
         let info = stream.cached_info();
-        if *info.created.to_string() != *self.created {
+        if *info.created.to_string() != *self.created || info.state.last_sequence < self.last {
             warn!("the stream {} is another one than before, and is read from its beginning", self.stream);
             self.created = info.created.to_string().into();
             self.last = info.state.first_sequence.saturating_sub(1);
