@@ -278,11 +278,12 @@ fn comings_and_goings_are_told() {
     assert_eq!(ClientNews { left: false, ..left }, joined);
     wait_for("one client less", || (bus.info().unwrap().counters.clients < before).then_some(()));
     // Many at once share a few events, which add up.
+    let start = Instant::now();
     let clients: Vec<Bus> = (0..100).map(|_| fixture.builder_for(true).connect().unwrap()).collect();
     for client in &clients {
         client.info().unwrap();
     }
-    let (mut joined, mut said) = (None, 0);
+    let (mut joined, mut said) = (None, 0_u128);
     let mut came = 0;
     while came < 100 {
         let Ok(TypedDelivery::Value(news, _)) = subscription.recv_timeout(patience()) else { panic!("after {came}") };
@@ -295,7 +296,9 @@ fn comings_and_goings_are_told() {
         said += 1;
     }
     println!("    100 comings in {said} events");
-    assert!(said <= 50);
+    // One in 20 ms, however long the clients take to come.
+    let most = start.elapsed().as_millis() / 20 + 5;
+    assert!(said <= most.min(100), "{said} events, where {most} are enough");
 }
 
 fn there_are_so_many_wills_and_no_more() {
